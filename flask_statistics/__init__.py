@@ -1,0 +1,1 @@
+"""Request statistics for Flask: the public names, and nothing else."""
