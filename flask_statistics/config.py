@@ -1,0 +1,127 @@
+"""The settings: one table of keys, defaults and meanings, read once into a frozen `Settings`.
+
+Reads `app.config`; every wrong type or value raises `SettingError` with the key, the value and the fix, before anything
+else of the extension has happened. What a setting does is left to the module that uses it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+PREFIX = "STATISTICS_"
+
+
+class SettingError(ValueError):
+    """A `STATISTICS_*` setting, or an argument of `Statistics`, has a value that cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings."""
+
+    key: str
+    """Without the prefix `STATISTICS_`."""
+    default: Any
+    meaning: str
+    """One line, as the README prints it."""
+    read: Callable[[Any], Any]
+    """Returns the value as `Settings` keeps it; raises `ValueError` that completes "must be ..."."""
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")
+    return value
+
+
+def _date_span(value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or value < timedelta(hours=1):
+        days = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 7
+        raise ValueError(f"a datetime.timedelta of at least one hour, for example timedelta(days={days})")
+    return value
+
+
+def _url_prefix(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or value.endswith("/") or "<" in value:
+        raise ValueError('a path that starts with "/" and does not end with one, for example "/statistics"')
+    return value
+
+
+def _timezone(value: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (TypeError, ValueError, OSError, KeyError) as error:  # KeyError: no such zone
+        raise ValueError('the IANA name of a time zone, for example "Europe/Berlin"') from error
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError('a list of path globs or endpoints, for example ["/static/*", "admin.index"]')
+    if not all(isinstance(pattern, str) and pattern for pattern in value):
+        raise ValueError('a list of non-empty texts, for example ["/static/*", "admin.index"]')
+    return tuple(value)
+
+
+def _header(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.replace("-", "").isalnum()):
+        raise ValueError('None or the name of a header that your proxy sets, for example "X-Real-IP"')
+    return value
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
+    Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
+    Setting("URL_PREFIX", "/statistics", "where the dashboard is mounted", _url_prefix),
+    Setting("TIMEZONE", "UTC", "IANA name: days, hours and labels are in it; stored dates stay naive UTC", _timezone),
+    Setting("EXCLUDE", (), "path globs (`/static/*`) or endpoints (`admin.*`) that are not recorded", _patterns),
+    Setting(
+        "REAL_IP_HEADER",
+        None,
+        "header to take the client's address from; `None`: `request.remote_addr` (use ProxyFix behind a proxy)",
+        _header,
+    ),
+    Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one app, checked. Fields are the keys of `SETTINGS` in lower case."""
+
+    enabled: bool
+    default_date_span: timedelta
+    url_prefix: str
+    timezone: ZoneInfo
+    exclude: tuple[str, ...]
+    real_ip_header: str | None
+    respect_gpc: bool
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """The settings in `config`, defaults where a key is absent. Raises `SettingError` at the first wrong value."""
+    values = {}
+    for setting in SETTINGS:
+        value = config.get(PREFIX + setting.key, setting.default)
+        try:
+            values[setting.key.lower()] = setting.read(value)
+        except ValueError as error:
+            raise SettingError(f"{PREFIX}{setting.key} is {value!r}, but must be {error}.") from None
+    return Settings(**values)
+
+
+def unknown_keys(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """`STATISTICS_*` keys that no setting has, each with the known key it resembles (None: none does).
+
+    They are reported and not refused, because an app may keep keys of its own under that prefix.
+    """
+    known = [PREFIX + setting.key for setting in SETTINGS]
+    strange = [key for key in config if key.startswith(PREFIX) and key not in known]
+    return [(key, next(iter(difflib.get_close_matches(key, known, 1)), None)) for key in strange]
+
+
+assert [field.name for field in fields(Settings)] == [setting.key.lower() for setting in SETTINGS]  # noqa: S101

@@ -1,0 +1,110 @@
+"""What one database needs that the others do not, a function each. Everything else issues the same SQL everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.pool import StaticPool
+
+
+def shared_connection(engine: sa.Engine) -> Any | None:
+    """The one DBAPI connection that in-memory SQLite has, which the host's session uses too; None anywhere else."""
+    if engine.dialect.name != "sqlite" or not isinstance(engine.pool, StaticPool):
+        return None
+    if engine.pool.connection.dbapi_connection is None:
+        engine.connect().close()  # nobody has connected yet, so nobody has an open transaction either
+    return engine.pool.connection.dbapi_connection
+
+
+def reading_engine(engine: sa.Engine) -> sa.Engine:
+    """An engine to read with that never commits or rolls back what the host has open.
+
+    It is `engine` itself, but for in-memory SQLite: there, giving the connection back would roll the host's open
+    transaction back, so reads go through a wrapper whose transactions do nothing.
+    """
+    shared = shared_connection(engine)
+    if shared is None:
+        return engine
+    borrowed = _Borrowed(shared)
+    return sa.create_engine("sqlite://", creator=lambda: borrowed, poolclass=StaticPool, pool_reset_on_return=None)
+
+
+class _Borrowed:
+    """A DBAPI connection of somebody else's: its transactions are not ours to end, nor is it ours to close."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
+    """Wait at most so long for another writer of the SQLite database; other databases let writers insert side by side."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.dbapi_connection
+    assert driver is not None  # noqa: S101 - a checked-out connection has one
+    cursor = driver.cursor()
+    before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]  # type: ignore[func-returns-value]
+    cursor.execute(f"PRAGMA busy_timeout = {milliseconds:d}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {before:d}")
+        cursor.close()
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether `error` says that another writer holds the SQLite database."""
+    return isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
+
+
+class _OneOf(FunctionElement[bool]):
+    name = "one_of"
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnElement[bool]:
+    """`column IN (values)` with the values as one parameter, however many there are.
+
+    A filter on a derived dimension can select thousands of raw values, more than any database takes as parameters.
+    """
+    return _OneOf(column, sa.literal(json.dumps(sorted(values)), sa.Text()))
+
+
+@compiles(_OneOf, "sqlite")
+def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(_OneOf, "postgresql")
+def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT json_array_elements_text(CAST({values} AS json)))"
+
+
+@compiles(_OneOf, "mysql")
+@compiles(_OneOf, "mariadb")
+def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "
+        "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
+    )

@@ -1,0 +1,221 @@
+"""The registry of what requests can be filtered and broken down by.
+
+A dimension is declared once, with the raw column it reads and a function from the raw value to the dimension's value.
+Panels, filters, the API, exports and rollups know of it from here alone. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import user_agents
+from .config import SettingError
+
+Value = str | int | None
+"""A dimension's value; None stands for requests that have none."""
+
+RESERVED = frozenset({"span", "start", "end", "unit", "metric", "vs", "q", "sort", "rows", "limit", "offset", "before", "after"})
+"""Names of query parameters that mean something else already."""
+
+
+def _same(raw: Any) -> Any:
+    return raw
+
+
+def _text(value: Value) -> str:
+    return str(value)
+
+
+def _one_text(text: str) -> tuple[Value, ...]:
+    return (text,)
+
+
+def _one_integer(text: str) -> tuple[Value, ...]:
+    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        raise ValueError("a whole number")
+    return (int(text),)
+
+
+@dataclass(frozen=True, init=False)
+class Dimension:
+    """One thing to filter and break down by, such as the browser.
+
+    ``Dimension("tenant", column="tenant_id")`` is enough for a column of your own.
+    """
+
+    name: str
+    """Name in URLs and the API: letters, digits and `_`."""
+    column: str
+    """Attribute of the model that it reads."""
+    label: str
+    """Singular, as in the filter `Browser is Firefox`."""
+    plural: str
+    """Heading of its panel."""
+    value: Callable[[Any], Any]
+    """Raw value to dimension value; None and the empty text become None without asking it."""
+    derived: bool
+    """Whether `value` does anything: then several raw values can mean one dimension value."""
+    parse: Callable[[str], tuple[Value, ...]]
+    """Text of a URL to the values that it selects; raises `ValueError` that completes "must be ..."."""
+    display: Callable[[Any], str]
+    """A value, never None, to the text shown."""
+    none: str
+    """Text shown for None."""
+    many: bool
+    """Whether it usually has thousands of values (rollups keep those another way)."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        column: str | None = None,
+        label: str | None = None,
+        plural: str | None = None,
+        value: Callable[[Any], Any] | None = None,
+        parse: Callable[[str], tuple[Value, ...]] | None = None,
+        display: Callable[[Any], str] = _text,
+        none: str = "(none)",
+        many: bool = False,
+    ) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
+            raise SettingError(
+                f"The dimension's name is {name!r}, but must be lower-case letters, digits and _, "
+                f"and none of {', '.join(sorted(RESERVED))}."
+            )
+        label = label or name.replace("_", " ").capitalize()
+        fields = {
+            "name": name,
+            "column": column or name,
+            "label": label,
+            "plural": plural or f"{label}s",
+            "value": value or _same,
+            "derived": value is not None,
+            "parse": parse or _one_text,
+            "display": display,
+            "none": none,
+            "many": many,
+        }
+        for key, field in fields.items():
+            object.__setattr__(self, key, field)
+
+    def value_of(self, raw: Any) -> Value:
+        """The dimension's value of a raw value; None if there is none."""
+        if raw is None or raw == "":
+            return None
+        value: Value = self.value(raw)
+        return None if value == "" else value
+
+    def values_of(self, text: str) -> tuple[Value, ...]:
+        """The values that `text`, from a URL, selects: the empty text selects None, `5xx` a hundred status codes.
+
+        Raises `ValueError` that completes "must be ...".
+        """
+        return (None,) if text == "" else self.parse(text)
+
+    def text_of(self, value: Value) -> str:
+        """The text that selects `value` in a URL: the inverse of `values_of`."""
+        return "" if value is None else str(value)
+
+    def label_of(self, value: Value) -> str:
+        """What a reader sees for `value`."""
+        return self.none if value is None else self.display(value)
+
+
+def _status_codes(text: str) -> tuple[Value, ...]:
+    if re.fullmatch(r"[1-9]xx", text):
+        first = int(text[0]) * 100
+        return tuple(range(first, first + 100))
+    if not re.fullmatch(r"\d{3}", text, re.ASCII):
+        raise ValueError("a status code such as 404, or a class of them such as 5xx")
+    return (int(text),)
+
+
+def _status_label(code: int) -> str:
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def referrer_host(referrer: str) -> str | None:
+    """The host that a Referer header names, in lower case without port and `www.`; None if it names none."""
+    try:
+        host = urlsplit(referrer.strip()).hostname
+    except ValueError:  # [::broken
+        return None
+    return host.removeprefix("www.") or None if host else None
+
+
+def exception_type(stored: str) -> str:
+    """The type's name in a stored `repr` of an exception: `KeyError('cart')` gives KeyError."""
+    return re.match(r"[^(:\s]*", stored.lstrip("<")).group() or stored[:100]  # type: ignore[union-attr]
+
+
+def _device(user_agent: str) -> str:
+    return user_agents.parse(user_agent).device
+
+
+_ONE_OF_DEVICES = ("bot", "mobile", "tablet", "desktop", "other")
+
+
+def _device_named(text: str) -> tuple[Value, ...]:
+    if text.lower() not in _ONE_OF_DEVICES:
+        raise ValueError("one of " + ", ".join(_ONE_OF_DEVICES))
+    return (text.lower(),)
+
+
+def _lower(text: str) -> tuple[Value, ...]:
+    return (text.lower(),)
+
+
+BUILT_IN: tuple[Dimension, ...] = (
+    Dimension("path", many=True),
+    Dimension("route", none="(no route matched)"),
+    Dimension("referrer", value=referrer_host, parse=_lower, none="(direct)", many=True),
+    Dimension("browser", value=user_agents.browser_family, parse=_lower, display=user_agents.browser_label, none="(unknown)"),
+    Dimension("platform", value=user_agents.platform_name, none="(unknown)"),
+    Dimension("device", display=str.capitalize, parse=_device_named, none="(unknown)"),
+    Dimension(
+        "device", column="user_agent", value=_device, display=str.capitalize, parse=_device_named, none="(unknown)"
+    ),
+    Dimension("status_code", label="Status", plural="Status codes", parse=_status_codes, display=_status_label),
+    Dimension("method"),
+    Dimension("mimetype", label="MIME type"),
+    Dimension("exception", value=exception_type),
+)
+"""In the order of the panels. Of two with one name, the first whose column the model has is used."""
+
+
+def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> dict[str, Dimension]:
+    """The dimensions that a model with these columns (attribute name to column) can answer, by name, in order.
+
+    Raises `SettingError` for an extra dimension whose name is taken or whose column is missing.
+    """
+    chosen: dict[str, Dimension] = {}
+    for dimension in BUILT_IN:
+        if dimension.column in columns:
+            chosen.setdefault(dimension.name, dimension)
+    for dimension in extra:
+        if dimension.name in chosen:
+            raise SettingError(f"There is a dimension {dimension.name!r} already; give yours another name.")
+        if dimension.column not in columns:
+            raise SettingError(
+                f"The dimension {dimension.name!r} reads the column {dimension.column!r}, which the model does not have."
+            )
+        chosen[dimension.name] = _typed(dimension, columns[dimension.column])
+    return chosen
+
+
+def _typed(dimension: Dimension, column: Any) -> Dimension:
+    """`dimension` reading whole numbers from URLs if its column holds them and nobody said otherwise."""
+    if dimension.derived or dimension.parse is not _one_text or column.type.python_type is not int:
+        return dimension
+    typed = copy(dimension)
+    object.__setattr__(typed, "parse", _one_integer)
+    return typed

@@ -1,0 +1,208 @@
+"""The raw table: the columns we know, a mixin that declares them well, and how a user's own model maps to them.
+
+Reads a model's mapper; writes nothing. A model may lack any column: what needs it is then not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Mapped, Mapper, declarative_mixin, mapped_column
+
+from .config import SettingError
+
+ORIGINAL_COLUMNS = (
+    "response_time",
+    "date",
+    "method",
+    "size",
+    "status_code",
+    "path",
+    "user_agent",
+    "remote_address",
+    "exception",
+    "referrer",
+    "browser",
+    "platform",
+    "mimetype",
+)
+EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
+KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
+
+def _text(length: int) -> sa.types.TypeEngine[str]:
+    # MySQL compares text without regard to case by default, so /A and /a would count as one path
+    return sa.String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+def _long_text() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+def _integer() -> sa.types.TypeEngine[int]:
+    # SQLite numbers rows by itself only in a column of exactly the type INTEGER
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+@declarative_mixin
+class RequestMixin:
+    """The raw table's columns with the types, lengths and the index on `date` that make it fast.
+
+    ``class Request(RequestMixin, db.Model): pass`` is a whole model; columns of your own can stand beside these.
+    """
+
+    index: Mapped[int] = mapped_column(_integer(), primary_key=True, sort_order=-1)
+    """Number of the row."""
+    date: Mapped[datetime | None] = mapped_column(
+        sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"), index=True
+    )
+    """When the request began, naive UTC."""
+    response_time: Mapped[float | None] = mapped_column(sa.Double())
+    """Seconds from its arrival until its response was ready; a streamed body's sending is included."""
+    method: Mapped[str | None] = mapped_column(_text(32))
+    """HTTP method."""
+    path: Mapped[str | None] = mapped_column(_text(2048))
+    """Path inside the app, decoded, without the query string."""
+    route: Mapped[str | None] = mapped_column(_text(512))
+    """URL rule that matched, such as `/user/<int:id>`; NULL if none did."""
+    query_string: Mapped[str | None] = mapped_column(_text(2048))
+    """Query string with secrets masked; NULL if there was none."""
+    status_code: Mapped[int | None] = mapped_column(sa.Integer())
+    """HTTP status; 500 for an exception that nobody handled."""
+    size: Mapped[int | None] = mapped_column(_integer())
+    """Bytes of the body; NULL if unknown."""
+    mimetype: Mapped[str | None] = mapped_column(_text(255))
+    """Media type of the response, without parameters."""
+    exception: Mapped[str | None] = mapped_column(_text(2048))
+    """`repr` of the exception behind a 5xx; NULL if there was none."""
+    remote_address: Mapped[str | None] = mapped_column(_text(64))
+    """Client's address: one address is one visitor."""
+    user_agent: Mapped[str | None] = mapped_column(_text(1024))
+    """User-Agent header; empty if the client sent none."""
+    browser: Mapped[str | None] = mapped_column(_text(128))
+    """Family and version, such as `firefox 72.0`; NULL if unknown."""
+    platform: Mapped[str | None] = mapped_column(_text(64))
+    """Operating system's name; NULL if unknown."""
+    device: Mapped[str | None] = mapped_column(_text(16))
+    """bot, mobile, tablet, desktop or other."""
+    referrer: Mapped[str | None] = mapped_column(_text(2048))
+    """Referer header; NULL if the client sent none."""
+
+    traceback: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
+    """Traceback of that exception; NULL if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """How a user's model maps to the columns we know."""
+
+    table: sa.Table
+    columns: Mapping[str, sa.Column[Any]]
+    """Attribute name to column, for every plain column of the model, known to us or not, in the model's order."""
+    key: sa.Column[Any]
+    """The column that identifies a row: the primary key (of several, the first that is not `date`)."""
+    bind_key: str | None
+    """Flask-SQLAlchemy's bind of the model; None is the default database."""
+    fits: tuple[tuple[str, str, Callable[[Any], Any]], ...]
+    """For each column we know: attribute name, key in an insert, and what makes a value fit the column."""
+
+    def has(self, name: str) -> bool:
+        """Whether the model has the attribute `name`."""
+        return name in self.columns
+
+    def identity(self, text: str) -> Any:
+        """A row's key from its text in a URL. Raises `ValueError` if it cannot be one."""
+        kind = self.key.type.python_type
+        value = kind(text)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(text)
+        return value
+
+    def instant(self, moment: datetime) -> datetime:
+        """A naive UTC instant as the `date` column takes it."""
+        aware = getattr(self.columns["date"].type, "timezone", False)
+        return moment.replace(tzinfo=timezone.utc) if aware else moment
+
+    def fit(self, name: str, value: Any) -> Any:
+        """`value` as it was stored in the attribute `name`: what the column cut, a filter must cut as well."""
+        return next((fit(value) for known, _, fit in self.fits if known == name), value)
+
+    def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` by attribute name as parameters of an insert: unknown names left out, values made to fit."""
+        return {key: fit(values[name]) for name, key, fit in self.fits if name in values}
+
+
+def map_model(model: type[Any]) -> RawTable:
+    """The raw table behind `model`. Raises `SettingError` if `model` is no mapped class or has no `date`."""
+    mapper = sa.inspect(model, raiseerr=False)
+    if not isinstance(mapper, Mapper):
+        raise SettingError(
+            f"The model is {model!r}, but must be a Flask-SQLAlchemy model class, for example "
+            "class Request(RequestMixin, db.Model)."
+        )
+    table = mapper.local_table
+    if not isinstance(table, sa.Table):
+        raise SettingError(f"The model {model.__name__} is mapped to {table!r}, but must have a table of its own.")
+    columns = {
+        attribute.key: attribute.columns[0]
+        for attribute in mapper.column_attrs
+        if isinstance(attribute.columns[0], sa.Column)
+    }
+    if "date" not in columns:
+        raise SettingError(
+            f"The model {model.__name__} has no column 'date', which every number on the dashboard needs. "
+            "Add date = db.Column(db.DateTime, index=True), or inherit from RequestMixin."
+        )
+    key = next((column for column in table.primary_key if column is not columns["date"]), None)
+    if key is None:
+        raise SettingError(f"The model {model.__name__} has no primary key besides 'date': requests need one to be told apart.")
+    return RawTable(
+        table=table,
+        columns=columns,
+        key=key,
+        bind_key=table.metadata.info.get("bind_key"),
+        fits=tuple((name, column.key, fit(column)) for name, column in columns.items() if name in KNOWN_COLUMNS),
+    )
+
+
+def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
+    """A function that makes a value fit `column`: text cut at its length, numbers within its range.
+
+    A long path or a 5 GB download must not cost the row.
+    """
+    kind = column.type
+    if isinstance(kind, sa.String):
+        return partial(_fit_text, length=kind.length)
+    if isinstance(kind, sa.Integer) and not isinstance(kind, sa.BigInteger):
+        limit = 2**15 - 1 if isinstance(kind, sa.SmallInteger) else 2**31 - 1
+        return partial(_fit_integer, limit=limit)
+    if isinstance(kind, sa.DateTime) and kind.timezone:
+        return _fit_aware
+    return _as_it_is
+
+
+def _fit_text(value: Any, *, length: int | None) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.isascii():  # no driver takes half a surrogate pair
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    if "\0" in value:  # PostgreSQL takes no NUL in text
+        value = value.replace("\0", "\N{SYMBOL FOR NULL}")
+    return value[:length]
+
+
+def _fit_integer(value: Any, *, limit: int) -> Any:
+    return value if value is None else min(value, limit)
+
+
+def _fit_aware(value: datetime) -> datetime:
+    return value.replace(tzinfo=timezone.utc)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

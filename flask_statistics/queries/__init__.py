@@ -1,0 +1,1 @@
+"""What a view may ask, and who answers it: `interface` and `answers` are the contract, `raw` answers from the raw table."""

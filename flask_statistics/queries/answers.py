@@ -1,0 +1,169 @@
+"""The answers: frozen dataclasses that views read, and the tally in which they are added up. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..dimensions import Value
+from ..latency import percentile
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTime:
+    """Response times in seconds; None: no request of them had one, or it was not asked for."""
+
+    avg: float | None = None
+    p50: float | None = None
+    """Percentiles are within 2 % of the true one."""
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is measured over some requests. None: the model lacks the column, or it was not asked for."""
+
+    hits: int
+    """Requests."""
+    visitors: int | None
+    """Distinct client addresses; requests without one are nobody's."""
+    client_errors: int | None
+    """Responses with a status of 400 to 499."""
+    server_errors: int | None
+    """Responses with a status of 500 to 599."""
+    size: int | None
+    """Bytes sent in bodies."""
+    response_time: ResponseTime
+    last_requested: datetime | None
+    """When the latest of them began, naive UTC; None if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One bucket of a series."""
+
+    start: datetime
+    """Included, naive UTC."""
+    end: datetime
+    """Excluded, naive UTC."""
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value of a breakdown."""
+
+    value: Value
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Requests by the values of one dimension."""
+
+    dimension: str
+    total: int
+    """How many values there are, listed or not."""
+    rows: tuple[Row, ...]
+    hits: int = 0
+    """Requests in all values together, listed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionGroup:
+    """Requests that failed with the same exception at the same path."""
+
+    exception: str
+    """As stored: the exception's `repr`."""
+    path: str | None
+    """None: the model has no path."""
+    hits: int
+    first_requested: datetime
+    """Naive UTC."""
+    last_requested: datetime
+    """Naive UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Requests for one path that came from one referring page."""
+
+    path: str
+    referrer: str
+    """As stored: the whole Referer header."""
+    hits: int
+    last_requested: datetime
+    """Naive UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLog:
+    """Some requests, newest first."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    """Model attribute to stored value; `id` is the row's key."""
+    newer: str | None
+    """The key to ask for what is newer (`after`); None: nothing is."""
+    older: str | None
+    """The key to ask for what is older (`before`); None: nothing is."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Measures being added up; `None` columns stay None, as the model lacks them."""
+
+    hits: int = 0
+    visitors: int | None = None
+    client_errors: int | None = None
+    server_errors: int | None = None
+    size: int | None = None
+    seconds: float = 0.0
+    timed: int = 0
+    """Requests that have a response time."""
+    longest: float | None = None
+    last: datetime | None = None
+    latency: Counter[int] = field(default_factory=Counter)
+    """Requests by latency bin."""
+
+    def add(self, other: Tally) -> None:
+        """Take in `other`, whose requests are all different ones; visitors are not added, as they may be the same."""
+        self.hits += other.hits
+        self.client_errors = _plus(self.client_errors, other.client_errors)
+        self.server_errors = _plus(self.server_errors, other.server_errors)
+        self.size = _plus(self.size, other.size)
+        self.seconds += other.seconds
+        self.timed += other.timed
+        self.longest = _later(self.longest, other.longest)
+        self.last = _later(self.last, other.last)
+        self.latency.update(other.latency)
+
+    def measures(self) -> Measures:
+        """The measures so far."""
+        return Measures(
+            hits=self.hits,
+            visitors=self.visitors,
+            client_errors=self.client_errors,
+            server_errors=self.server_errors,
+            size=self.size,
+            response_time=ResponseTime(
+                avg=self.seconds / self.timed if self.timed else None,
+                p50=percentile(self.latency, 0.50, longest=self.longest),
+                p95=percentile(self.latency, 0.95, longest=self.longest),
+                p99=percentile(self.latency, 0.99, longest=self.longest),
+                max=self.longest,
+            ),
+            last_requested=self.last,
+        )
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _later(one: Any, other: Any) -> Any:
+    return other if one is None else one if other is None else max(one, other)

@@ -1,0 +1,115 @@
+"""The questions that a view may ask. Whoever answers them, the numbers are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from ..dimensions import Value
+from ..filters import Filters
+from ..spans import Span
+from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row
+
+VISITORS = "visitors"
+PERCENTILES = "percentiles"
+EVERYTHING = frozenset({VISITORS, PERCENTILES})
+"""What `want` can ask for beyond the measures that cost next to nothing."""
+CHEAP: frozenset[str] = frozenset()
+
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "hits": lambda row: row.measures.hits,
+    "visitors": lambda row: row.measures.visitors,
+    "client_errors": lambda row: row.measures.client_errors,
+    "server_errors": lambda row: row.measures.server_errors,
+    "server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits,
+    "size": lambda row: row.measures.size,
+    "avg": lambda row: row.measures.response_time.avg,
+    "p50": lambda row: row.measures.response_time.p50,
+    "p95": lambda row: row.measures.response_time.p95,
+    "p99": lambda row: row.measures.response_time.p99,
+    "max": lambda row: row.measures.response_time.max,
+    "last_requested": lambda row: row.measures.last_requested,
+}
+"""What a breakdown can be sorted by, besides `value`; `-` before it: largest first."""
+SORT_NAMES = ("value", *SORTS)
+PERCENTILE_SORTS = frozenset({"p50", "p95", "p99"})
+
+
+class Queries(Protocol):
+    """Answers questions about the recorded requests of one app. One object serves one page, on one connection."""
+
+    source: str
+    """`raw` or `rollup`."""
+
+    def earliest(self) -> datetime | None:
+        """When the first request began, naive UTC; None if none is recorded."""
+
+    def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
+        """The measures over all requests of `span` that `filters` let through."""
+
+    def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
+        """The measures of each bucket of `unit`, oldest first, buckets without requests included."""
+
+    def breakdown(
+        self,
+        dimension: str,
+        span: Span,
+        filters: Filters,
+        *,
+        sort: str = "-hits",
+        limit: int = 50,
+        offset: int = 0,
+        search: str = "",
+        want: frozenset[str] = EVERYTHING,
+    ) -> Breakdown:
+        """The measures of each value of `dimension`, one row a value, `limit` rows from `offset` in the order of `sort`.
+
+        Equal rows stand in the order of their values, rows without the sorted measure last. `search` keeps values whose
+        label contains it, in any case.
+        """
+
+    def breakdowns(
+        self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
+    ) -> dict[str, Breakdown]:
+        """For each of `dimensions` the `limit` values with the most hits; measures are the cheap ones.
+
+        A dimension that is itself filtered still lists its other values: its own filter is left out.
+        """
+
+    def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
+        """Exceptions by text and path, most hits first."""
+
+    def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
+        """Path and referring page of requests that had a referrer, most hits first."""
+
+    def requests(
+        self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
+    ) -> RequestLog:
+        """Requests, newest first: the newest, those older than key `before`, or those newer than key `after`.
+
+        Raises `UnknownRequest` if that key is none of a stored request.
+        """
+
+    def request(self, key: str) -> dict[str, Any] | None:
+        """One request with every column of the model, `id` among them; None if there is none with that key."""
+
+
+class UnknownRequest(LookupError):
+    """No stored request has the key that was asked for."""
+
+
+def cut(rows: list[Row], *, sort: str, limit: int, offset: int) -> tuple[Row, ...]:
+    """`limit` of `rows` from `offset`, in the order of `sort`: ties by value, rows without the measure last."""
+    name, descending = sort.removeprefix("-"), sort.startswith("-")
+    rows = sorted(rows, key=lambda row: _by_value(row.value), reverse=name == "value" and descending)
+    if name != "value":
+        measure = SORTS[name]
+        known = [row for row in rows if measure(row) is not None]
+        known.sort(key=measure, reverse=descending)  # a stable sort, so ties stay in the order of their values
+        rows = known + [row for row in rows if measure(row) is None]
+    return tuple(rows[offset : offset + limit])
+
+
+def _by_value(value: Value) -> tuple[bool, bool, Value]:
+    return (value is None, isinstance(value, str), value if value is not None else 0)

@@ -1,0 +1,436 @@
+"""Answers every question with SQL on the raw table, the user's own model.
+
+Buckets come in as bound instants and latency bins as constants, so that one statement serves every database. Sorting,
+searching and merging of values happen here and not in SQL: databases order and compare text differently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from .. import dialects, latency
+from ..dimensions import Dimension, Value
+from ..filters import Condition, Filters
+from ..models import KNOWN_COLUMNS, RawTable
+from ..spans import Span
+from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row, Tally
+from .interface import (
+    CHEAP,
+    EVERYTHING,
+    PERCENTILE_SORTS,
+    PERCENTILES,
+    VISITORS,
+    UnknownRequest,
+    cut,
+)
+
+BUCKETS_A_STATEMENT = 256
+"""A series with more buckets takes several statements, each over its own part of the span."""
+FEW = 100
+"""So many values are ordinary parameters of a statement; more go in as one."""
+
+
+class RawQueries:
+    """Answers from the raw table, over one connection."""
+
+    source = "raw"
+
+    def __init__(self, connection: sa.Connection, raw: RawTable, dimensions: dict[str, Dimension]) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._dimensions = dimensions
+        self._seen: dict[tuple[str, Span], list[Any]] = {}
+
+    # ---- questions -----------------------------------------------------------------------------------------------
+
+    def earliest(self) -> datetime | None:
+        return _naive(self._connection.scalar(sa.select(sa.func.min(self._column("date")))))
+
+    def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
+        where = self._where(span, filters)
+        row = self._connection.execute(sa.select(*self._aggregates(want)).where(*where)).one()
+        tally = self._tally(row)
+        if PERCENTILES in want and self._raw.has("response_time"):
+            tally.latency = self._latency(where).get((), Counter())
+        return tally.measures()
+
+    def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
+        edges = span.edges(unit)
+        where = self._conditions(span, filters)
+        points: list[Point] = []
+        for first in range(0, len(edges) - 1, BUCKETS_A_STATEMENT):
+            points += self._points(edges[first : first + BUCKETS_A_STATEMENT + 1], where, want)
+        return points
+
+    def breakdown(
+        self,
+        dimension: str,
+        span: Span,
+        filters: Filters,
+        *,
+        sort: str = "-hits",
+        limit: int = 50,
+        offset: int = 0,
+        search: str = "",
+        want: frozenset[str] = EVERYTHING,
+    ) -> Breakdown:
+        asked = self._dimensions[dimension]
+        where = self._where(span, filters)
+        tallies = self._by_value(asked, where, want)
+        if search:
+            needle = search.casefold()
+            tallies = {value: tally for value, tally in tallies.items() if needle in asked.label_of(value).casefold()}
+        percentiles = PERCENTILES in want and self._raw.has("response_time")
+        if percentiles and sort.removeprefix("-") in PERCENTILE_SORTS:
+            self._add_latency(asked, where, tallies, None)
+            percentiles = False
+        rows = cut(_rows(tallies), sort=sort, limit=limit, offset=offset)
+        if percentiles and rows:
+            shown = {row.value: tallies[row.value] for row in rows}
+            self._add_latency(asked, where, shown, [row.value for row in rows])
+            rows = tuple(_rows(shown))
+        return Breakdown(dimension, len(tallies), rows, sum(tally.hits for tally in tallies.values()))
+
+    def breakdowns(
+        self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
+    ) -> dict[str, Breakdown]:
+        return {
+            name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions
+        }
+
+    def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
+        if not self._raw.has("exception"):
+            return []
+        date, exception = self._column("date"), self._column("exception")
+        path = self._column("path") if self._raw.has("path") else sa.null()
+        found = self._connection.execute(
+            sa.select(exception, path, sa.func.count(), sa.func.min(date), sa.func.max(date))
+            .where(*self._where(span, filters), exception.is_not(None), exception != "")
+            .group_by(exception, *([path] if self._raw.has("path") else []))
+        )
+        groups = [ExceptionGroup(text, at, hits, _moment(first), _moment(last)) for text, at, hits, first, last in found]
+        return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
+
+    def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
+        if not (self._raw.has("path") and self._raw.has("referrer")):
+            return []
+        path, referrer, date = self._column("path"), self._column("referrer"), self._column("date")
+        found = self._connection.execute(
+            sa.select(path, referrer, sa.func.count(), sa.func.max(date))
+            .where(*self._where(span, filters), path.is_not(None), referrer.is_not(None), referrer != "")
+            .group_by(path, referrer)
+        )
+        links = [Link(at, source, hits, _moment(last)) for at, source, hits, last in found]
+        return sorted(links, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
+
+    def requests(
+        self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
+    ) -> RequestLog:
+        date, key = self._column("date"), self._raw.key
+        where = self._where(span, filters)
+        names = [name for name in self._raw.columns if name in KNOWN_COLUMNS and name != "traceback"]
+        query = sa.select(key.label("_key"), *(self._raw.columns[name].label(name) for name in names))
+        if after is not None:
+            newer = query.where(*where, _later(date, key, *self._position(after))).order_by(date, key).limit(limit + 1)
+            rows = list(self._connection.execute(newer).mappings())
+            more, rows = len(rows) > limit, rows[:limit][::-1]
+            has_newer, has_older = more, True
+        else:
+            if before is not None:
+                where.append(_earlier(date, key, *self._position(before)))
+            older = query.where(*where).order_by(date.desc(), key.desc()).limit(limit + 1)
+            rows = list(self._connection.execute(older).mappings())
+            has_newer, has_older, rows = before is not None, len(rows) > limit, rows[:limit]
+        return RequestLog(
+            tuple(_request(row) for row in rows),
+            newer=str(rows[0]["_key"]) if rows and has_newer else None,
+            older=str(rows[-1]["_key"]) if rows and has_older else None,
+        )
+
+    def _position(self, key: str) -> tuple[Any, Any]:
+        """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""
+        try:
+            identity = self._raw.identity(key)
+        except ValueError:
+            raise UnknownRequest(key) from None
+        date = self._connection.scalar(sa.select(self._column("date")).where(self._raw.key == identity))
+        if date is None:
+            raise UnknownRequest(key)
+        return date, identity
+
+    def request(self, key: str) -> dict[str, Any] | None:
+        try:
+            identity = self._raw.identity(key)
+        except ValueError:
+            return None
+        columns = (column.label(name) for name, column in self._raw.columns.items())
+        query = sa.select(self._raw.key.label("_key"), *columns).where(self._raw.key == identity)
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else _request(row)
+
+    # ---- conditions ----------------------------------------------------------------------------------------------
+
+    def _column(self, name: str) -> sa.Column[Any]:
+        return self._raw.columns[name]
+
+    def _within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
+        date = self._column("date")
+        return [date >= self._raw.instant(start), date < self._raw.instant(end)]
+
+    def _where(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
+        return [*self._within(span.start, span.end), *self._conditions(span, filters)]
+
+    def _conditions(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
+        clauses = [self._condition(condition, span) for condition in filters.conditions]
+        if filters.contains and "path" in self._dimensions:
+            needle = filters.contains.casefold()
+            paths = [path for path in self._raw_values(self._dimensions["path"], span) if path and needle in path.casefold()]
+            clauses.append(_member(self._column("path"), paths))
+        return clauses
+
+    def _condition(self, condition: Condition, span: Span) -> sa.ColumnElement[bool]:
+        dimension = self._dimensions[condition.dimension]
+        column = self._column(dimension.column)
+        values = condition.values(dimension)
+        member = _member(column, self._raws(dimension, values, span))
+        if not condition.negated:
+            return sa.or_(member, column.is_(None)) if None in values else member
+        if None in values:
+            return sa.and_(column.is_not(None), sa.not_(member))
+        return sa.or_(column.is_(None), sa.not_(member))
+
+    def _raws(self, dimension: Dimension, values: Iterable[Value], span: Span) -> list[Any]:
+        """The raw values, but for NULL, that mean one of `values`."""
+        wanted = frozenset(values)
+        if dimension.derived:
+            raws = self._raw_values(dimension, span)
+            return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
+        raws = [self._raw.fit(dimension.column, value) for value in wanted if value is not None]
+        return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
+
+    def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
+        """All raw values of `dimension` that occur in `span`, looked up once."""
+        asked = (dimension.column, span)
+        if asked not in self._seen:
+            query = sa.select(self._column(dimension.column)).where(*self._within(span.start, span.end)).distinct()
+            self._seen[asked] = list(self._connection.scalars(query))
+        return self._seen[asked]
+
+    # ---- sums ----------------------------------------------------------------------------------------------------
+
+    def _aggregates(self, want: frozenset[str], source: Any = None) -> list[sa.ColumnElement[Any]]:
+        """The sums that `_tally` reads, over the raw table or over `source`, which has its columns."""
+        columns = {name: source.c[name] if source is not None else column for name, column in self._measured().items()}
+        sums: list[sa.ColumnElement[Any]] = [sa.func.count().label("hits"), sa.func.max(columns["date"]).label("last")]
+        if "status_code" in columns:
+            for label, low in (("client_errors", 400), ("server_errors", 500)):
+                error = sa.case((columns["status_code"].between(low, low + 99), 1), else_=0)
+                sums.append(sa.func.coalesce(sa.func.sum(error), 0).label(label))
+        if "size" in columns:
+            sums.append(sa.func.coalesce(sa.func.sum(columns["size"]), 0).label("size"))
+        if "response_time" in columns:
+            time = columns["response_time"]
+            sums += [sa.func.sum(time).label("seconds"), sa.func.count(time).label("timed"), sa.func.max(time).label("longest")]
+        if VISITORS in want and "remote_address" in columns:
+            sums.append(sa.func.count(columns["remote_address"].distinct()).label("visitors"))
+        return sums
+
+    def _measured(self) -> dict[str, sa.Column[Any]]:
+        names = ("date", "status_code", "size", "response_time", "remote_address")
+        return {name: self._column(name) for name in names if self._raw.has(name)}
+
+    def _tally(self, row: sa.Row[Any]) -> Tally:
+        found = row._mapping
+        return Tally(
+            hits=found["hits"],
+            visitors=found.get("visitors"),
+            client_errors=_whole(found.get("client_errors")),
+            server_errors=_whole(found.get("server_errors")),
+            size=_whole(found.get("size")),
+            seconds=float(found.get("seconds") or 0.0),
+            timed=found.get("timed") or 0,
+            longest=found.get("longest"),
+            last=_naive(found["last"]),
+        )
+
+    def _latency(
+        self, where: Sequence[sa.ColumnElement[bool]], *groups: sa.ColumnElement[Any]
+    ) -> dict[tuple[Any, ...], Counter[int]]:
+        """Histograms of response times, by the values of `groups`."""
+        time = self._column("response_time")
+        labels = [group.label(f"group_{number}") for number, group in enumerate(groups)]
+        source = sa.select(latency_bin(time).label("bin"), *labels).where(*where, time.is_not(None)).subquery()
+        keys = [source.c[label.name] for label in labels]
+        query = sa.select(*keys, source.c.bin, sa.func.count()).group_by(*keys, source.c.bin)
+        histograms: dict[tuple[Any, ...], Counter[int]] = {}
+        for *values, number, count in self._connection.execute(query):
+            histograms.setdefault(tuple(values), Counter())[number] += count
+        return histograms
+
+    # ---- series --------------------------------------------------------------------------------------------------
+
+    def _points(
+        self, edges: Sequence[datetime], conditions: Sequence[sa.ColumnElement[bool]], want: frozenset[str]
+    ) -> list[Point]:
+        where = [*self._within(edges[0], edges[-1]), *conditions]
+        bucket = self._bucket(edges)
+        source = sa.select(bucket.label("bucket"), *(c.label(n) for n, c in self._measured().items())).where(*where).subquery()
+        query = sa.select(source.c.bucket, *self._aggregates(want, source)).group_by(source.c.bucket)
+        tallies = {row[0]: self._tally(row) for row in self._connection.execute(query)}
+        if PERCENTILES in want and self._raw.has("response_time"):
+            for (number,), histogram in self._latency(where, bucket).items():
+                tallies[number].latency = histogram
+        empty = self._empty(want)
+        return [
+            Point(start, end, tallies[number].measures() if number in tallies else empty)
+            for number, (start, end) in enumerate(pairwise(edges))
+        ]
+
+    def _bucket(self, edges: Sequence[datetime]) -> sa.ColumnElement[int]:
+        """The number of the bucket that `date` falls in, by halving: eight comparisons for 256 buckets."""
+        date = self._column("date")
+
+        def halve(low: int, high: int) -> Any:
+            if low == high:
+                return sa.literal_column(str(low), sa.Integer())
+            middle = (low + high + 1) // 2
+            return sa.case((date < self._raw.instant(edges[middle]), halve(low, middle - 1)), else_=halve(middle, high))
+
+        answer: sa.ColumnElement[int] = halve(0, len(edges) - 2)
+        return answer
+
+    def _empty(self, want: frozenset[str]) -> Measures:
+        """The measures of no requests: zeros where there is a column, None where there is none."""
+        return Tally(
+            visitors=0 if VISITORS in want and self._raw.has("remote_address") else None,
+            client_errors=0 if self._raw.has("status_code") else None,
+            server_errors=0 if self._raw.has("status_code") else None,
+            size=0 if self._raw.has("size") else None,
+        ).measures()
+
+    # ---- breakdowns ----------------------------------------------------------------------------------------------
+
+    def _by_value(
+        self, dimension: Dimension, where: Sequence[sa.ColumnElement[bool]], want: frozenset[str]
+    ) -> dict[Value, Tally]:
+        """The sums of each value of `dimension`."""
+        column = self._column(dimension.column)
+        group = sa.func.nullif(column, "", type_=column.type) if _is_text(column) else column
+        inside = want - {VISITORS} if dimension.derived else want
+        query = sa.select(group.label("raw"), *self._aggregates(inside)).where(*where).group_by(group)
+        if not dimension.derived:
+            return {dimension.value_of(row[0]): self._tally(row) for row in self._connection.execute(query)}
+        tallies: dict[Value, Tally] = {}
+        for row in self._connection.execute(query):
+            tallies.setdefault(dimension.value_of(row[0]), Tally()).add(self._tally(row))
+        if VISITORS in want and self._raw.has("remote_address"):
+            for value, count in self._visitors(dimension, group, where).items():
+                tallies[value].visitors = count
+        return tallies
+
+    def _visitors(
+        self, dimension: Dimension, group: sa.ColumnElement[Any], where: Sequence[sa.ColumnElement[bool]]
+    ) -> dict[Value, int]:
+        """Distinct addresses of each value of a derived dimension, whose raw values may share visitors."""
+        address = self._column("remote_address")
+        query = sa.select(group, address).where(*where).distinct()
+        addresses: dict[Value, set[str]] = {}
+        for raw, visitor in self._connection.execute(query):
+            known = addresses.setdefault(dimension.value_of(raw), set())
+            if visitor is not None:
+                known.add(visitor)
+        return {value: len(known) for value, known in addresses.items()}
+
+    def _add_latency(
+        self,
+        dimension: Dimension,
+        where: Sequence[sa.ColumnElement[bool]],
+        tallies: dict[Value, Tally],
+        values: Sequence[Value] | None,
+    ) -> None:
+        """Give each of `tallies` its histogram; `values`, if not None, are the only ones that are needed."""
+        column = self._column(dimension.column)
+        narrowed = list(where)
+        if values is not None and not dimension.derived and None not in values:
+            narrowed.append(_member(column, [value for value in values if value is not None]))
+        for (raw,), histogram in self._latency(narrowed, column).items():
+            tally = tallies.get(dimension.value_of(raw))
+            if tally is not None:
+                tally.latency.update(histogram)
+
+
+class latency_bin(FunctionElement[int]):  # noqa: N801 - a SQL function, named as SQL functions are
+    """The latency bin of a response time, as `latency.bin_of` numbers it."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+@compiles(latency_bin)
+def _latency_bin(element: Any, compiler: Any, **kw: Any) -> str:
+    column = compiler.process(next(iter(element.clauses)), **kw)
+    return _bin_cases().replace(":time", column)
+
+
+@lru_cache(maxsize=1)
+def _bin_cases() -> str:
+    """`bisect_right(EDGES, :time)` as nested CASEs, nine deep; the edges are constants of ours."""
+
+    def halve(low: int, high: int) -> str:
+        if low == high:
+            return str(low)
+        middle = (low + high + 1) // 2
+        return f"CASE WHEN :time < {latency.EDGES[middle - 1]!r} THEN {halve(low, middle - 1)} ELSE {halve(middle, high)} END"
+
+    return f"({halve(0, len(latency.EDGES))})"
+
+
+def _rows(tallies: dict[Value, Tally]) -> list[Row]:
+    return [Row(value, tally.measures()) for value, tally in tallies.items()]
+
+
+def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    if not values:
+        return sa.false()
+    if len(values) == 1:
+        return column == values[0]
+    return column.in_(values) if len(values) <= FEW or not isinstance(values[0], str) else dialects.one_of(column, values)
+
+
+def _later(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(date >= at, sa.or_(date > at, key > identity))
+
+
+def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(date <= at, sa.or_(date < at, key < identity))
+
+
+def _request(row: Any) -> dict[str, Any]:
+    found = {name: value for name, value in row.items() if name != "_key"}
+    found["date"] = _naive(found["date"])
+    return {"id": row["_key"], **found}
+
+
+def _is_text(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.String)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _moment(value: datetime) -> datetime:
+    return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
+
+
+def _naive(value: datetime | None) -> datetime | None:
+    return None if value is None else _moment(value)

@@ -1,0 +1,359 @@
+"""Request to record: notes what happens during a request and hands one record of it to the writer.
+
+Collects with Flask's signals, around the WSGI call: so an early answer of somebody's `before_request`, an exception that
+propagates, a streamed body, a 404 and a second app all give exactly one row, and the row is written after the request's
+contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_store`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import unquote_plus
+
+from flask import Flask, Request, Response, current_app, has_app_context, request
+from flask.signals import (
+    appcontext_tearing_down,
+    got_request_exception,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+
+from .config import Settings
+
+LONGEST_TRACEBACK = 20_000
+"""Characters kept of a traceback, from its end, where the error is."""
+QUIET_SECONDS = 60.0
+"""A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
+
+_SECRET = re.compile(r"pass|secret|token|key|auth|code|session|sig|credential|otp", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Record:
+    """One request, by attribute names of the raw table; user agents are parsed later, by the writer."""
+
+    date: datetime
+    method: str
+    path: str
+    route: str | None
+    query_string: str | None
+    remote_address: str | None
+    user_agent: str
+    referrer: str | None
+    status_code: int = 500
+    size: int | None = None
+    mimetype: str | None = None
+    exception: str | None = None
+    traceback: str | None = None
+    response_time: float = 0.0
+
+
+class Writer(Protocol):
+    """Takes records to the raw table."""
+
+    def write(self, record: Record, *, host_in_transaction: bool) -> None:
+        """Store `record`, or raise `NotStored`. `host_in_transaction`: the host's session in this thread may hold a lock."""
+
+    def flush(self) -> None:
+        """Store what had to wait. Raises `NotStored`."""
+
+
+class NotStored(Exception):
+    """Records that could not be stored and are lost; the cause is the database's error."""
+
+    def __init__(self, lost: int, fix: str) -> None:
+        super().__init__(f"{lost} lost")
+        self.lost = lost
+        self.fix = fix
+        """What the operator can do about it."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process has recorded since it started."""
+
+    recorded: int = 0
+    lost: int = 0
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    """Naive UTC."""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+class _Exchange:
+    """What is known so far of a request under way."""
+
+    __slots__ = ("arrived_at", "error", "handled", "record", "response", "started", "unwanted")
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.arrived_at = datetime.now(timezone.utc).replace(tzinfo=None)
+        self.record: Record | None = None
+        self.response: Response | None = None
+        self.error: BaseException | None = None
+        self.handled: BaseException | None = None
+        self.unwanted = False
+
+
+class Recorder:
+    """Records the requests of one app. `attach` starts it."""
+
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        *,
+        writer: Writer,
+        disabled: Callable[[], Any],
+        host_in_transaction: Callable[[], bool],
+        blueprint: str,
+        keeps_traceback: bool,
+    ) -> None:
+        self.counters = Counters()
+        self._app = app
+        self._settings = settings
+        self._writer = writer
+        self._disabled = disabled
+        self._host_in_transaction = host_in_transaction
+        self._blueprint = blueprint
+        self._keeps_traceback = keeps_traceback
+        self._key = f"flask_statistics.{id(app)}"
+        self._excluded = _matcher(settings.exclude)
+        self._quiet_until = 0.0
+
+    def attach(self) -> None:
+        """Begin to record: connect the signals and stand around the app's WSGI call."""
+        app = self._app
+        request_started.connect(self._on_started, app, weak=False)
+        request_finished.connect(self._on_finished, app, weak=False)
+        got_request_exception.connect(self._on_exception, app, weak=False)
+        request_tearing_down.connect(self._on_teardown, app, weak=False)
+        appcontext_tearing_down.connect(self._on_context_teardown, app, weak=False)
+        self._serve = app.wsgi_app
+        app.wsgi_app = self._wsgi_app  # type: ignore[method-assign]
+        # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
+        self._handle = app.handle_user_exception
+        app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign]
+
+    # ---- around the request --------------------------------------------------------------------------------------
+
+    def _wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        exchange = environ[self._key] = _Exchange()
+        try:
+            body = self._serve(environ, start_response)
+        except BaseException as error:
+            exchange.error = exchange.error or error
+            self._finish(exchange)
+            raise
+        response = exchange.response
+        if exchange.record is not None and response is not None and response.is_streamed:
+            return _Body(body, exchange, self._finish)
+        self._finish(exchange)
+        return body
+
+    def _handle_user_exception(self, error: Exception) -> Any:
+        exchange = request.environ.get(self._key)
+        if exchange is not None:
+            exchange.handled = error
+        return self._handle(error)
+
+    def _on_started(self, _sender: Flask, **_: Any) -> None:
+        exchange = request.environ.get(self._key)
+        if exchange is None:  # a test's full_dispatch_request() inside a bare request context is no request
+            return
+        if request.blueprint == self._blueprint or self._excluded(request.path, request.endpoint):
+            return
+        if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
+            return
+        exchange.record = self._begin(request, exchange.arrived_at)  # type: ignore[arg-type]
+
+    def _on_finished(self, _sender: Flask, *, response: Response, **_: Any) -> None:
+        exchange = request.environ.get(self._key)
+        if exchange is not None:
+            exchange.response = response
+
+    def _on_exception(self, _sender: Flask, *, exception: BaseException, **_: Any) -> None:
+        exchange = request.environ.get(self._key)
+        if exchange is not None:
+            exchange.error = exception
+
+    def _on_teardown(self, _sender: Flask, **_: Any) -> None:
+        exchange = request.environ.get(self._key)
+        if exchange is None or exchange.record is None or exchange.unwanted:
+            return
+        try:
+            exchange.unwanted = bool(self._disabled())
+        except Exception:
+            # whoever asked not to be recorded must not be, even when the question fails
+            exchange.unwanted = True
+            self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
+
+    def _on_context_teardown(self, _sender: Flask, **_: Any) -> None:
+        self._store(self._writer.flush, 0)
+
+    # ---- the record ----------------------------------------------------------------------------------------------
+
+    def _begin(self, request: Request, arrived_at: datetime) -> Record:
+        headers = request.headers
+        return Record(
+            date=arrived_at,
+            method=request.method,
+            path=request.path,
+            route=request.url_rule.rule if request.url_rule is not None else None,
+            query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
+            remote_address=self._client(request),
+            user_agent=headers.get("User-Agent", ""),
+            referrer=headers.get("Referer"),
+        )
+
+    def _client(self, request: Request) -> str | None:
+        header = self._settings.real_ip_header
+        if header is None:
+            return request.remote_addr
+        # a list is written from left to right, so only its last entry comes from the proxy in front of us
+        named = request.headers.get(header, "").rpartition(",")[2].strip()
+        try:
+            return str(ipaddress.ip_address(named))
+        except ValueError:
+            return request.remote_addr
+
+    def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
+        record, response = exchange.record, exchange.response
+        if record is None or exchange.unwanted:
+            return
+        record.response_time = time.perf_counter() - exchange.started
+        error = exchange.error
+        if response is not None:
+            record.status_code = response.status_code
+            record.mimetype = response.mimetype
+            record.size = response.content_length if sent is None else sent
+            if response.status_code >= 500:
+                error = error or exchange.handled
+        if error is not None:
+            record.exception = _repr(error)
+            record.traceback = _traceback(error) if self._keeps_traceback else None
+        self._store(lambda: self._writer.write(record, host_in_transaction=self._host_lives()), 1)
+
+    def _host_lives(self) -> bool:
+        """Whether a context of this app outlives the request with the host's session in a transaction (as in tests)."""
+        return (
+            has_app_context()
+            and current_app._get_current_object() is self._app  # type: ignore[attr-defined]
+            and self._host_in_transaction()
+        )
+
+    def _store(self, store: Callable[[], None], count: int) -> None:
+        """Run `store`; whatever fails is logged and counted here, and never reaches the request."""
+        counters = self.counters
+        try:
+            store()
+        except NotStored as failure:
+            self._lose(failure.lost, failure.__cause__ or failure, failure.fix)
+        except Exception as error:
+            self._lose(max(count, 1), error, "This is a fault of Flask-Statistics; please report it with this traceback.")
+        else:
+            if count:
+                with counters.lock:
+                    counters.recorded += count
+
+    def _lose(self, lost: int, error: BaseException, fix: str) -> None:
+        counters, now = self.counters, time.monotonic()
+        with counters.lock:
+            counters.lost += lost
+            counters.last_error = f"{type(error).__name__}: {error}"[:500]
+            counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
+            total, quiet = counters.lost, now < self._quiet_until
+            if not quiet:
+                self._quiet_until = now + QUIET_SECONDS
+        if not quiet:
+            self._app.logger.error(
+                "Flask-Statistics could not record a request, which was served all the same (%d lost since start): %s %s",
+                total,
+                str(error).partition("\n")[0],
+                fix,
+                exc_info=error,
+            )
+
+
+class _Body:
+    """A streamed body that counts the bytes it sends; its request is recorded when the server closes it."""
+
+    def __init__(self, body: Iterable[bytes], exchange: _Exchange, finish: Callable[[_Exchange, int | None], None]) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._exchange = exchange
+        self._finish = finish
+        self._sent = 0
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            chunk = next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self._exchange.error = error
+            raise
+        self._sent += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._finish(self._exchange, self._sent)
+
+
+def mask_secrets(query: str) -> str:
+    """`query` with the values of parameters whose names sound secret replaced by `***`."""
+    if not query or not _SECRET.search(unquote_plus(query)):
+        return query
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    return "&".join(f"{name}{sign}***" if sign and _SECRET.search(unquote_plus(name)) else name + sign + value for name, sign, value in pairs)
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
+    """Whether a path or an endpoint is excluded; patterns that begin with `/` are for paths."""
+    if not patterns:
+        return lambda path, endpoint: False
+    paths = _union(pattern for pattern in patterns if pattern.startswith("/"))
+    endpoints = _union(pattern for pattern in patterns if not pattern.startswith("/"))
+    return lambda path, endpoint: bool(paths.match(path) or (endpoint and endpoints.match(endpoint)))
+
+
+def _union(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs) or r"(?!)")
+
+
+def _repr(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # somebody's __repr__ is broken; the type is still worth knowing
+        return f"{type(error).__name__}(...)"
+
+
+def _traceback(error: BaseException) -> str:
+    frames: TracebackType | None = error.__traceback__
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))[-LONGEST_TRACEBACK:]
+    except Exception:  # as above: formatting calls the error's own code
+        return "".join(traceback.format_tb(frames))[-LONGEST_TRACEBACK:]

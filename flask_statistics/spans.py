@@ -1,0 +1,217 @@
+"""Spans of time: presets, dates, buckets and the period to compare with, in the configured time zone. Pure.
+
+A span runs from `start` (included) to `end` (excluded), both naive UTC as the raw dates are; its days, hours and labels
+are those of its zone, so a day can have 23 or 25 hours and an hour can start at half past.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+UNITS = ("minute", "hour", "day", "week", "month")
+PRESETS = ("today", "24h", "7d", "28d", "91d", "12mo", "all")
+FIRST_YEAR, LAST_YEAR = 1990, 2200
+"""Dates outside are refused: no request was recorded there, and the calendar of some time zones ends."""
+
+_DAY = timedelta(days=1)
+_TYPICAL = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": _DAY,
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+
+
+class SpanError(ValueError):
+    """A span in a URL that cannot be read; the message names the parameter and says what it must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `start` (included) to `end` (excluded), naive UTC."""
+
+    start: datetime
+    end: datetime
+    zone: ZoneInfo
+    name: str | None = None
+    """The preset it came from, such as `7d`; None if its dates were given."""
+
+    @property
+    def local_start(self) -> datetime:
+        """`start` in the span's zone, aware."""
+        return to_local(self.start, self.zone)
+
+    @property
+    def local_end(self) -> datetime:
+        """`end` in the span's zone, aware."""
+        return to_local(self.end, self.zone)
+
+    @property
+    def whole_days(self) -> int | None:
+        """How many local days it has; None if it does not start and end at midnight."""
+        start, end = self.local_start, self.local_end
+        if self.start != midnight(start.date(), self.zone) or self.end != midnight(end.date(), self.zone):
+            return None
+        return (end.date() - start.date()).days
+
+    def moved(self, steps: int) -> Span:
+        """The span of the same length `steps` lengths later (negative: earlier); whole days move by days."""
+        days = self.whole_days
+        if days:
+            return self._shifted(timedelta(days=days * steps))
+        length = (self.end - self.start) * steps
+        return replace(self, start=self.start + length, end=self.end + length, name=None)
+
+    def year_before(self) -> Span:
+        """The span 52 weeks earlier, so that weekdays compare with the same weekdays."""
+        return self._shifted(timedelta(days=-364))
+
+    def elapsed(self, now: datetime, like: Span) -> Span:
+        """This span cut to the part that has elapsed of the later span `like` at `now` (naive UTC).
+
+        Without that, every morning's comparison with a whole day would show a loss.
+        """
+        if not like.start <= now < like.end:
+            return self
+        wall = to_local(now, like.zone).replace(tzinfo=None) - like.local_start.replace(tzinfo=None)
+        end = from_wall(self.local_start.replace(tzinfo=None) + wall, self.zone)
+        return replace(self, end=max(self.start, min(self.end, end)))
+
+    def _shifted(self, by: timedelta) -> Span:
+        start = from_wall(self.local_start.replace(tzinfo=None) + by, self.zone)
+        end = from_wall(self.local_end.replace(tzinfo=None) + by, self.zone)
+        return replace(self, start=start, end=end, name=None)
+
+    def default_unit(self) -> str:
+        """The unit that draws the span with 24 to 100 buckets or so."""
+        length = self.end - self.start
+        if length <= timedelta(hours=2):
+            return "minute"
+        if length <= timedelta(days=8):
+            return "hour"
+        return "day" if length <= timedelta(days=100) else "week" if length <= timedelta(days=3 * 366) else "month"
+
+    def count(self, unit: str) -> int:
+        """About how many buckets of `unit` it has (never less than half of the truth)."""
+        return int((self.end - self.start) / _TYPICAL[unit]) + 1
+
+    def edges(self, unit: str) -> list[datetime]:
+        """Where its buckets of `unit` begin, and where the last one ends: naive UTC, rising, `start` to `end`.
+
+        The first and the last bucket are cut at the span; weeks begin on Monday.
+        """
+        edges = [self.start]
+        while (following := next_edge(edges[-1], unit, self.zone)) < self.end:
+            edges.append(following)
+        return [*edges, self.end] if self.end > self.start else edges
+
+
+def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
+    """A naive UTC instant in `zone`, aware."""
+    return moment.replace(tzinfo=timezone.utc).astimezone(zone)
+
+
+def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The naive UTC instant at which a clock in `zone` shows `wall`: the first of two, the next if it never does."""
+    return wall.replace(tzinfo=zone).astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """When the local `day` begins, naive UTC."""
+    return from_wall(datetime.combine(day, time()), zone)
+
+
+def next_edge(moment: datetime, unit: str, zone: ZoneInfo) -> datetime:
+    """The first instant after `moment` (naive UTC) at which a bucket of `unit` begins in `zone`."""
+    local = to_local(moment, zone)
+    if unit == "minute":
+        return moment + timedelta(seconds=60 - local.second, microseconds=-local.microsecond)
+    if unit == "hour":
+        into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        return moment + timedelta(hours=1) - into
+    day = local.date()
+    following = midnight(_next_day(day, unit), zone)
+    while following <= moment:  # a day that a zone skipped has no length
+        day += _DAY
+        following = midnight(_next_day(day, unit), zone)
+    return following
+
+
+def _next_day(day: date, unit: str) -> date:
+    if unit == "week":
+        return day + timedelta(days=7 - day.weekday())
+    if unit == "month":
+        return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return day + _DAY
+
+
+def name_of(length: timedelta) -> str:
+    """The name of the preset as long as `length`: whole days `7d`, else whole hours `36h`."""
+    hours = round(length / timedelta(hours=1))
+    return f"{hours // 24}d" if hours % 24 == 0 and hours != 24 else f"{hours}h"
+
+
+def preset(name: str, *, now: datetime, zone: ZoneInfo, earliest: Callable[[], datetime | None]) -> Span:
+    """The span called `name` at `now` (naive UTC): a preset, or any number of days or hours such as `30d`.
+
+    Days are local and include today; hours end with the present one; `all` starts with the day of `earliest()`, the
+    first request's date (None: there is none). Raises `SpanError` for another name.
+    """
+    today = to_local(now, zone).date()
+    tomorrow = midnight(today + _DAY, zone)
+    hours = re.fullmatch(r"([1-9]\d{0,3})h", name)
+    if hours:
+        end = next_edge(now, "hour", zone)
+        return Span(end - timedelta(hours=int(hours[1])), end, zone, name)
+    if name == "all":
+        first = earliest()
+        start = midnight(to_local(min(first, now), zone).date(), zone) if first else midnight(today, zone)
+        return Span(start, tomorrow, zone, name)
+    days = {"today": "1", "12mo": "364"}.get(name) or (re.fullmatch(r"([1-9]\d{0,3})d", name) or ("", ""))[1]
+    if not days:
+        raise SpanError(f"span is {name!r}, but must be one of {', '.join(PRESETS)}, or a number of days such as 30d")
+    return Span(midnight(today - timedelta(days=int(days) - 1), zone), tomorrow, zone, name)
+
+
+def read_span(
+    query: Mapping[str, str],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    default: timedelta,
+    earliest: Callable[[], datetime | None],
+) -> Span:
+    """The span that the parameters `start`, `end` and `span` ask for; without any, the default.
+
+    `start` and `end` win over `span`. A day is `YYYY-MM-DD` (an `end` day is included), an instant `YYYY-MM-DDTHH:MM`
+    in the zone (an `end` instant is excluded). Without `start`, the default length ends at `end`; without `end`, it
+    ends with today. Empty parameters count as absent. Raises `SpanError` for what cannot be read.
+    """
+    start, end = query.get("start"), query.get("end")
+    if not start and not end:
+        return preset(query.get("span") or name_of(default), now=now, zone=zone, earliest=earliest)
+    upper = _instant("end", end, zone, days=1) if end else midnight(to_local(now, zone).date() + _DAY, zone)
+    lower = _instant("start", start, zone, days=0) if start else _before(upper, default, zone)
+    if lower >= upper:
+        raise SpanError(f"start is {start!r}, but must be before end, which is {end or 'today'!r}")
+    return Span(lower, upper, zone)
+
+
+def _before(upper: datetime, length: timedelta, zone: ZoneInfo) -> datetime:
+    return from_wall(to_local(upper, zone).replace(tzinfo=None) - length, zone)
+
+
+def _instant(name: str, text: str, zone: ZoneInfo, *, days: int) -> datetime:
+    for pattern, extra in (("%Y-%m-%d", timedelta(days=days)), ("%Y-%m-%dT%H:%M", timedelta())):
+        try:
+            wall = datetime.strptime(text, pattern)
+        except ValueError:
+            continue
+        if FIRST_YEAR <= wall.year <= LAST_YEAR:
+            return from_wall(wall + extra, zone)
+    raise SpanError(f"{name} is {text!r}, but must be a date such as 2026-11-22, or 2026-11-22T14:00")

@@ -1,0 +1,1 @@
+"""Writers: how records get into the raw table."""

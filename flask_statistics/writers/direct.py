@@ -1,0 +1,90 @@
+"""The direct writer: one insert, committed before the request ends. Nothing can be lost; it costs one commit.
+
+Writes the raw table, on a connection of its own from the host's pool, never through the host's session.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import dialects
+from ..models import RawTable
+from ..recorder import NotStored, Record
+from .rows import row_of
+
+LOCK_WAIT_MS = 1_000
+"""How long an insert waits for another writer of a SQLite database."""
+MOST_WAITING = 1_000
+"""Rows that may wait for a transaction of the host's to end; the next ones are refused."""
+
+
+class _HostHoldsLock(Exception):
+    """The host's own open transaction is in the way; it ends with the host's context."""
+
+
+class DirectWriter:
+    """Inserts each record at once."""
+
+    def __init__(self, raw: RawTable, engine: Callable[[], sa.Engine]) -> None:
+        self._raw = raw
+        self._engine = engine
+        self._insert = sa.insert(raw.table)
+        self._waiting: deque[dict[str, Any]] = deque()
+
+    def write(self, record: Record, *, host_in_transaction: bool) -> None:
+        """Store `record`, after what had to wait.
+
+        While a transaction of the host's own is in the way it waits for the end of the host's context: to wait for the
+        lock would be to wait for ourselves. Raises `NotStored` if the database refuses it.
+        """
+        rows = [*self._take(), row_of(record, self._raw)]
+        try:
+            self._store(rows, 0 if host_in_transaction else LOCK_WAIT_MS)
+        except _HostHoldsLock as reason:
+            if len(rows) > MOST_WAITING:
+                raise NotStored(len(rows), "A transaction of the app stays open; close it.") from reason
+            self._waiting.extend(rows)
+
+    def flush(self) -> None:
+        """Store the rows that waited for the host's transaction, if it has ended. Raises `NotStored`."""
+        rows = self._take()
+        if rows:
+            try:
+                self._store(rows, LOCK_WAIT_MS)
+            except _HostHoldsLock:
+                self._waiting.extend(rows)
+
+    def _take(self) -> list[dict[str, Any]]:
+        rows = []
+        while self._waiting:
+            rows.append(self._waiting.popleft())
+        return rows
+
+    def _store(self, rows: list[dict[str, Any]], wait_ms: int) -> None:
+        try:
+            engine = self._engine()
+            shared = dialects.shared_connection(engine)
+            if shared is not None and shared.in_transaction:
+                raise _HostHoldsLock
+            with engine.connect() as connection, dialects.lock_wait(connection, wait_ms), connection.begin():
+                connection.execute(self._insert, rows)
+        except sa.exc.SQLAlchemyError as error:
+            if wait_ms == 0 and dialects.is_locked(error):
+                raise _HostHoldsLock from error
+            raise NotStored(len(rows), self._fix(error)) from error
+
+    def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
+        """What to do about `error`, found by looking whether the table is there."""
+        if dialects.is_locked(error):
+            return "Another process held the SQLite database for too long."
+        try:
+            there = sa.inspect(self._engine()).has_table(self._raw.table.name, schema=self._raw.table.schema)
+        except sa.exc.SQLAlchemyError:
+            return "Is the database running and reachable?"
+        if not there:
+            return f"The table {self._raw.table.name!r} is missing: run 'flask statistics init' once, or db.create_all()."
+        return "The table refused the row: do its columns allow what is recorded?"
