@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql.functions import FunctionElement
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
@@ -60,7 +60,7 @@ def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
     driver = connection.connection.dbapi_connection
     assert driver is not None  # noqa: S101 - a checked-out connection has one
     cursor = driver.cursor()
-    before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]  # type: ignore[func-returns-value]
+    before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
     cursor.execute(f"PRAGMA busy_timeout = {milliseconds:d}")
     try:
         yield
@@ -91,7 +91,7 @@ def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnE
 @compiles(_OneOf, "sqlite")
 def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy
 
 
 @compiles(_OneOf, "postgresql")
@@ -105,6 +105,6 @@ def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
 def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return (
-        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "
+        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )

@@ -20,7 +20,9 @@ from .config import SettingError
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
-RESERVED = frozenset({"span", "start", "end", "unit", "metric", "vs", "q", "sort", "rows", "limit", "offset", "before", "after"})
+RESERVED = frozenset(
+    {"span", "start", "end", "unit", "metric", "vs", "q", "sort", "rows", "limit", "offset", "before", "after"}
+)
 """Names of query parameters that mean something else already."""
 
 
@@ -178,7 +180,9 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("path", many=True),
     Dimension("route", none="(no route matched)"),
     Dimension("referrer", value=referrer_host, parse=_lower, none="(direct)", many=True),
-    Dimension("browser", value=user_agents.browser_family, parse=_lower, display=user_agents.browser_label, none="(unknown)"),
+    Dimension(
+        "browser", value=user_agents.browser_family, parse=_lower, display=user_agents.browser_label, none="(unknown)"
+    ),
     Dimension("platform", value=user_agents.platform_name, none="(unknown)"),
     Dimension("device", display=str.capitalize, parse=_device_named, none="(unknown)"),
     Dimension(

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import Mapped, Mapper, declarative_mixin, mapped_column
+from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
 from .config import SettingError
 
@@ -35,9 +35,12 @@ ORIGINAL_COLUMNS = (
 EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
 KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
 
+
 def _text(length: int) -> sa.types.TypeEngine[str]:
     # MySQL compares text without regard to case by default, so /A and /a would count as one path
-    return sa.String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    return sa.String(length).with_variant(
+        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+    )
 
 
 def _long_text() -> sa.types.TypeEngine[str]:
@@ -49,7 +52,6 @@ def _integer() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-@declarative_mixin
 class RequestMixin:
     """The raw table's columns with the types, lengths and the index on `date` that make it fast.
 
@@ -63,7 +65,7 @@ class RequestMixin:
     )
     """When the request began, naive UTC."""
     response_time: Mapped[float | None] = mapped_column(sa.Double())
-    """Seconds from its arrival until its response was ready; a streamed body's sending is included."""
+    """Seconds from its arrival until its response was ready; the sending of a streamed body is included."""
     method: Mapped[str | None] = mapped_column(_text(32))
     """HTTP method."""
     path: Mapped[str | None] = mapped_column(_text(2048))
@@ -160,7 +162,9 @@ def map_model(model: type[Any]) -> RawTable:
         )
     key = next((column for column in table.primary_key if column is not columns["date"]), None)
     if key is None:
-        raise SettingError(f"The model {model.__name__} has no primary key besides 'date': requests need one to be told apart.")
+        raise SettingError(
+            f"The model {model.__name__} has no primary key besides 'date': requests need one to be told apart."
+        )
     return RawTable(
         table=table,
         columns=columns,

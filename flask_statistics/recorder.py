@@ -144,7 +144,7 @@ class Recorder:
         app.wsgi_app = self._wsgi_app  # type: ignore[method-assign]
         # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
         self._handle = app.handle_user_exception
-        app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign]
+        app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign, assignment]
 
     # ---- around the request --------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Recorder:
             self._finish(exchange)
             raise
         response = exchange.response
-        if exchange.record is not None and response is not None and response.is_streamed:
+        if exchange.record is not None and response is not None and _is_of_unknown_length(response):
             return _Body(body, exchange, self._finish)
         self._finish(exchange)
         return body
@@ -176,7 +176,7 @@ class Recorder:
             return
         if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
             return
-        exchange.record = self._begin(request, exchange.arrived_at)  # type: ignore[arg-type]
+        exchange.record = self._begin(request, exchange.arrived_at)
 
     def _on_finished(self, _sender: Flask, *, response: Response, **_: Any) -> None:
         exchange = request.environ.get(self._key)
@@ -261,7 +261,9 @@ class Recorder:
         except NotStored as failure:
             self._lose(failure.lost, failure.__cause__ or failure, failure.fix)
         except Exception as error:
-            self._lose(max(count, 1), error, "This is a fault of Flask-Statistics; please report it with this traceback.")
+            self._lose(
+                max(count, 1), error, "This is a fault of Flask-Statistics; please report it with this traceback."
+            )
         else:
             if count:
                 with counters.lock:
@@ -287,15 +289,17 @@ class Recorder:
 
 
 class _Body:
-    """A streamed body that counts the bytes it sends; its request is recorded when the server closes it."""
+    """A streamed body that counts the bytes it sends; its request is recorded at its end, or when the server closes it."""
 
-    def __init__(self, body: Iterable[bytes], exchange: _Exchange, finish: Callable[[_Exchange, int | None], None]) -> None:
+    def __init__(
+        self, body: Iterable[bytes], exchange: _Exchange, finish: Callable[[_Exchange, int | None], None]
+    ) -> None:
         self._body = body
         self._chunks = iter(body)
         self._exchange = exchange
         self._finish = finish
         self._sent = 0
-        self._closed = False
+        self._recorded = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -304,6 +308,7 @@ class _Body:
         try:
             chunk = next(self._chunks)
         except StopIteration:
+            self._record()
             raise
         except BaseException as error:
             self._exchange.error = error
@@ -312,15 +317,21 @@ class _Body:
         return chunk
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
         finally:
+            self._record()
+
+    def _record(self) -> None:
+        if not self._recorded:
+            self._recorded = True
             self._finish(self._exchange, self._sent)
+
+
+def _is_of_unknown_length(response: Response) -> bool:
+    return response.is_streamed and response.content_length is None
 
 
 def mask_secrets(query: str) -> str:
@@ -328,7 +339,10 @@ def mask_secrets(query: str) -> str:
     if not query or not _SECRET.search(unquote_plus(query)):
         return query
     pairs = [pair.partition("=") for pair in query.split("&")]
-    return "&".join(f"{name}{sign}***" if sign and _SECRET.search(unquote_plus(name)) else name + sign + value for name, sign, value in pairs)
+    return "&".join(
+        f"{name}{sign}***" if sign and _SECRET.search(unquote_plus(name)) else name + sign + value
+        for name, sign, value in pairs
+    )
 
 
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:

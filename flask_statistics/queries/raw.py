@@ -103,9 +103,7 @@ class RawQueries:
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        return {
-            name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions
-        }
+        return {name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):
@@ -117,7 +115,9 @@ class RawQueries:
             .where(*self._where(span, filters), exception.is_not(None), exception != "")
             .group_by(exception, *([path] if self._raw.has("path") else []))
         )
-        groups = [ExceptionGroup(text, at, hits, _moment(first), _moment(last)) for text, at, hits, first, last in found]
+        groups = [
+            ExceptionGroup(text, at, hits, _moment(first), _moment(last)) for text, at, hits, first, last in found
+        ]
         return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
     def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
@@ -193,7 +193,9 @@ class RawQueries:
         clauses = [self._condition(condition, span) for condition in filters.conditions]
         if filters.contains and "path" in self._dimensions:
             needle = filters.contains.casefold()
-            paths = [path for path in self._raw_values(self._dimensions["path"], span) if path and needle in path.casefold()]
+            paths = [
+                path for path in self._raw_values(self._dimensions["path"], span) if path and needle in path.casefold()
+            ]
             clauses.append(_member(self._column("path"), paths))
         return clauses
 
@@ -239,7 +241,11 @@ class RawQueries:
             sums.append(sa.func.coalesce(sa.func.sum(columns["size"]), 0).label("size"))
         if "response_time" in columns:
             time = columns["response_time"]
-            sums += [sa.func.sum(time).label("seconds"), sa.func.count(time).label("timed"), sa.func.max(time).label("longest")]
+            sums += [
+                sa.func.sum(time).label("seconds"),
+                sa.func.count(time).label("timed"),
+                sa.func.max(time).label("longest"),
+            ]
         if VISITORS in want and "remote_address" in columns:
             sums.append(sa.func.count(columns["remote_address"].distinct()).label("visitors"))
         return sums
@@ -283,7 +289,11 @@ class RawQueries:
     ) -> list[Point]:
         where = [*self._within(edges[0], edges[-1]), *conditions]
         bucket = self._bucket(edges)
-        source = sa.select(bucket.label("bucket"), *(c.label(n) for n, c in self._measured().items())).where(*where).subquery()
+        source = (
+            sa.select(bucket.label("bucket"), *(c.label(n) for n, c in self._measured().items()))
+            .where(*where)
+            .subquery()
+        )
         query = sa.select(source.c.bucket, *self._aggregates(want, source)).group_by(source.c.bucket)
         tallies = {row[0]: self._tally(row) for row in self._connection.execute(query)}
         if PERCENTILES in want and self._raw.has("response_time"):
@@ -398,12 +408,12 @@ def _rows(tallies: dict[Value, Tally]) -> list[Row]:
     return [Row(value, tally.measures()) for value, tally in tallies.items()]
 
 
-def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+def _member(column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
     if not values:
         return sa.false()
-    if len(values) == 1:
-        return column == values[0]
-    return column.in_(values) if len(values) <= FEW or not isinstance(values[0], str) else dialects.one_of(column, values)
+    if len(values) > FEW and _is_text(column):
+        return dialects.one_of(column, values)
+    return column.in_(values)
 
 
 def _later(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:

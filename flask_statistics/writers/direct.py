@@ -86,5 +86,7 @@ class DirectWriter:
         except sa.exc.SQLAlchemyError:
             return "Is the database running and reachable?"
         if not there:
-            return f"The table {self._raw.table.name!r} is missing: run 'flask statistics init' once, or db.create_all()."
+            return (
+                f"The table {self._raw.table.name!r} is missing: run 'flask statistics init' once, or db.create_all()."
+            )
         return "The table refused the row: do its columns allow what is recorded?"

@@ -1,0 +1,207 @@
+"""The JSON API: the questions of the dashboard, and how the numbers can be checked from outside.
+
+Reads the query string strictly: what a page would fall back from answers 400 here, naming the parameter. Shares the
+dashboard's blueprint, and so its guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from .filters import Filters, read_filters
+from .queries.answers import Measures, ResponseTime
+from .queries.interface import SORT_NAMES, Queries, UnknownRequest
+from .spans import UNITS, Span, SpanError, read_span, to_local
+from .state import State, state_of
+
+MOST_POINTS = 10_000
+"""Longest series that is answered: a year of hours fits."""
+MOST_ROWS = 1_000
+"""Most rows that one answer lists."""
+
+
+class BadParameter(ValueError):
+    """A query parameter that cannot be read; the message names it."""
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the API's routes to the dashboard's blueprint."""
+    for rule, endpoint, answer in (
+        ("/api/summary", "api_summary", _summary),
+        ("/api/series", "api_series", _series),
+        ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
+        ("/api/requests", "api_requests", _requests),
+    ):
+        blueprint.add_url_rule(rule, endpoint, _answering(answer))
+    blueprint.add_url_rule("/api/health", "api_health", _health)
+
+
+def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
+    """A view that reads span and filters, asks, and puts what every answer says before what `answer` found."""
+
+    def view(**values: str) -> Response:
+        state = state_of(current_app)
+        now = datetime.now(timezone.utc).replace(tzinfo=None)
+        try:
+            with state.queries() as queries:
+                span, filters = _read(state, queries, now)
+                found = answer(queries, span, filters, **values)
+                return jsonify(
+                    start=_local(span.start, span),
+                    end=_local(span.end, span),
+                    timezone=span.zone.key,
+                    source=queries.source,
+                    as_of=_local(now, span),
+                    **found,
+                )
+        except (BadParameter, SpanError) as error:
+            return _error(400, str(error))
+        except sa.exc.SQLAlchemyError:
+            current_app.logger.exception("Flask-Statistics: a question to the database failed.")
+            return _error(503, "The database could not answer; see the app's log.")
+
+    return view
+
+
+def _read(state: State, queries: Queries, now: datetime) -> tuple[Span, Filters]:
+    settings = state.settings
+    span = read_span(
+        request.args, now=now, zone=settings.timezone, default=settings.default_date_span, earliest=queries.earliest
+    )
+    filters, errors = read_filters(request.args.items(multi=True), state.dimensions)
+    if errors:
+        raise BadParameter(str(errors[0]))
+    return span, filters
+
+
+def _summary(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
+    return measures_json(queries.summary(span, filters), span)
+
+
+def _series(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
+    unit = request.args.get("unit") or span.default_unit()
+    if unit not in UNITS:
+        raise BadParameter(f"unit is {unit[:100]!r}, but must be one of {', '.join(UNITS)}")
+    if span.count(unit) > MOST_POINTS:
+        raise BadParameter(
+            f"unit is {unit!r}, but the span has more than {MOST_POINTS:,} of them; ask for a longer unit"
+        )
+    points = [
+        {"start": _local(point.start, span), **measures_json(point.measures, span)}
+        for point in queries.series(span, unit, filters)
+    ]
+    return {"unit": unit, "points": points}
+
+
+def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str) -> dict[str, Any]:
+    known = state_of(current_app).dimensions
+    if dimension not in known:
+        raise BadParameter(f"dimension is {dimension[:100]!r}, but must be one of {', '.join(known)}")
+    sort = request.args.get("sort") or "-hits"
+    if sort.removeprefix("-") not in SORT_NAMES:
+        raise BadParameter(
+            f"sort is {sort[:100]!r}, but must be one of {', '.join(SORT_NAMES)}, with - for the largest first"
+        )
+    found = queries.breakdown(
+        dimension,
+        span,
+        filters,
+        sort=sort,
+        limit=_number("limit", 50, most=MOST_ROWS),
+        offset=_number("offset", 0, most=10**9),
+        search=request.args.get("search", "")[:200],
+    )
+    rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
+    return {"dimension": dimension, "total": found.total, "rows": rows}
+
+
+def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
+    before, after = request.args.get("before") or None, request.args.get("after") or None
+    if before and after:
+        raise BadParameter("before and after are both given, but only one of them can be")
+    try:
+        log = queries.requests(span, filters, limit=_number("limit", 50, most=MOST_ROWS), before=before, after=after)
+    except UnknownRequest as error:
+        name = "before" if before else "after"
+        raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
+    return {"rows": [_row(row) for row in log.rows], "before": log.older, "after": log.newer}
+
+
+def _health() -> Response:
+    """What this process has recorded and lost, and whether the database answers."""
+    state = state_of(current_app)
+    counters = state.recorder.counters if state.recorder else None
+    try:
+        with state.queries() as queries:
+            queries.earliest()
+        database = "ok"
+    except sa.exc.SQLAlchemyError as error:
+        database = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    healthy = database == "ok" and not (counters and counters.lost)
+    return jsonify(
+        status="ok" if healthy else "degraded",
+        database=database,
+        recording=counters is not None,
+        recorded=counters.recorded if counters else 0,
+        lost=counters.lost if counters else 0,
+        last_error=counters.last_error if counters else None,
+        last_error_at=_utc(counters.last_error_at) if counters else None,
+    )
+
+
+def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
+    """The measures as the API writes them; `last_requested` in the span's zone."""
+    times: ResponseTime = measures.response_time
+    return {
+        "hits": measures.hits,
+        "visitors": measures.visitors,
+        "client_errors": measures.client_errors,
+        "server_errors": measures.server_errors,
+        "size": measures.size,
+        "response_time": {
+            "avg": times.avg,
+            "p50": times.p50,
+            "p95": times.p95,
+            "p99": times.p99,
+            "max": times.max,
+        },
+        "last_requested": None if measures.last_requested is None else _local(measures.last_requested, span),
+    }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _utc(value)
+    return value if isinstance(value, (str, int, float, bool, date, type(None))) else str(value)
+
+
+def _number(name: str, default: int, *, most: int) -> int:
+    text = request.args.get(name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text[:12]) <= most and (name == "offset" or int(text) > 0)):
+        raise BadParameter(f"{name} is {text[:100]!r}, but must be a whole number up to {most:,}")
+    return int(text)
+
+
+def _local(moment: datetime, span: Span) -> str:
+    return to_local(moment, span.zone).isoformat()
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.replace(tzinfo=timezone.utc).isoformat()
+
+
+def _error(status: int, message: str) -> Response:
+    response = jsonify(error=message)
+    response.status_code = status
+    return response

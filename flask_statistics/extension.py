@@ -1,0 +1,97 @@
+"""`Statistics`: wires an app to its database, its model and the dashboard. All that belongs to one app is in its `State`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from . import cli, views
+from .config import SettingError, read_settings, unknown_keys
+from .dimensions import Dimension, available
+from .guards import Guard
+from .models import map_model
+from .recorder import Recorder
+from .state import NAME, State
+from .writers.direct import DirectWriter
+
+
+class Statistics:
+    """Records every request of an app into a model of its own and shows the numbers at `/statistics/`.
+
+    ``Statistics(app, db, Request)``, or ``Statistics()`` and `init_app` later; one object serves several apps.
+    Methods can be overridden in a subclass.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: SQLAlchemy | None = None,
+        model: type[Any] | None = None,
+        before_f: Guard | None = None,
+        *,
+        disable_f: Callable[[], Any] | None = None,
+        dimensions: Iterable[Dimension] = (),
+    ) -> None:
+        if app is not None and db is not None and model is not None:
+            self.init_app(app, db, model, before_f, disable_f=disable_f, dimensions=dimensions)
+        elif app is not None or db is not None or model is not None:
+            raise TypeError(
+                "Statistics takes app, db and model together, Statistics(app, db, Request), "
+                "or none of them, with statistics.init_app(app, db, Request) later."
+            )
+
+    def init_app(
+        self,
+        app: Flask,
+        db: SQLAlchemy,
+        model: type[Any],
+        before_f: Guard | None = None,
+        *,
+        disable_f: Callable[[], Any] | None = None,
+        dimensions: Iterable[Dimension] = (),
+    ) -> None:
+        """Start recording the requests of `app` into `model` and mount the dashboard.
+
+        `before_f` decides who sees the dashboard: None or True allows, False answers 403, a response is sent as it is,
+        an exception denies; without it the dashboard is open. `disable_f` is asked once a request, while it lasts, and
+        a true answer keeps that request out. `dimensions` are added to the built-in ones.
+
+        Raises `SettingError` for a wrong setting or argument, before anything has been changed.
+        """
+        settings = read_settings(app.config)
+        if not isinstance(db, SQLAlchemy):
+            raise SettingError(f"db is {db!r}, but must be the app's flask_sqlalchemy.SQLAlchemy object.")
+        raw = map_model(model)
+        state = State(app, settings, db, model, raw, available(raw.columns, dimensions), before_f)
+        if NAME in app.extensions:
+            raise RuntimeError(
+                "This app is registered with a Statistics object already; call init_app once for each app."
+            )
+        if NAME in app.blueprints:
+            raise RuntimeError(
+                f"The app has a blueprint named {NAME!r} of its own already. Flask needs names to be unique: rename that one."
+            )
+        for key, resembling in unknown_keys(app.config):
+            hint = f" Did you mean {resembling}?" if resembling else ""
+            app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
+        app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
+        app.cli.add_command(cli.group())
+        app.extensions[NAME] = state
+        if settings.enabled:
+            state.recorder = Recorder(
+                app,
+                settings,
+                writer=DirectWriter(raw, state.engine),
+                disabled=disable_f or self.disable_f,
+                host_in_transaction=state.host_in_transaction,
+                blueprint=NAME,
+                keeps_traceback=raw.has("traceback"),
+            )
+            state.recorder.attach()
+
+    def disable_f(self) -> bool:
+        """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
+        return False

@@ -1,0 +1,76 @@
+"""What belongs to one app, kept in `app.extensions["statistics"]`: nothing of it lives on the `Statistics` object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
+
+from . import dialects
+from .config import Settings
+from .dimensions import Dimension
+from .guards import Guard, OpenWarning
+from .models import RawTable
+from .queries.interface import Queries
+from .queries.raw import RawQueries
+from .recorder import Recorder
+
+NAME = "statistics"
+"""Name of the blueprint, of the command group and of the entry in `app.extensions`."""
+
+
+@dataclass(slots=True)
+class State:
+    """Everything about one app, kept in `app.extensions["statistics"]`."""
+
+    app: Flask
+    settings: Settings
+    db: SQLAlchemy
+    model: type[Any]
+    raw: RawTable
+    dimensions: dict[str, Dimension]
+    guard: Guard | None
+    recorder: Recorder | None = None
+    """None: `STATISTICS_ENABLED` is False."""
+    open_warning: OpenWarning = field(default_factory=OpenWarning)
+    _engine: sa.Engine | None = None
+    _reading_engine: sa.Engine | None = None
+
+    def engine(self) -> sa.Engine:
+        """The engine of the model's bind, the host's own."""
+        if self._engine is None:
+            if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
+                self._engine = self.db.engines[self.raw.bind_key]
+            else:
+                with self.app.app_context():
+                    self._engine = self.db.engines[self.raw.bind_key]
+        return self._engine
+
+    @contextmanager
+    def queries(self) -> Iterator[Queries]:
+        """What answers the questions of one page, on one connection that is given back afterwards."""
+        if self._reading_engine is None:
+            self._reading_engine = dialects.reading_engine(self.engine())
+        with self._reading_engine.connect() as connection:
+            yield RawQueries(connection, self.raw, self.dimensions)
+
+    def host_in_transaction(self) -> bool:
+        """Whether the host's session of this context has a transaction open. Does not create a session."""
+        registry = self.db.session.registry
+        return bool(registry.has() and registry().in_transaction())
+
+
+def state_of(app: Flask) -> State:
+    """The state of `app`. Raises `RuntimeError` if `init_app` was never called for it."""
+    try:
+        state: State = app.extensions[NAME]
+    except KeyError:
+        raise RuntimeError(
+            "This app is not registered with a Statistics object. Did you forget to call statistics.init_app(app, db, Request)?"
+        ) from None
+    return state
