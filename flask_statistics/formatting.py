@@ -163,8 +163,8 @@ def span_label(start: datetime, end: datetime, *, now: datetime | None = None) -
     `21 Nov 14:00 – 22 Nov 14:00`, `22 Nov 14:00–18:00`; these name the year where the edges differ in it, or where it
     is not that of `now`.
     """
-    last = _before(end)
-    if _starts_day(start) and _starts_day(end):
+    last = just_before(end)
+    if starts_day(start) and starts_day(end):
         if start.date() == last.date():
             return _date(start, year=True)
         return f"{_date(start, year=start.year != last.year)} – {_date(last, year=True)}"
@@ -180,7 +180,7 @@ def bucket_label(start: datetime, end: datetime, unit: Unit) -> str:
     `Thu 19 Nov, 20:05` a minute, `Thu 19 Nov, 20:00–21:00` an hour, `Thu 19 Nov`, `16 Nov – 22 Nov`, `Nov 2026`. In
     the hours that a clock set back repeats, the name of the zone tells them apart: `Sun 25 Oct, 02:00–03:00 CEST`.
     """
-    last = _before(end)
+    last = just_before(end)
     if unit == "month":
         return f"{MONTHS[start.month - 1]} {start.year}"
     if unit == "week":
@@ -195,6 +195,16 @@ def bucket_label(start: datetime, end: datetime, unit: Unit) -> str:
     # The end is told by the clock that ran during the bucket: 02:00, also where clocks were then set to 03:00.
     until = "" if _elapsed(start, end) <= timedelta(minutes=1) else f"–{_time(last + _TICK)}"
     return f"{day}, {_time(start)}{until}{zone}"
+
+
+def just_before(end: datetime) -> datetime:
+    """The last instant before `end`: in UTC and back, as arithmetic on local datetimes ignores changes of the clock."""
+    return (end.astimezone(timezone.utc) - _TICK).astimezone(end.tzinfo)
+
+
+def starts_day(moment: datetime) -> bool:
+    """Midnight, or the first instant of a day whose midnight was skipped by a change of the clock."""
+    return just_before(moment).date() != moment.date()
 
 
 def status_text(code: int | None) -> str:
@@ -241,18 +251,8 @@ def _time(moment: datetime) -> str:
     return f"{moment.hour:02}:{moment.minute:02}"
 
 
-def _before(end: datetime) -> datetime:
-    """The last instant before `end`: in UTC and back, as arithmetic on local datetimes ignores changes of the clock."""
-    return (end.astimezone(timezone.utc) - _TICK).astimezone(end.tzinfo)
-
-
 def _elapsed(start: datetime, end: datetime) -> timedelta:
     return end.astimezone(timezone.utc) - start.astimezone(timezone.utc)
-
-
-def _starts_day(moment: datetime) -> bool:
-    """Midnight, or the first instant of a day whose midnight was skipped by a change of the clock."""
-    return _before(moment).date() != moment.date()
 
 
 def _repeated(moment: datetime) -> bool:
