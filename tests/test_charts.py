@@ -1,0 +1,293 @@
+"""Geometry of the chart: paths, ticks, rows and hit areas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from flask_statistics.charts import Chart, HitArea, Line, Row, XTick, YTick, line_chart
+from flask_statistics.formatting import Unit, duration, number
+
+UTC = timezone.utc
+BERLIN = ZoneInfo("Europe/Berlin")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def at(month: int, day: int, hour: int = 0, minute: int = 0, *, year: int = 2026, zone: tzinfo = UTC) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=zone)
+
+
+def evenly(start: datetime, step: timedelta, count: int) -> list[tuple[datetime, datetime]]:
+    """Buckets of equal length in real time."""
+    edges = [(start.astimezone(UTC) + i * step).astimezone(start.tzinfo) for i in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def chart(
+    values: Sequence[float | None],
+    *,
+    start: datetime = MONDAY,
+    step: timedelta = DAY,
+    unit: Unit = "day",
+    now: datetime = LATER,
+    previous: Sequence[float | None] | None = None,
+) -> Chart:
+    lines = [Line("hits", "Hits", values)]
+    buckets = evenly(start, step, len(values))
+    return line_chart(buckets, lines, previous=previous, unit=unit, now=now, format_value=number)
+
+
+def test_path_of_finished_buckets() -> None:
+    (line,) = chart([0, 50, 100, 25]).lines
+    assert line.path == "M125 200l250-100 250-100 250 150"
+    assert line.area == "M125 200V200l250-100 250-100 250 150V200z"
+    assert line.partial == ""
+
+
+def test_path_has_a_gap_where_there_is_no_data() -> None:
+    (line,) = chart([10, 10, None, 5, None, 0, 10]).lines
+    assert line.path == "M71.4 0l142.9 0M464.3 100l71.4 0M785.7 200l142.9-200"
+
+
+def test_path_of_a_single_bucket_is_a_short_line() -> None:
+    (line,) = chart([10]).lines
+    assert (line.path, line.area) == ("M250 0l500 0", "M250 200V0l500 0V200z")
+
+
+def test_path_dashes_the_unfinished_bucket_and_leaves_out_the_future() -> None:
+    drawn = chart([4, 8, 2, 99], now=at(11, 18, 12))
+    (line,) = drawn.lines
+    assert (line.path, line.partial) == ("M125 100l250-100", "M375 0l250 150")
+    assert [(row.partial, row.future) for row in drawn.rows] == [
+        (False, False),
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+    assert drawn.rows[3].values == (("Hits", "–"),)
+    assert len(drawn.hits) == 3
+
+
+def test_path_of_an_unfinished_bucket_alone() -> None:
+    (line,) = chart([3], now=at(11, 16, 9)).lines
+    assert (line.path, line.area, line.partial) == ("", "", "M250 50l500 0")
+
+
+def test_path_of_an_unfinished_bucket_after_a_gap() -> None:
+    (line,) = chart([4, None, 4], now=at(11, 18, 9)).lines
+    assert (line.path, line.partial) == ("M83.4 0l166.6 0", "M750 0l166.6 0")
+
+
+def test_path_stays_compact() -> None:
+    (line,) = chart([(i * 37) % 101 for i in range(168)], step=HOUR, unit="hour").lines
+    assert line.path.startswith("M3 200l5.9-74 6-74 5.9 128 6-74")
+    assert len(line.path) < 168 * 8
+
+
+def test_paths_of_two_lines_have_no_area() -> None:
+    lines = [Line("server_errors", "5xx", [1, 2]), Line("client_errors", "4xx", [4, 4])]
+    drawn = line_chart(evenly(at(11, 16), HOUR, 2), lines, unit="hour", now=LATER, format_value=number)
+    assert [(line.key, line.path, line.area) for line in drawn.lines] == [
+        ("server_errors", "M250 150l500-50", ""),
+        ("client_errors", "M250 0l500 0", ""),
+    ]
+
+
+def test_previous_runs_over_the_future_and_sets_the_scale() -> None:
+    drawn = chart([5, 5], previous=[10, None], now=at(11, 16, 9))
+    assert drawn.previous == "M125 0l250 0"
+    assert [row.previous for row in drawn.rows] == ["10", "–"]
+    assert drawn.y_ticks[-1].label == "10"
+
+
+def test_no_previous() -> None:
+    drawn = chart([5, 5])
+    assert drawn.previous is None
+    assert [row.previous for row in drawn.rows] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("highest", "labels"),
+    [
+        (0, ["0", "1"]),
+        (1, ["0", "1"]),
+        (2, ["0", "1", "2"]),
+        (3, ["0", "2", "4"]),
+        (5, ["0", "3", "6"]),
+        (9, ["0", "5", "10"]),
+        (11, ["0", "6", "12"]),
+        (13, ["0", "8", "16"]),
+        (1000, ["0", "500", "1,000"]),
+        (2_681, ["0", "1,500", "3,000"]),
+        (999_999, ["0", "500,000", "1,000,000"]),
+    ],
+)
+def test_y_ticks_of_counts_are_whole(highest: int, labels: list[str]) -> None:
+    assert [tick.label for tick in chart([0, highest]).y_ticks] == labels
+
+
+def test_y_ticks_of_times() -> None:
+    lines = [Line("p95", "p95", [0.038, 0.22, None])]
+    drawn = line_chart(evenly(at(11, 16), HOUR, 3), lines, unit="hour", now=LATER, format_value=duration)
+    assert drawn.y_ticks == (
+        YTick(210.0, 206.0, "0 ms"),
+        YTick(110.0, 123.0, "120 ms"),
+        YTick(10.0, 23.0, "240 ms"),
+    )
+
+
+def test_y_ticks_without_data() -> None:
+    drawn = chart([None, None])
+    assert [tick.label for tick in drawn.y_ticks] == ["0", "1"]
+    assert drawn.lines[0].path == ""
+    assert drawn.rows[0].values == (("Hits", "–"),)
+
+
+def test_y_ticks_half_with_the_label_of_another_is_left_out() -> None:
+    lines = [Line("p50", "Median", [0.0003])]
+    drawn = line_chart(evenly(at(11, 16), HOUR, 1), lines, unit="hour", now=LATER, format_value=duration)
+    assert [tick.label for tick in drawn.y_ticks] == ["0 ms", "<1 ms"]
+
+
+def test_x_ticks_of_a_week_of_hours() -> None:
+    ticks = chart([1] * 168, step=HOUR, unit="hour").x_ticks
+    assert ticks[:2] == (XTick(0.0, "Mon 16", "start", False), XTick(14.29, "Tue 17", "middle", True))
+    assert [tick.label for tick in ticks[2:]] == ["Wed 18", "Thu 19", "Fri 20", "Sat 21", "Sun 22"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "start", "step", "count", "labels"),
+    [
+        ("minute", at(11, 22, 14, 7), timedelta(minutes=1), 30, "14:10 14:15 14:20 14:25 14:30 14:35"),
+        ("hour", at(11, 22), HOUR, 24, "00:00 03:00 06:00 09:00 12:00 15:00 18:00 21:00"),
+        ("hour", at(11, 21, 14), HOUR, 24, "15:00 18:00 21:00 Sun 22 03:00 06:00 09:00 12:00"),
+        ("hour", at(11, 22, 9, 30), HOUR, 1, "09:30"),
+        ("day", at(11, 16), timedelta(days=1), 7, "Mon 16 Tue 17 Wed 18 Thu 19 Fri 20 Sat 21 Sun 22"),
+        ("day", at(10, 26), timedelta(days=1), 28, "26 Oct 2 Nov 9 Nov 16 Nov"),
+        ("day", at(8, 24), timedelta(days=1), 91, "31 Aug 14 Sep 28 Sep 12 Oct 26 Oct 9 Nov"),
+        ("week", at(11, 16), timedelta(weeks=1), 2, "16 Nov 23 Nov"),
+        ("week", at(1, 5), timedelta(weeks=1), 40, "Mar May Jul Sep"),
+    ],
+)
+def test_x_ticks_of_each_unit(unit: Unit, start: datetime, step: timedelta, count: int, labels: str) -> None:
+    assert " ".join(tick.label for tick in chart([1] * count, start=start, step=step, unit=unit).x_ticks) == labels
+
+
+def test_x_ticks_of_several_years_name_them() -> None:
+    firsts = [at(1 + i % 12, 1, year=2025 + i // 12) for i in range(25)]
+    buckets = list(pairwise(firsts))
+    drawn = line_chart(buckets, [Line("hits", "Hits", [1] * 24)], unit="month", now=LATER, format_value=number)
+    assert [tick.label for tick in drawn.x_ticks] == [
+        *("Jan 2025", "Apr 2025", "Jul 2025", "Oct 2025"),
+        *("Jan 2026", "Apr 2026", "Jul 2026", "Oct 2026"),
+    ]
+
+
+@pytest.mark.parametrize("unit", ["minute", "hour", "day", "week", "month"])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 10, 25, 60, 92, 93, 168, 365, 400])
+def test_x_ticks_are_one_to_eight(unit: Unit, count: int) -> None:
+    steps = {"minute": timedelta(minutes=1), "hour": HOUR, "day": timedelta(days=1), "week": timedelta(weeks=1)}
+    drawn = chart([1] * count, start=at(11, 18, 14, 37), step=steps.get(unit, timedelta(days=30)), unit=unit)
+    assert 1 <= len(drawn.x_ticks) <= 8
+    assert len({tick.x for tick in drawn.x_ticks}) == len(drawn.x_ticks)
+
+
+def test_row_of_a_bucket() -> None:
+    rows = chart([12_600, 1], previous=[298, 2], start=at(11, 19, 20), step=HOUR, unit="hour").rows
+    assert rows[0] == Row(
+        label="Thu 19 Nov, 20:00–21:00",
+        start=at(11, 19, 20),
+        end=at(11, 19, 21),
+        x=0.0,
+        width=50.0,
+        values=(("Hits", "12,600"),),
+        previous="298",
+        partial=False,
+        future=False,
+    )
+
+
+def test_hits_are_buckets_up_to_92() -> None:
+    drawn = chart([1] * 92, step=HOUR, unit="hour")
+    assert len(drawn.hits) == 92
+    assert drawn.hits[0] == HitArea(
+        label="Mon 16 Nov, 00:00–01:00",
+        start=at(11, 16),
+        end=at(11, 16, 1),
+        x=0.0,
+        width=1.09,
+        rows=(drawn.rows[0],),
+    )
+
+
+def test_hits_are_days_above_92() -> None:
+    drawn = chart([1] * 168, step=HOUR, unit="hour", now=at(11, 18, 12))
+    assert [(hit.label, hit.start, hit.end, len(hit.rows)) for hit in drawn.hits] == [
+        ("Mon 16 Nov", at(11, 16), at(11, 17), 24),
+        ("Tue 17 Nov", at(11, 17), at(11, 18), 24),
+        ("Wed 18 Nov", at(11, 18), at(11, 19), 24),
+    ]
+
+
+def test_hits_of_minutes_are_hours_above_92() -> None:
+    drawn = chart([1] * 120, start=at(11, 22, 13, 30), step=timedelta(minutes=1), unit="minute")
+    assert [(hit.label, len(hit.rows)) for hit in drawn.hits] == [
+        ("Sun 22 Nov, 13:30–14:00", 30),
+        ("Sun 22 Nov, 14:00–15:00", 60),
+        ("Sun 22 Nov, 15:00–15:30", 30),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "hours"),
+    [
+        (at(3, 28, zone=BERLIN), 95, [24, 23, 24, 24]),
+        (at(10, 24, zone=BERLIN), 97, [24, 25, 24, 24]),
+    ],
+)
+def test_hits_of_days_of_23_and_25_hours(start: datetime, count: int, hours: list[int]) -> None:
+    drawn = chart([1] * count, start=start, step=HOUR, unit="hour")
+    assert [len(hit.rows) for hit in drawn.hits] == hours
+    assert [tick.label for tick in drawn.x_ticks[::2]] == [hit.label.rpartition(" ")[0] for hit in drawn.hits]
+
+
+def test_hits_of_a_half_hour_change() -> None:
+    # Clocks go from 02:00 back to 01:30 on 5 April: real hours then begin at half past.
+    drawn = chart([1] * 96, start=at(4, 4, zone=LORD_HOWE), step=HOUR, unit="hour")
+    assert [(hit.label, len(hit.rows)) for hit in drawn.hits] == [
+        ("Sat 4 Apr", 24),
+        ("Sun 5 Apr", 25),
+        ("Mon 6 Apr", 24),
+        ("Tue 7 Apr", 23),
+    ]
+
+
+def test_now_in_a_repeated_hour() -> None:
+    now = datetime(2026, 10, 25, 2, 30, fold=0, tzinfo=BERLIN)
+    drawn = chart([1] * 4, start=at(10, 25, 1, zone=BERLIN), step=HOUR, unit="hour", now=now)
+    assert [(row.label, row.partial) for row in drawn.rows] == [
+        ("Sun 25 Oct, 01:00–02:00", False),
+        ("Sun 25 Oct, 02:00–03:00 CEST", True),
+        ("Sun 25 Oct, 02:00–03:00 CET", False),
+        ("Sun 25 Oct, 03:00–04:00", False),
+    ]
+    assert [row.future for row in drawn.rows] == [False, False, True, True]
+
+
+def test_no_buckets_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^A chart needs at least one bucket\.$"):
+        chart([])
+
+
+def test_missing_values_are_refused() -> None:
+    message = r"^1 values do not fit 2 buckets; None stands for no data\.$"
+    with pytest.raises(ValueError, match=message):
+        chart([1, 2], previous=[1])

@@ -1,0 +1,35 @@
+"""The files the dashboard sends: small, complete, and asking nothing of other hosts."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from pathlib import Path
+
+import flask_statistics
+
+STATIC = Path(flask_statistics.__file__).parent / "static"
+CSS = STATIC / "statistics.css"
+
+
+def test_css_is_at_most_4000_bytes_gzipped() -> None:
+    assert len(gzip.compress(CSS.read_bytes(), compresslevel=9, mtime=0)) <= 4000
+
+
+def test_css_loads_nothing() -> None:
+    assert re.findall(r"url\(|@import|https?:|//", CSS.read_text("utf-8")) == []
+
+
+def test_css_tokens_are_defined_and_used() -> None:
+    css = CSS.read_text("utf-8")
+    assert set(re.findall(r"(--[\w-]+):", css)) == set(re.findall(r"var\((--[\w-]+)", css))
+
+
+def test_htmx_is_the_release_it_claims_to_be() -> None:
+    digest = hashlib.sha256((STATIC / "htmx.min.js").read_bytes()).hexdigest()
+    assert digest == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
+
+
+def test_htmx_licence_is_beside_it() -> None:
+    assert "Zero-Clause BSD" in (STATIC / "htmx.LICENSE").read_text("utf-8")
