@@ -26,6 +26,10 @@ class _HostHoldsLock(Exception):
     """The host's own open transaction is in the way; it ends with the host's context."""
 
 
+class _Disconnected(sa.exc.DBAPIError):
+    """The connection was gone before anything was stored."""
+
+
 class DirectWriter:
     """Inserts each record at once."""
 
@@ -70,12 +74,24 @@ class DirectWriter:
             shared = dialects.shared_connection(engine)
             if shared is not None and shared.in_transaction:
                 raise _HostHoldsLock
-            with engine.connect() as connection, dialects.lock_wait(connection, wait_ms), connection.begin():
-                connection.execute(self._insert, rows)
+            try:
+                self._commit(engine, rows, wait_ms)
+            except _Disconnected:  # the server restarted since the pool's connection was last used
+                self._commit(engine, rows, wait_ms)
         except sa.exc.SQLAlchemyError as error:
             if wait_ms == 0 and dialects.is_locked(error):
                 raise _HostHoldsLock from error
             raise NotStored(len(rows), self._fix(error)) from error
+
+    def _commit(self, engine: sa.Engine, rows: list[dict[str, Any]], wait_ms: int) -> None:
+        with engine.connect() as connection, dialects.lock_wait(connection, wait_ms), connection.begin():
+            try:
+                connection.execute(self._insert, rows)
+            except sa.exc.DBAPIError as error:
+                # before the commit nothing is stored, so another try on a fresh connection cannot store it twice
+                if error.connection_invalidated:
+                    raise _Disconnected(str(error), None, error) from error
+                raise
 
     def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
         """What to do about `error`, found by looking whether the table is there."""
