@@ -1,0 +1,169 @@
+"""Numbers for values and visitors: reads and, for the job alone, writes `statistics_value` and `statistics_visitor`.
+
+Values are numbered because paths are longer than what databases index; visitors because dense numbers make small
+bitmaps, and so that no address is stored: a visitor is known by a keyed hash alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..dimensions import Dimension, Value
+from .segment import NONE, OTHER, VISITOR
+from .tables import Tables
+
+OTHER_VALUE = "(other)"
+"""What a breakdown shows for values that were folded together."""
+CHUNK = 500
+"""Hashes looked up by one statement: below what any database takes as parameters."""
+MOST_CACHED = 300_000
+"""Numbers kept in memory; beyond it the cache starts anew."""
+_FIRST = 2  # 0 is NONE, 1 is OTHER
+
+
+class Dictionary:
+    """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only."""
+
+    def __init__(
+        self, connection: sa.Connection, tables: Tables, dimensions: Mapping[str, Dimension], *, key: bytes, learn: bool
+    ) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._dimensions = dimensions
+        self._key = key
+        self._learn = learn
+        self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
+        self._known: dict[str, dict[Any, int]] = {}
+        self._passing: dict[int, Value] = {}
+        self._next: dict[str, int] = {}
+
+    def number_of(self, dimension: str) -> int | None:
+        """The dimension's number in the tables; None if nothing was rolled up by it."""
+        return self._numbers.get(dimension)
+
+    def ids(self, name: str, raws: set[Any]) -> Mapping[Any, int]:
+        """The number of each of `raws`: raw values of a dimension, or addresses for `VISITOR`."""
+        known = self._known.setdefault(name, {})
+        if len(known) > MOST_CACHED:
+            known.clear()
+        missing = [raw for raw in raws if raw not in known]
+        if missing:
+            if name == VISITOR:
+                known.update(self._visitors(missing))
+            else:
+                dimension = self._dimensions[name]
+                values = {raw: dimension.value_of(raw) for raw in missing}
+                numbers = self.values(name, set(values.values()))
+                known.update({raw: numbers[value] for raw, value in values.items()})
+        return known
+
+    def values(self, name: str, values: set[Value]) -> dict[Value, int]:
+        """The number of each of `values` of a dimension; unknown ones get a new or a passing number."""
+        texts = {value: _text(value) for value in values if value is not None and value != OTHER_VALUE}
+        hashes = {value: _hash(text.encode("utf-8", "replace"), b"") for value, text in texts.items()}
+        table, dimension = self._tables.value, self._numbers.get(name, -1)
+        found = self._look_up(table, hashes.values(), table.c.dimension_id == dimension)
+        new = [value for value in hashes if hashes[value] not in found]
+        numbers = self._new_numbers("value", len(new))
+        for value, number in zip(new, numbers, strict=True):
+            found[hashes[value]] = number
+            self._passing[number] = value
+        if self._learn and new:
+            self._connection.execute(
+                sa.insert(table),
+                [
+                    {"id": number, "dimension_id": dimension, "hash": hashes[value], "text": texts[value]}
+                    for value, number in zip(new, numbers, strict=True)
+                ],
+            )
+        return {value: found[number] for value, number in hashes.items()} | {None: NONE, OTHER_VALUE: OTHER}
+
+    def texts(self, name: str, numbers: Iterable[int]) -> dict[int, Value]:
+        """The value behind each of `numbers` of a dimension."""
+        wanted = [number for number in numbers if number not in (NONE, OTHER) and number not in self._passing]
+        table, parse = self._tables.value, self._dimensions[name].parse
+        answer: dict[int, Value] = {NONE: None, OTHER: OTHER_VALUE, **self._passing}
+        for chunk in _chunks(wanted):
+            for number, text in self._connection.execute(
+                sa.select(table.c.id, table.c.text).where(table.c.id.in_(chunk))
+            ):
+                answer[number] = self._value(name, text, parse)
+        return answer
+
+    def containing(self, name: str, needle: str) -> dict[int, Value]:
+        """The numbered values of a dimension whose text contains `needle`, in any case."""
+        table, needle = self._tables.value, needle.casefold()
+        rows = self._connection.execute(
+            sa.select(table.c.id, table.c.text).where(table.c.dimension_id == self._numbers.get(name, -1))
+        )
+        found: dict[int, Value] = {number: text for number, text in rows if needle in text.casefold()}
+        passing = {n: v for n, v in self._passing.items() if isinstance(v, str) and needle in v.casefold()}
+        return found | passing
+
+    def register(self) -> None:
+        """Number the dimensions that have no number yet."""
+        for name in self._dimensions:
+            if name not in self._numbers:
+                self._numbers[name] = max(self._numbers.values(), default=0) + 1
+                self._connection.execute(sa.insert(self._tables.dimension), {"id": self._numbers[name], "name": name})
+
+    def _value(self, name: str, text: str, parse: Any) -> Value:
+        column_value: Value = text
+        try:
+            (parsed,) = parse(text)
+        except ValueError:
+            return column_value
+        return parsed if isinstance(parsed, int) else column_value
+
+    def _visitors(self, addresses: Sequence[str]) -> dict[str, int]:
+        hashes = {address: _hash(address.encode("utf-8", "replace"), self._key) for address in addresses}
+        table = self._tables.visitor
+        found = self._look_up(table, hashes.values())
+        new = sorted({number for number in hashes.values() if number not in found})
+        numbers = self._new_numbers("visitor", len(new))
+        found.update(zip(new, numbers, strict=True))
+        if self._learn and new:
+            rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
+            self._connection.execute(sa.insert(table), rows)
+        return {address: found[value] for address, value in hashes.items()}
+
+    def _look_up(self, table: sa.Table, hashes: Iterable[int], *where: sa.ColumnElement[bool]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for chunk in _chunks(hashes):
+            query = sa.select(table.c.hash, table.c.id).where(*where, table.c.hash.in_(chunk))
+            found.update(row._tuple() for row in self._connection.execute(query))
+        return found
+
+    def _new_numbers(self, kind: str, count: int) -> range:
+        """The next `count` numbers: after the highest stored, or, for passing ones, down from the top of 32 bits."""
+        if not self._learn:
+            end = self._next.get(kind, 2**32)
+            self._next[kind] = end - count
+            return range(end - count, end)
+        if kind not in self._next:
+            table = self._tables.value if kind == "value" else self._tables.visitor
+            highest = self._connection.scalar(sa.select(sa.func.max(table.c.id)))
+            self._next[kind] = max(_FIRST, (highest or 0) + 1)
+        start = self._next[kind]
+        self._next[kind] = start + count
+        return range(start, start + count)
+
+
+def _text(value: Value) -> str:
+    return str(value)
+
+
+def _hash(content: bytes, key: bytes) -> int:
+    digest = hashlib.blake2b(content, digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _chunks(items: Iterable[int]) -> Iterable[list[int]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

@@ -1,0 +1,264 @@
+"""Segments in the database: writes whole ones, reads the parts that a question needs, for many segments at once."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import sqlalchemy as sa
+from pyroaring import BitMap
+
+from . import bitmaps
+from .segment import Segment, Sums
+from .tables import TOTAL, Tables
+
+CHUNK = 400
+"""Segments named by one statement."""
+PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "latency", "errors")
+"""Parts of every segment, stored as `:hours` and so on; besides, each dimension's index and `dimension:column`."""
+_LATENCY = struct.Struct("<HI")
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A stored segment without its content."""
+
+    id: int
+    unit: str
+    start: datetime
+    """Naive UTC."""
+    end: datetime
+    """Naive UTC, excluded."""
+    audience: int
+    hits: int
+    detailed: bool
+    """Whether its index is stored."""
+
+
+def headers(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> list[Header]:
+    """The stored segments that meet the conditions, in time order."""
+    columns = tables.segment.c
+    query = sa.select(
+        columns.id, columns.unit, columns.start, columns.end, columns.audience, columns.hits, columns.detailed
+    )
+    rows = connection.execute(query.where(*where).order_by(columns.start, columns.audience))
+    return [Header(*row) for row in rows]
+
+
+def write(
+    connection: sa.Connection,
+    tables: Tables,
+    segment: Segment,
+    *,
+    unit: str,
+    start: datetime,
+    end: datetime,
+    audience: int,
+    number_of: Callable[[str], int | None],
+) -> None:
+    """Store `segment` anew, instead of the one of that unit, start and audience; an empty one is not stored."""
+    columns = tables.segment.c
+    delete(connection, tables, columns.unit == unit, columns.start == start, columns.audience == audience)
+    if not segment.hits:
+        return
+    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": segment.hits, "detailed": True}
+    key = connection.execute(sa.insert(tables.segment).values(values)).inserted_primary_key
+    assert key is not None  # noqa: S101 - an insert of one row always has it
+    rollups = [_rollup(key[0], TOTAL, 0, segment.whole)]
+    for name, sums in segment.values.items():
+        number = number_of(name)
+        assert number is not None  # noqa: S101 - the job registers every dimension before it builds
+        rollups += [_rollup(key[0], number, value, measures) for value, measures in sorted(sums.items())]
+    connection.execute(sa.insert(tables.rollup), rollups)
+    parts = [{"segment_id": key[0], "part": part, "content": content} for part, content in _parts(segment).items()]
+    connection.execute(sa.insert(tables.index), parts)
+
+
+def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
+    """Delete the segments that meet the conditions, with all they have."""
+    found = [row.id for row in connection.execute(sa.select(tables.segment.c.id).where(*where))]
+    for ids in chunks(found):
+        connection.execute(sa.delete(tables.rollup).where(tables.rollup.c.segment_id.in_(ids)))
+        connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(ids)))
+        connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
+
+
+def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many: Sequence[int] = ()) -> None:
+    """Take the index of merged segments away, and the measures of the dimensions numbered `many`."""
+    for some in chunks(ids):
+        connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(some)))
+        if many:
+            rollup = tables.rollup.c
+            connection.execute(
+                sa.delete(tables.rollup).where(rollup.segment_id.in_(some), rollup.dimension_id.in_(many))
+            )
+        connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
+
+
+def read(connection: sa.Connection, tables: Tables, ids: Sequence[int], names: Mapping[int, str]) -> dict[int, Segment]:
+    """Whole segments by id, with the measures of the dimensions whose numbers `names` names: what a merge needs."""
+    segments = read_parts(connection, tables, ids, None)
+    for some in chunks(ids):
+        rows = connection.execute(sa.select(tables.rollup).where(tables.rollup.c.segment_id.in_(some)))
+        for row in rows.mappings():
+            segment, number = segments[row["segment_id"]], row["dimension_id"]
+            if number == TOTAL:
+                segment.whole = sums_of(row)
+            elif number in names:
+                segment.values.setdefault(names[number], {})[row["value_id"]] = sums_of(row)
+    for segment in segments.values():
+        segment.indexes = {name: segment.indexes[name] for name in names.values()}
+        segment.values = {name: segment.values.get(name, {}) for name in names.values()}
+    return segments
+
+
+def read_parts(
+    connection: sa.Connection, tables: Tables, ids: Iterable[int], parts: Iterable[str] | None
+) -> dict[int, Segment]:
+    """Segments by id with only the `parts` asked for (None: all); the rest of them is empty, measures always are."""
+    contents: dict[int, dict[str, bytes]] = {number: {} for number in ids}
+    wanted = None if parts is None else list(parts)
+    table = tables.index.c
+    for some in chunks(list(contents)):
+        where = [table.segment_id.in_(some)] + ([] if wanted is None else [table.part.in_(wanted)])
+        for number, part, content in connection.execute(
+            sa.select(table.segment_id, table.part, table.content).where(*where)
+        ):
+            contents[number][part] = content
+    return {number: _segment(found) for number, found in contents.items()}
+
+
+def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
+    """Give `segment` the parts in `contents`."""
+    other = _segment(contents)
+    for part in contents:
+        if part.startswith(":"):
+            setattr(segment, part[1:], getattr(other, part[1:]))
+    segment.indexes = {**segment.indexes, **other.indexes}
+    segment.columns = {**segment.columns, **other.columns}
+
+
+def sums_of(row: Mapping[str, Any]) -> Sums:
+    """The measures in a row of `statistics_rollup`; visitors and latency only if they were selected."""
+    return Sums(
+        hits=row["hits"],
+        client_errors=row["client_errors"],
+        server_errors=row["server_errors"],
+        size=row["size"],
+        time_us=row["time_us"],
+        timed=row["timed"],
+        longest_us=row["longest_us"],
+        last=row["last"],
+        visitors=bitmaps.load(row["visitors"]) if "visitors" in row else BitMap(),
+        latency=read_latency(row["latency"]) if "latency" in row else Counter(),
+    )
+
+
+def read_latency(blob: bytes) -> Counter[int]:
+    """The histogram that `statistics_rollup.latency` holds: pairs of a 16-bit bin and a 32-bit count."""
+    return Counter(dict(_LATENCY.iter_unpack(blob)))
+
+
+def chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    """`ids` in pieces that one statement can name."""
+    return (ids[first : first + CHUNK] for first in range(0, len(ids), CHUNK))
+
+
+def _rollup(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
+    return {
+        "segment_id": segment,
+        "dimension_id": dimension,
+        "value_id": value,
+        "hits": sums.hits,
+        "client_errors": sums.client_errors,
+        "server_errors": sums.server_errors,
+        "size": sums.size,
+        "time_us": sums.time_us,
+        "timed": sums.timed,
+        "longest_us": sums.longest_us,
+        "last": sums.last,
+        "visitor_count": len(sums.visitors),
+        "visitors": bitmaps.dump(sums.visitors),
+        "latency": b"".join(_LATENCY.pack(*pair) for pair in sorted(sums.latency.items())),
+    }
+
+
+def _parts(segment: Segment) -> dict[str, bytes]:
+    hours = array("q", [number for start, first in segment.hours for number in (_seconds(start), first)])
+    parts = {
+        ":hours": _pack_array(hours),
+        ":offsets": _pack_array(segment.offsets),
+        ":visitors": _pack_array(segment.visitors),
+        ":sizes": bitmaps.pack(dict(enumerate(segment.sizes))),
+        ":times": bitmaps.pack(dict(enumerate(segment.times))),
+        ":latency": bitmaps.pack(segment.latency),
+        ":errors": bitmaps.pack(segment.errors),
+    }
+    if segment.keys is not None:
+        parts[":keys"] = _pack_array(array("q", _differences(segment.keys)))
+    parts |= {name: bitmaps.pack(sets) for name, sets in segment.indexes.items()}
+    return parts | {f"{name}:column": _pack_array(column) for name, column in segment.columns.items()}
+
+
+def _segment(parts: Mapping[str, bytes]) -> Segment:
+    hours = _unpack_array("q", parts.get(":hours"))
+    return Segment(
+        hits=0,
+        hours=[(_EPOCH + timedelta(seconds=hours[k]), hours[k + 1]) for k in range(0, len(hours), 2)],
+        offsets=_unpack_array("I", parts.get(":offsets")),
+        keys=_sums(_unpack_array("q", parts[":keys"])) if ":keys" in parts else None,
+        visitors=_unpack_array("I", parts.get(":visitors")),
+        sizes=_slices(parts.get(":sizes")),
+        times=_slices(parts.get(":times")),
+        latency=_sets(parts.get(":latency")),
+        errors=_sets(parts.get(":errors")),
+        indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},
+        columns={
+            name.partition(":")[0]: _unpack_array("I", blob) for name, blob in parts.items() if name.find(":") > 0
+        },
+    )
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.replace(tzinfo=timezone.utc).timestamp())
+
+
+def _pack_array(column: Sequence[int]) -> bytes:
+    return zlib.compress(column.tobytes() if isinstance(column, array) else bytes(array("I", column)), 1)
+
+
+def _unpack_array(code: str, blob: bytes | None) -> array[int]:
+    column: array[int] = array(code)
+    if blob is not None:
+        column.frombytes(zlib.decompress(blob))
+    return column
+
+
+def _differences(keys: Sequence[int]) -> Iterable[int]:
+    before = 0
+    for key in keys:
+        yield key - before
+        before = key
+
+
+def _sums(differences: Sequence[int]) -> array[int]:
+    key, keys = 0, array("q")
+    for difference in differences:
+        key += difference
+        keys.append(key)
+    return keys
+
+
+def _slices(blob: bytes | None) -> list[BitMap]:
+    return [] if blob is None else list(bitmaps.Packed(blob).values())
+
+
+def _sets(blob: bytes | None) -> Mapping[int, BitMap]:
+    return {} if blob is None else bitmaps.Packed(blob)

@@ -1,0 +1,136 @@
+"""The rollup tables, in the metadata and bind of the user's model, so that `db.create_all()` and migrations see them.
+
+`statistics_segment` has a row for each hour, day and month and audience; `statistics_rollup` the measures of each value
+in it, which can be queried by hand; `statistics_index` what answers filters. Values and visitors are numbered in
+`statistics_value` and `statistics_visitor`. `statistics_hour` remembers how many raw rows each hour was built from,
+`statistics_meta` what holds for all of it, `statistics_lease` who runs the job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+HOUR, DAY, MONTH = "hour", "day", "month"
+PEOPLE, BOTS = 0, 1
+"""Audiences. Where the model cannot tell, all are people."""
+TOTAL = 0
+"""Number of the dimension whose one value is all requests."""
+
+_INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+_BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+_VALUE = sa.Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The rollup tables of one metadata."""
+
+    segment: sa.Table
+    rollup: sa.Table
+    index: sa.Table
+    dimension: sa.Table
+    value: sa.Table
+    visitor: sa.Table
+    hour: sa.Table
+    meta: sa.Table
+    lease: sa.Table
+
+    def all(self) -> list[sa.Table]:
+        """Every table, to be created."""
+        return [getattr(self, name) for name in self.__slots__]
+
+
+def define(metadata: sa.MetaData) -> Tables:
+    """The rollup tables in `metadata`; the ones that are there, if they were defined before."""
+    return Tables(
+        segment=_table(
+            metadata,
+            "statistics_segment",
+            sa.Column("id", _INTEGER, primary_key=True),
+            sa.Column("unit", sa.String(8), nullable=False),  # hour, day or month
+            sa.Column("start", _MOMENT, nullable=False),  # naive UTC
+            sa.Column("end", _MOMENT, nullable=False),  # naive UTC, excluded
+            sa.Column("audience", sa.SmallInteger, nullable=False),  # 0 people, 1 bots
+            sa.Column("hits", _INTEGER, nullable=False),
+            sa.Column(
+                "detailed", sa.Boolean, nullable=False
+            ),  # has its rows in statistics_index; if not, a larger one has
+            sa.UniqueConstraint("unit", "start", "audience"),
+        ),
+        rollup=_table(
+            metadata,
+            "statistics_rollup",
+            sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("dimension_id", sa.SmallInteger, primary_key=True, autoincrement=False),  # 0: all requests
+            sa.Column("value_id", _INTEGER, primary_key=True, autoincrement=False),  # 0: none, 1: (other)
+            sa.Column("hits", _INTEGER, nullable=False),
+            sa.Column("client_errors", _INTEGER, nullable=False),
+            sa.Column("server_errors", _INTEGER, nullable=False),
+            sa.Column("size", _INTEGER, nullable=False),  # bytes
+            sa.Column("time_us", _INTEGER, nullable=False),  # microseconds
+            sa.Column("timed", _INTEGER, nullable=False),  # requests that have a response time
+            sa.Column("longest_us", _INTEGER, nullable=False),  # microseconds
+            sa.Column("last", _MOMENT),  # date of the latest request, naive UTC
+            sa.Column("visitor_count", _INTEGER, nullable=False),
+            sa.Column("visitors", _BLOB, nullable=False),  # visitor ids
+            sa.Column("latency", _BLOB, nullable=False),  # requests by latency bin
+            sqlite_with_rowid=False,
+        ),
+        index=_table(
+            metadata,
+            "statistics_index",
+            sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("part", sa.String(40), primary_key=True),  # what of the segment, such as `browser` or `:visitors`
+            sa.Column("content", _BLOB, nullable=False),
+        ),
+        dimension=_table(
+            metadata,
+            "statistics_dimension",
+            sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+            sa.Column("name", sa.String(64), nullable=False, unique=True),
+        ),
+        value=_table(
+            metadata,
+            "statistics_value",
+            sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("dimension_id", sa.SmallInteger, nullable=False),
+            sa.Column("hash", sa.BigInteger, nullable=False),  # of the text, which is too long for an index
+            sa.Column("text", _VALUE, nullable=False),
+            sa.UniqueConstraint("dimension_id", "hash"),
+        ),
+        visitor=_table(
+            metadata,
+            "statistics_visitor",
+            sa.Column("hash", sa.BigInteger, primary_key=True, autoincrement=False),  # keyed; no address is stored
+            sa.Column("id", _INTEGER, nullable=False, unique=True),
+            sqlite_with_rowid=False,
+        ),
+        hour=_table(
+            metadata,
+            "statistics_hour",
+            sa.Column("start", _MOMENT, primary_key=True),  # naive UTC
+            sa.Column("raw_rows", _INTEGER, nullable=False),
+        ),
+        meta=_table(
+            metadata,
+            "statistics_meta",
+            sa.Column("name", sa.String(40), primary_key=True),
+            sa.Column("text", sa.Text, nullable=False),
+        ),
+        lease=_table(
+            metadata,
+            "statistics_lease",
+            sa.Column("name", sa.String(40), primary_key=True),
+            sa.Column("holder", sa.String(80), nullable=False),
+            sa.Column("expires_at", _MOMENT, nullable=False),  # naive UTC
+        ),
+    )
+
+
+def _table(metadata: sa.MetaData, name: str, *columns: sa.schema.SchemaItem, **options: object) -> sa.Table:
+    present = metadata.tables.get(name)
+    return present if present is not None else sa.Table(name, metadata, *columns, **options)
