@@ -40,6 +40,7 @@ class Dictionary:
         self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
         self._known: dict[str, dict[Any, int]] = {}
         self._passing: dict[int, Value] = {}
+        self._passing_numbers: dict[str, dict[int, int]] = {}
         self._next: dict[str, int] = {}
 
     def number_of(self, dimension: str) -> int | None:
@@ -67,12 +68,15 @@ class Dictionary:
         texts = {value: _text(value) for value in values if value is not None and value != OTHER_VALUE}
         hashes = {value: _hash(text.encode("utf-8", "replace"), b"") for value, text in texts.items()}
         table, dimension = self._tables.value, self._numbers.get(name, -1)
-        found = self._look_up(table, hashes.values(), table.c.dimension_id == dimension)
+        passing = self._passing_numbers.setdefault(name, {})
+        found = self._look_up(table, hashes.values(), table.c.dimension_id == dimension) | passing
         new = [value for value in hashes if hashes[value] not in found]
         numbers = self._new_numbers("value", len(new))
         for value, number in zip(new, numbers, strict=True):
             found[hashes[value]] = number
-            self._passing[number] = value
+        if not self._learn:
+            passing.update({hashes[value]: found[hashes[value]] for value in new})
+            self._passing.update(zip(numbers, new, strict=True))
         if self._learn and new:
             self._connection.execute(
                 sa.insert(table),

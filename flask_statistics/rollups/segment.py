@@ -112,12 +112,14 @@ class Segment:
         if place < 0:
             return 0
         start, first = self.hours[place]
+        if moment == start:
+            return first
         end = self.hours[place + 1][1] if place + 1 < len(self.hours) else self.hits
         # in the hour's own part of the column the offsets rise
         return bisect_left(self.offsets, (moment - start) // MICROSECOND, first, end)
 
     def sums(self, members: BitMap, *, visitors: bool = True, latency: bool = True) -> Sums:
-        """The measures of the requests with ordinals `members`."""
+        """The measures of the requests with ordinals `members`, but for the date of the latest (`moment` has it)."""
         if not members:
             return Sums()
         bins = {number: members.intersection_cardinality(having) for number, having in self.latency.items()}
@@ -129,7 +131,6 @@ class Segment:
             time_us=bitmaps.total(self.times, members),
             timed=sum(bins.values()),
             longest_us=bitmaps.largest(self.times, members),
-            last=self.moment(members.max()),
             visitors=self.visitors_of(members) if visitors else BitMap(),
             latency=Counter({number: count for number, count in bins.items() if count}) if latency else Counter(),
         )
@@ -314,7 +315,7 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
         hits += part.hits
     merged = Segment(
         hits=hits,
-        hours=[(start, first + offset) for part, offset in placed for start, first in part.hours],
+        hours=_hours([(part.hours, offset) for part, offset in placed]),
         offsets=_joined("I", [part.offsets for part in parts]),
         keys=None if any(part.keys is None for part in parts) else _joined("q", [part.keys or () for part in parts]),
         visitors=_joined("I", [part.visitors for part in parts]),
@@ -332,6 +333,14 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
         if len(sets) > most_values:
             _fold_dimension(merged, name, most_values)
     return merged
+
+
+def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[tuple[datetime, int]]:
+    hours: list[tuple[datetime, int]] = []
+    for some, offset in parts:
+        # where parts divide an hour, it goes on in the next one
+        hours += [(start, first + offset) for start, first in some if not hours or start > hours[-1][0]]
+    return hours
 
 
 def _joined(code: str, columns: Sequence[Sequence[int]]) -> array[int]:

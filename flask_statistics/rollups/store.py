@@ -111,6 +111,7 @@ def read(connection: sa.Connection, tables: Tables, ids: Sequence[int], names: M
             segment, number = segments[row["segment_id"]], row["dimension_id"]
             if number == TOTAL:
                 segment.whole = sums_of(row)
+                segment.hits = row["hits"]
             elif number in names:
                 segment.values.setdefault(names[number], {})[row["value_id"]] = sums_of(row)
     for segment in segments.values():
@@ -123,6 +124,14 @@ def read_parts(
     connection: sa.Connection, tables: Tables, ids: Iterable[int], parts: Iterable[str] | None
 ) -> dict[int, Segment]:
     """Segments by id with only the `parts` asked for (None: all); the rest of them is empty, measures always are."""
+    found = read_contents(connection, tables, ids, parts)
+    return {number: _segment(contents) for number, contents in found.items()}
+
+
+def read_contents(
+    connection: sa.Connection, tables: Tables, ids: Iterable[int], parts: Iterable[str] | None
+) -> dict[int, dict[str, bytes]]:
+    """The stored `parts` (None: all) of segments by id, packed."""
     contents: dict[int, dict[str, bytes]] = {number: {} for number in ids}
     wanted = None if parts is None else list(parts)
     table = tables.index.c
@@ -132,7 +141,14 @@ def read_parts(
             sa.select(table.segment_id, table.part, table.content).where(*where)
         ):
             contents[number][part] = content
-    return {number: _segment(found) for number, found in contents.items()}
+    return contents
+
+
+def empty(hits: int) -> Segment:
+    """A segment of which nothing but the number of its requests is loaded."""
+    segment = _segment({})
+    segment.hits = hits
+    return segment
 
 
 def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
@@ -145,7 +161,7 @@ def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     segment.columns = {**segment.columns, **other.columns}
 
 
-def sums_of(row: Mapping[str, Any]) -> Sums:
+def sums_of(row: sa.RowMapping) -> Sums:
     """The measures in a row of `statistics_rollup`; visitors and latency only if they were selected."""
     return Sums(
         hits=row["hits"],

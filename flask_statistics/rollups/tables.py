@@ -9,6 +9,7 @@ in it, which can be queried by hand; `statistics_index` what answers filters. Va
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -131,6 +132,6 @@ def define(metadata: sa.MetaData) -> Tables:
     )
 
 
-def _table(metadata: sa.MetaData, name: str, *columns: sa.schema.SchemaItem, **options: object) -> sa.Table:
+def _table(metadata: sa.MetaData, name: str, *columns: Any, **options: Any) -> sa.Table:
     present = metadata.tables.get(name)
     return present if present is not None else sa.Table(name, metadata, *columns, **options)

@@ -1,0 +1,460 @@
+"""The job: keeps the rollup tables equal to the raw table. Reads the raw table, writes the rollup tables.
+
+Nothing is ever added to a segment: the job remembers of each hour how many raw rows it was built from, counts them again
+for the last two days, and rebuilds whatever differs, each in one transaction. So late rows, concurrent writers, crashed
+runs and imports heal themselves, and running twice changes nothing. A closed day is merged from its hours, a closed
+month from its days; days from before the first run are built newest first.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ..spans import Span, midnight, next_edge, to_local
+from . import lease, store
+from .dictionary import Dictionary
+from .segment import Segment, merge
+from .source import Source
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
+
+RECOUNTED = timedelta(days=2)
+"""How far back each run counts raw rows again; a month is merged when it is older than this."""
+PRUNED_A_TIME = 5_000
+"""Raw rows deleted in one transaction."""
+LEASE = timedelta(seconds=60)
+"""How long a runner that died keeps the others waiting; a living one renews it as it works."""
+
+
+class RollupError(RuntimeError):
+    """The rollups cannot be kept as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is deleted when it gets old; None: nothing."""
+
+    raw: timedelta | None = None
+    hourly: timedelta | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did."""
+
+    built: int = 0
+    """Hours and days built from raw rows."""
+    merged: int = 0
+    """Days and months merged."""
+    raw_deleted: int = 0
+    """Raw rows deleted because of their age."""
+    complete: bool = True
+    """Whether all of history is rolled up; False: the next run goes on."""
+    remaining_from: datetime | None = None
+    """What is not rolled up yet begins here, naive UTC; None if complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which part of time is rolled up, naive UTC; None: nothing is."""
+
+    start: datetime | None
+    end: datetime | None
+    """Excluded; rows from here on are not in any segment."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Runs over one raw table. `now` is given to each call; nothing here reads the clock but for the time it may take."""
+
+    engine: sa.Engine
+    tables: Tables
+    source: Source
+    retention: Retention = field(default_factory=Retention)
+    holder: str = field(default_factory=lease.new_holder)
+
+    # ---- runs ----------------------------------------------------------------------------------------------------
+
+    def run(
+        self, now: datetime, *, seconds: float | None = None, progress: Callable[[datetime], None] = lambda day: None
+    ) -> Report | None:
+        """Bring the rollups up to `now`, and go on with history for at most `seconds` (None: to its end).
+
+        `progress` is told each day of history that is done. None: another runner has the lease. Raises `RollupError`
+        if the rollups were made for another time zone.
+        """
+        with self._leased(now) as mine:
+            if not mine:
+                return None
+            deadline = None if seconds is None else time.monotonic() + seconds
+            report = Report()
+            self._check()
+            self._recount(now, report)
+            self._close(now, report)
+            self._backfill(now, report, deadline, progress)
+            self._prune(now, report)
+            return report
+
+    def rebuild(
+        self, start: datetime, end: datetime, now: datetime, *, progress: Callable[[datetime], None]
+    ) -> Report | None:
+        """Build the local days from `start` to `end` (naive UTC) again from raw rows, and the months they are merged in.
+
+        Raises `RollupError` where the raw rows are gone.
+        """
+        with self._leased(now) as mine:
+            if not mine:
+                return None
+            report = Report()
+            with self.engine.connect() as connection:
+                covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+                months = store.headers(
+                    connection,
+                    self.tables,
+                    self.tables.segment.c.unit == MONTH,
+                    self.tables.segment.c.start < end,
+                    self.tables.segment.c.end > start,
+                )
+            if covered.start is None or covered.end is None:
+                return report
+            start = min([start, *(month.start for month in months)])
+            end = max([end, *(month.end for month in months)])
+            first = self._day_of(max(start, covered.start))
+            if self._frozen(first, oldest):
+                raise RollupError(
+                    f"The raw rows before {oldest:%Y-%m-%d %H:%M} UTC are gone, so their rollups cannot be built again. "
+                    "Give a later --from."
+                    if oldest
+                    else "There are no raw rows to build rollups from."
+                )
+            for day in Span(first, min(end, covered.end), self.source.zone).edges("day")[:-1]:
+                self._build_day(day, min(next_edge(day, "day", self.source.zone), covered.end), now)
+                report.built += 1
+                progress(day)
+            self._close(now, report)
+            return report
+
+    # ---- what a run does -----------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Refuse rollups of another time zone; make what is needed for the first."""
+        zone = self.source.zone.key
+        with self.engine.begin() as connection:
+            meta = read_meta(connection, self.tables)
+            if "timezone" not in meta:
+                write_meta(connection, self.tables, {"timezone": zone, "visitor_key": secrets.token_hex(16)})
+            check_zone(meta, zone)
+
+    def _recount(self, now: datetime, report: Report) -> None:
+        """Build again each hour of the last two days whose raw rows are not as many as it was built from."""
+        zone = self.source.zone
+        with self.engine.connect() as connection:
+            covered = coverage(connection, self.tables)
+            start = self._day_of(now) if covered.start is None else max(covered.start, self._day_of(now - RECOUNTED))
+            if covered.end is not None:
+                start = min(start, self._day_of(covered.end))  # the job may have been away for days
+            edges = Span(start, now, zone).edges("hour")
+            counted = self.source.counts(connection, edges)
+            hour = self.tables.hour.c
+            stored = dict(
+                row._tuple()
+                for row in connection.execute(
+                    sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
+                )
+            )
+            oldest = self.source.oldest(connection)
+            days = {
+                header.start
+                for header in store.headers(
+                    connection, self.tables, self.tables.segment.c.unit == DAY, self.tables.segment.c.end > start
+                )
+            }
+        differing = [edge for edge in edges[:-1] if counted.get(edge, 0) != stored.get(edge, 0)]
+        for day in sorted({self._day_of(edge) for edge in differing}):
+            hours = [edge for edge in differing if self._day_of(edge) == day]
+            if self._frozen(hours[0], oldest):
+                hours = [edge for edge in hours if not self._frozen(edge, oldest)]
+            if not hours:
+                continue
+            if day in days:
+                self._build_day(day, next_edge(day, "day", zone), now)
+            else:
+                for edge in hours:
+                    self._build_hour(edge, min(next_edge(edge, "hour", zone), now), now)
+            report.built += len(hours)
+        with self._transaction(now) as connection:
+            write_meta(connection, self.tables, {"covered_until": now.isoformat()})
+            if covered.start is None:
+                write_meta(connection, self.tables, {"covered_from": start.isoformat()})
+
+    def _close(self, now: datetime, report: Report) -> None:
+        """Merge the hours of days that are over, and the days of months that are over for good."""
+        segment = self.tables.segment.c
+        today = self._day_of(now)
+        with self.engine.connect() as connection:
+            hours = store.headers(connection, self.tables, segment.unit == HOUR, segment.detailed, segment.end <= today)
+            days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
+            covered = coverage(connection, self.tables)
+        for day in sorted({self._day_of(header.start) for header in hours}):
+            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, now)
+            report.merged += 1
+        if hours:
+            with self.engine.connect() as connection:
+                days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
+        for month in sorted({self._month_of(header.start) for header in days}):
+            over = next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED)
+            if (
+                over
+                and covered.start is not None
+                and (covered.start <= month or (report.complete and self._at_start(covered)))
+            ):
+                self._merge([d for d in days if self._month_of(d.start) == month], MONTH, month, now)
+                report.merged += 1
+
+    def _at_start(self, covered: Coverage) -> bool:
+        """Whether nothing is older than what is rolled up."""
+        with self.engine.connect() as connection:
+            oldest = self.source.oldest(connection)
+        return covered.start is not None and (oldest is None or oldest >= covered.start)
+
+    def _backfill(
+        self, now: datetime, report: Report, deadline: float | None, progress: Callable[[datetime], None]
+    ) -> None:
+        """Build the days from before the first run, newest first."""
+        zone = self.source.zone
+        with self.engine.connect() as connection:
+            oldest, covered = self.source.oldest(connection), coverage(connection, self.tables)
+        if oldest is None or covered.start is None or oldest >= covered.start:
+            return
+        end = covered.start
+        while end > oldest:
+            if deadline is not None and time.monotonic() > deadline:
+                report.complete, report.remaining_from = False, oldest
+                return
+            day = self._day_of(end - timedelta(microseconds=1))
+            self._build_day(day, end, now, backfill=True)
+            report.built += 1
+            progress(day)
+            if self._month_of(day) == day:
+                self._close(now, report)
+            with self.engine.connect() as connection:
+                skip = connection.scalar(
+                    sa.select(sa.func.max(self.source.raw.columns["date"])).where(
+                        self.source.raw.columns["date"] < self.source.raw.instant(day)
+                    )
+                )
+            end = day if skip is None else min(day, next_edge(_naive(skip), "day", zone))
+        with self._transaction(now) as connection:
+            write_meta(connection, self.tables, {"covered_from": self._day_of(oldest).isoformat()})
+        self._close(now, report)
+
+    def _prune(self, now: datetime, report: Report) -> None:
+        """Delete what the retention settings say is too old, raw rows only where they are rolled up as they are."""
+        segment = self.tables.segment.c
+        if self.retention.hourly is not None:
+            with self._transaction(now) as connection:
+                old = (segment.unit == HOUR, ~segment.detailed, segment.end <= now - self.retention.hourly)
+                store.delete(connection, self.tables, *old)
+        if self.retention.raw is None:
+            return
+        limit = self._day_of(now - self.retention.raw)
+        with self.engine.connect() as connection:
+            covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+        if (
+            oldest is None
+            or covered.start is None
+            or covered.end is None
+            or oldest < covered.start
+            or covered.end < limit
+        ):
+            return
+        if oldest >= limit or self.differences(oldest, limit):
+            return
+        key = self.source.raw.key
+        old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
+        while True:
+            with self._transaction(now) as connection:
+                keys = list(connection.scalars(sa.select(key).where(old_rows).limit(PRUNED_A_TIME)))
+                for some in store.chunks(keys):
+                    connection.execute(sa.delete(self.source.raw.table).where(key.in_(some)))
+            report.raw_deleted += len(keys)
+            if len(keys) < PRUNED_A_TIME:
+                return
+
+    def differences(self, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
+        """The hours from `start` to `end` (naive UTC) whose raw rows are not as many as rolled up: (rolled up, raw).
+
+        Hours older than the oldest raw row are frozen and left out.
+        """
+        hour = self.tables.hour.c
+        with self.engine.connect() as connection:
+            oldest, covered = self.source.oldest(connection), coverage(connection, self.tables)
+            if oldest is None or covered.start is None or covered.end is None:
+                return {}
+            first = self._day_of(max(start, covered.start, oldest))
+            edges = Span(first, max(first, min(end, covered.end)), self.source.zone).edges("hour")
+            counted = self.source.counts(connection, edges)
+            rows = connection.execute(sa.select(hour.start, hour.raw_rows).where(hour.start >= first, hour.start < end))
+            stored = dict(row._tuple() for row in rows)
+        hours = [edge for edge in sorted(counted.keys() | stored.keys()) if not self._frozen(edge, oldest)]
+        return {
+            edge: (stored.get(edge, 0), counted.get(edge, 0))
+            for edge in hours
+            if stored.get(edge, 0) != counted.get(edge, 0)
+        }
+
+    # ---- segments ------------------------------------------------------------------------------------------------
+
+    def _build_hour(self, start: datetime, end: datetime, now: datetime) -> None:
+        with self._transaction(now) as connection:
+            self._build(connection, HOUR, start, end, now)
+
+    def _build_day(self, start: datetime, end: datetime, now: datetime, *, backfill: bool = False) -> None:
+        """Build a day from its raw rows, instead of its hours and of the month that it was merged in."""
+        segment = self.tables.segment.c
+        with self._transaction(now) as connection:
+            within = (segment.start < end, segment.end > start)
+            store.delete(connection, self.tables, segment.unit != DAY, *within)
+            self._build(connection, DAY, start, next_edge(start, "day", self.source.zone), now, until=end)
+            if backfill:
+                write_meta(connection, self.tables, {"covered_from": start.isoformat()})
+
+    def _build(
+        self,
+        connection: sa.Connection,
+        unit: str,
+        start: datetime,
+        end: datetime,
+        now: datetime,
+        until: datetime | None = None,
+    ) -> None:
+        dictionary = self._dictionary(connection)
+        started = time.monotonic()
+
+        def beat() -> None:
+            lease.renew(connection, self.tables, holder=self.holder, now=now + _since(started), length=LEASE)
+
+        segments, counts = self.source.segments(connection, start, until or end, ids=dictionary.ids, beat=beat)
+        full = next_edge(start, unit, self.source.zone)
+        for audience, segment in segments.items():
+            store.write(
+                connection,
+                self.tables,
+                segment,
+                unit=unit,
+                start=start,
+                end=full,
+                audience=audience,
+                number_of=dictionary.number_of,
+            )
+        hour = self.tables.hour
+        connection.execute(sa.delete(hour).where(hour.c.start >= start, hour.c.start < end))
+        if counts:
+            connection.execute(
+                sa.insert(hour), [{"start": moment, "raw_rows": rows} for moment, rows in sorted(counts.items())]
+            )
+
+    def _merge(self, parts: list[store.Header], unit: str, start: datetime, now: datetime) -> None:
+        """Merge segments into one of `unit`, each audience for itself, and take their indexes away."""
+        with self._transaction(now) as connection:
+            dictionary = self._dictionary(connection)
+            numbers = {dictionary.number_of(name): name for name in self.source.dimensions}
+            names = {number: name for number, name in numbers.items() if number is not None}
+            for audience in (PEOPLE, BOTS):
+                mine = [part for part in parts if part.audience == audience]
+                if not mine:
+                    continue
+                segments = store.read(connection, self.tables, [part.id for part in mine], names)
+                whole: Segment = merge([segments[part.id] for part in mine], most_values=self.source.most_values)
+                end = next_edge(start, unit, self.source.zone)
+                store.write(
+                    connection,
+                    self.tables,
+                    whole,
+                    unit=unit,
+                    start=start,
+                    end=end,
+                    audience=audience,
+                    number_of=dictionary.number_of,
+                )
+            many = [number for number, name in names.items() if self.source.dimensions[name].many]
+            store.strip(connection, self.tables, [part.id for part in parts], many=many if unit == DAY else ())
+
+    def _dictionary(self, connection: sa.Connection) -> Dictionary:
+        key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True)
+        dictionary.register()
+        return dictionary
+
+    # ---- around --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _leased(self, now: datetime) -> Iterator[bool]:
+        mine = lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=LEASE)
+        try:
+            yield mine
+        finally:
+            if mine:
+                lease.release(self.engine, self.tables, holder=self.holder)
+
+    @contextmanager
+    def _transaction(self, now: datetime) -> Iterator[sa.Connection]:
+        """A transaction of the lease's holder: it writes nothing once somebody else took over."""
+        with self.engine.begin() as connection:
+            lease.renew(connection, self.tables, holder=self.holder, now=now, length=LEASE)
+            yield connection
+
+    def _day_of(self, moment: datetime) -> datetime:
+        return midnight(to_local(moment, self.source.zone).date(), self.source.zone)
+
+    def _month_of(self, moment: datetime) -> datetime:
+        return midnight(to_local(moment, self.source.zone).date().replace(day=1), self.source.zone)
+
+    def _frozen(self, moment: datetime, oldest: datetime | None) -> bool:
+        """Whether the raw rows of that hour are gone: it is older than the oldest kept row's."""
+        return oldest is None or next_edge(moment, "hour", self.source.zone) <= oldest
+
+
+def coverage(connection: sa.Connection, tables: Tables) -> Coverage:
+    """Which part of time is rolled up."""
+    meta = read_meta(connection, tables)
+    start, end = meta.get("covered_from"), meta.get("covered_until")
+    return Coverage(
+        start=None if start is None else datetime.fromisoformat(start),
+        end=None if end is None else datetime.fromisoformat(end),
+    )
+
+
+def read_meta(connection: sa.Connection, tables: Tables) -> Mapping[str, str]:
+    """What holds for all rollups."""
+    return dict(row._tuple() for row in connection.execute(sa.select(tables.meta.c.name, tables.meta.c.text)))
+
+
+def write_meta(connection: sa.Connection, tables: Tables, values: Mapping[str, str]) -> None:
+    """Store `values`, instead of those of the same names."""
+    connection.execute(sa.delete(tables.meta).where(tables.meta.c.name.in_(list(values))))
+    connection.execute(sa.insert(tables.meta), [{"name": name, "text": text} for name, text in values.items()])
+
+
+def check_zone(meta: Mapping[str, str], zone: str) -> None:
+    """Raise `RollupError` if the rollups were made for another time zone than `zone`."""
+    made_for = meta.get("timezone", zone)
+    if made_for != zone:
+        raise RollupError(
+            f"STATISTICS_TIMEZONE is {zone!r}, but the rollups were made for {made_for!r}: their days and hours are others. "
+            "Run 'flask statistics rebuild --all' to make them anew, or set STATISTICS_TIMEZONE back."
+        )
+
+
+def _since(started: float) -> timedelta:
+    return timedelta(seconds=time.monotonic() - started)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta())

@@ -1,0 +1,62 @@
+"""One runner at a time, over threads, processes and hosts: a lease row in the database that expires."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from .tables import Tables
+
+NAME = "rollup"
+
+
+class LeaseLost(RuntimeError):
+    """Somebody else took the lease over, because it was not renewed in time."""
+
+
+def new_holder() -> str:
+    """A name for this runner that no other has, and that says where it runs."""
+    return f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def acquire(engine: sa.Engine, tables: Tables, *, holder: str, now: datetime, length: timedelta) -> bool:
+    """Whether `holder` has the lease until `now + length` (naive UTC): it was free, expired, or its own already."""
+    lease = tables.lease
+    mine = {"holder": holder, "expires_at": now + length}
+    free = sa.or_(lease.c.holder == holder, lease.c.expires_at <= now)
+    try:
+        with engine.begin() as connection:
+            taken = connection.execute(sa.update(lease).where(lease.c.name == NAME, free).values(mine)).rowcount
+            if taken:
+                return True
+            if connection.scalar(sa.select(lease.c.holder).where(lease.c.name == NAME)) is not None:
+                return False
+            connection.execute(sa.insert(lease).values(name=NAME, **mine))
+    except sa.exc.IntegrityError:  # another runner's insert came first
+        return False
+    return True
+
+
+def renew(connection: sa.Connection, tables: Tables, *, holder: str, now: datetime, length: timedelta) -> None:
+    """Keep the lease, in the transaction of the work that it protects. Raises `LeaseLost`."""
+    lease = tables.lease
+    mine = sa.and_(lease.c.name == NAME, lease.c.holder == holder)
+    if not connection.execute(sa.update(lease).where(mine).values(expires_at=now + length)).rowcount:
+        raise LeaseLost(holder)
+
+
+def release(engine: sa.Engine, tables: Tables, *, holder: str) -> None:
+    """Give the lease back, if `holder` still has it."""
+    lease = tables.lease
+    with engine.begin() as connection:
+        connection.execute(sa.delete(lease).where(lease.c.name == NAME, lease.c.holder == holder))
+
+
+def holder_of(connection: sa.Connection, tables: Tables) -> tuple[str, datetime] | None:
+    """Who has the lease and until when (naive UTC); None if nobody ever took it."""
+    row = connection.execute(sa.select(tables.lease.c.holder, tables.lease.c.expires_at)).first()
+    return None if row is None else row._tuple()

@@ -1,0 +1,136 @@
+"""Raw rows to segments: reads a period of the raw table and builds its segments, a batch at a time.
+
+The job stores what this builds; a query builds with it, in memory, the rows that the job has not seen yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from ..dimensions import Dimension
+from ..models import RawTable
+from ..spans import Span
+from .segment import FIXED, Ids, Segment, Shape, build, merge
+from .tables import BOTS, PEOPLE
+
+BATCH = 20_000
+"""Raw rows in memory at a time."""
+AUDIENCE = "device"
+"""The dimension whose value `bot` makes the audience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The raw table as the rollups read it."""
+
+    raw: RawTable
+    dimensions: Mapping[str, Dimension]
+    zone: ZoneInfo
+    most_values: int
+
+    @property
+    def shape(self) -> Shape:
+        """The columns of `rows`."""
+        return Shape(tuple((d.name, d.many) for d in self.dimensions.values()), self.most_values)
+
+    def within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
+        """The condition that a raw row's date is in the period, naive UTC."""
+        date = self.raw.columns["date"]
+        return [date >= self.raw.instant(start), date < self.raw.instant(end)]
+
+    def rows(self, connection: sa.Connection, start: datetime, end: datetime) -> Iterator[list[sa.Row[Any]]]:
+        """The raw rows of the period in the order of date and key, a batch at a time."""
+        names = {"date": "date", "remote_address": "remote_address"} | {name: name for name in FIXED[3:]}
+        columns = [
+            self.raw.key if name == "key" else self.raw.columns[names[name]] if self.raw.has(name) else sa.null()
+            for name in FIXED
+        ]
+        dimensions = [self.raw.columns[dimension.column] for dimension in self.dimensions.values()]
+        labelled = [column.label(f"c{number}") for number, column in enumerate([*columns, *dimensions])]
+        order = self.raw.columns["date"], self.raw.key
+        query = sa.select(*labelled).where(*self.within(start, end)).order_by(*order)
+        result = connection.execution_options(yield_per=BATCH).execute(query)
+        for batch in result.partitions(BATCH):
+            yield list(batch)
+
+    def count(self, connection: sa.Connection, start: datetime, end: datetime) -> int:
+        """How many raw rows the period has."""
+        return (
+            connection.scalar(sa.select(sa.func.count()).select_from(self.raw.table).where(*self.within(start, end)))
+            or 0
+        )
+
+    def counts(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
+        """How many raw rows each period between `edges` has, by its start; periods without any are left out."""
+        counts: dict[datetime, int] = {}
+        periods = list(pairwise(edges))
+        for first in range(0, len(periods), 50):
+            # a range count for each reads the index alone, which is ten times faster than to sort rows into buckets
+            each = [
+                sa.select(sa.literal(number).label("number"), sa.func.count().label("rows"))
+                .select_from(self.raw.table)
+                .where(*self.within(start, end))
+                for number, (start, end) in enumerate(periods[first : first + 50])
+            ]
+            for number, rows in connection.execute(sa.union_all(*each)):
+                if rows:
+                    counts[periods[first + number][0]] = rows
+        return counts
+
+    def oldest(self, connection: sa.Connection) -> datetime | None:
+        """When the oldest raw row began, naive UTC; None if there is none."""
+        date: datetime | None = connection.scalar(sa.select(sa.func.min(self.raw.columns["date"])))
+        return date if date is None or date.tzinfo is None else date.astimezone(timezone.utc).replace(tzinfo=None)
+
+    def segments(
+        self,
+        connection: sa.Connection,
+        start: datetime,
+        end: datetime,
+        *,
+        ids: Ids,
+        beat: Callable[[], None] | None = None,
+    ) -> tuple[dict[int, Segment], dict[datetime, int]]:
+        """The segments of the period by audience, and how many raw rows each of its hours has.
+
+        `beat` is called after each batch.
+        """
+        hours = Span(start, end, self.zone).edges("hour")
+        parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
+        counts: dict[datetime, int] = {}
+        shape = self.shape
+        for batch in self.rows(connection, start, end):
+            by_audience = self._split(batch)
+            for audience, rows in by_audience.items():
+                part = build(rows, hours=hours, shape=shape, ids=ids)
+                parts[audience].append(part)
+                for (hour, first), following in zip(part.hours, [*part.hours[1:], (end, part.hits)], strict=True):
+                    counts[hour] = counts.get(hour, 0) + following[1] - first
+            if beat is not None:
+                beat()
+        none = build([], hours=hours, shape=shape, ids=ids)
+        merged = {audience: merge(some or [none], most_values=self.most_values) for audience, some in parts.items()}
+        return merged, counts
+
+    def _split(self, batch: list[sa.Row[Any]]) -> dict[int, list[Any]]:
+        names = list(self.dimensions)
+        aware = getattr(self.raw.columns["date"].type, "timezone", False)
+        rows: list[Any] = [(_naive(row[0]), *row[1:]) for row in batch] if aware else list(batch)
+        if AUDIENCE not in names:
+            return {PEOPLE: rows}
+        place, value_of = len(FIXED) + names.index(AUDIENCE), self.dimensions[AUDIENCE].value_of
+        bots = {raw for raw in {row[place] for row in rows} if value_of(raw) == "bot"}
+        people = [row for row in rows if row[place] not in bots]
+        machines = [row for row in rows if row[place] in bots]
+        return {audience: some for audience, some in ((PEOPLE, people), (BOTS, machines)) if some}
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
