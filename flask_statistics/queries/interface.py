@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
-from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row
+from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
@@ -41,6 +41,11 @@ class Queries(Protocol):
 
     source: str
     """`raw` or `rollup`."""
+    freshness: Freshness | None
+    """How new the answers are; None: of the moment."""
+
+    def recover(self) -> None:
+        """Make the next question possible after one that failed: PostgreSQL answers none in a failed transaction."""
 
     def earliest(self) -> datetime | None:
         """When the first request began, naive UTC; None if none is recorded."""
@@ -72,7 +77,7 @@ class Queries(Protocol):
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        """For each of `dimensions` the `limit` values with the most hits; measures are the cheap ones.
+        """For each of `dimensions` the `limit` values with the most hits; nothing but hits is measured.
 
         A dimension that is itself filtered still lists its other values: its own filter is left out.
         """

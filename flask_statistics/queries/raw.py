@@ -22,9 +22,8 @@ from ..dimensions import Dimension, Value
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
 from ..spans import Span
-from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row, Tally
+from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
-    CHEAP,
     EVERYTHING,
     PERCENTILE_SORTS,
     PERCENTILES,
@@ -43,12 +42,16 @@ class RawQueries:
     """Answers from the raw table, over one connection."""
 
     source = "raw"
+    freshness: Freshness | None = None
 
     def __init__(self, connection: sa.Connection, raw: RawTable, dimensions: dict[str, Dimension]) -> None:
         self._connection = connection
         self._raw = raw
         self._dimensions = dimensions
         self._seen: dict[tuple[str, Span], list[Any]] = {}
+
+    def recover(self) -> None:
+        self._connection.rollback()
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -103,7 +106,17 @@ class RawQueries:
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        return {name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions}
+        return {name: self._most_hits(name, span, filters.without(name), limit=limit) for name in dimensions}
+
+    def _most_hits(self, name: str, span: Span, filters: Filters, *, limit: int) -> Breakdown:
+        dimension = self._dimensions[name]
+        column = self._column(dimension.column)
+        query = sa.select(column, sa.func.count()).where(*self._where(span, filters)).group_by(column)
+        hits: Counter[Value] = Counter()
+        for raw, count in self._connection.execute(query):
+            hits[dimension.value_of(raw)] += count
+        rows = [Row(value, Tally(hits=count).measures()) for value, count in hits.items()]
+        return Breakdown(name, len(rows), cut(rows, sort="-hits", limit=limit, offset=0), hits.total())
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):
