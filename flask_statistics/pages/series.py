@@ -9,7 +9,7 @@ from .. import charts
 from ..formatting import compact, duration, number
 from ..page_state import PageState
 from ..queries.answers import Point
-from ..queries.interface import CHEAP, PERCENTILES, VISITORS
+from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span, from_wall
 from .frame import Link
 from .page import Page
@@ -29,7 +29,7 @@ class Metric:
 
 
 METRICS = {
-    "hits": Metric("Hits", (("hits", "Hits"),), CHEAP),
+    "hits": Metric("Hits", (("hits", "Hits"),), HITS),
     "visitors": Metric("Visitors", (("visitors", "Visitors"),), frozenset({VISITORS})),
     "time": Metric("Response time", (("p50", "Median"), ("p95", "p95")), frozenset({PERCENTILES}), duration, duration),
     "errors": Metric("Errors", (("server_errors", "5xx"), ("client_errors", "4xx")), CHEAP),

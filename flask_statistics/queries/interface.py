@@ -11,11 +11,14 @@ from ..filters import Filters
 from ..spans import Span
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
+SUMS = "sums"
+"""Errors, size, average and longest response time."""
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
-EVERYTHING = frozenset({VISITORS, PERCENTILES})
-"""What `want` can ask for beyond the measures that cost next to nothing."""
-CHEAP: frozenset[str] = frozenset()
+EVERYTHING = frozenset({SUMS, VISITORS, PERCENTILES})
+"""What `want` can ask for beyond hits and when the last one was. Answers may hold more than was asked for."""
+CHEAP = frozenset({SUMS})
+HITS: frozenset[str] = frozenset()
 
 SORTS: dict[str, Callable[[Row], Any]] = {
     "hits": lambda row: row.measures.hits,
