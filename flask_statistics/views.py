@@ -189,7 +189,7 @@ def one_request(key: str) -> ResponseReturnValue:
         return request_log.one_request(page, row)
 
     try:
-        return _show("one_request", "Request", compose)
+        return _show("one_request", "Request", compose, json=None)
     except _NotStored:
         return _message(404, "This request is not stored", "It never was, or it has been deleted since.")
 
@@ -199,7 +199,7 @@ def _show(
     title: str,
     compose: Callable[[Page], Any],
     *,
-    json: str = "api_summary",
+    json: str | None = "api_summary",
     csv: Callable[[Page], str] | None = None,
 ) -> ResponseReturnValue:
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
@@ -214,7 +214,7 @@ def _show(
             endpoint,
             title=title,
             default=state_of(current_app).settings.default_date_span,
-            json_url=page.other(json, **(values if json == "api_breakdown" else {})),
+            json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if csv is None else page.csv(csv(page)),
         )
     return _render(TEMPLATES[endpoint], frame=framed, view=content)

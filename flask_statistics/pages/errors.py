@@ -17,7 +17,7 @@ from .request_log import web_url
 from .series import Series, series
 from .summary import ERROR_TILES, Summary, ask_measures, offered, summary
 
-SHOWN = 20
+SHOWN = 10
 """Rows of a table."""
 LOOKED_AT = 1000
 """Links among which the top referrer of a path is looked for."""

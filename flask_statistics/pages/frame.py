@@ -118,15 +118,18 @@ class Frame:
     chips: tuple[Chip, ...]
     clear_url: str
     notices: tuple[str, ...]
-    permalink: str
-    json_url: str
+    permalink: str | None
+    """None: the view has no span."""
+    json_url: str | None
     csv_url: str | None
     theme: str
     theme_url: str
     self_url: str
 
 
-def frame(page: Page, view: str, *, title: str, default: timedelta, json_url: str, csv_url: str | None = None) -> Frame:
+def frame(
+    page: Page, view: str, *, title: str, default: timedelta, json_url: str | None, csv_url: str | None = None
+) -> Frame:
     """The frame around the page `view`, with the URLs of its numbers as JSON and CSV."""
     state, site = page.state, page.site
     toolbar = _toolbar(page, default)
@@ -143,7 +146,7 @@ def frame(page: Page, view: str, *, title: str, default: timedelta, json_url: st
         chips=tuple(_chips(page)),
         clear_url=state.url(filters=Filters()),
         notices=state.notices,
-        permalink=state.permalink(),
+        permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
         csv_url=csv_url,
         theme=site.theme,

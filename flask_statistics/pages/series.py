@@ -56,6 +56,8 @@ class Series:
     """For each hit area of the chart, the page of its time."""
     end: str
     """Where the last bucket shown ends, as a URL says it."""
+    base: str
+    """The page that a part of the chart leads to."""
     csv_url: str
     total: int
     """Hits of all buckets together."""
@@ -97,6 +99,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
         chart=chart,
         hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
+        base=state.base,
         csv_url=page.csv("series"),
         total=sum(point.measures.hits for point in points),
     )
