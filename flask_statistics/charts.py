@@ -142,11 +142,13 @@ def line_chart(
     unit: Unit,
     now: datetime,
     format_value: Callable[[float], str],
+    format_axis: Callable[[float], str] | None = None,
 ) -> Chart:
     """The chart of `lines` over `buckets` (aware local start and end, half-open, in order, at least one).
 
     `previous` belongs to the first line and has a value for each bucket. The bucket that `now` is in is drawn as a
-    segment of its own; those after it are not drawn. Raises ValueError without buckets, and where a series does not
+    segment of its own; those after it are not drawn. `format_value` writes the values of the table, and those of the
+    axis unless `format_axis` does. Raises ValueError without buckets, and where a series does not
     have one value a bucket.
     """
     if not buckets:
@@ -167,7 +169,7 @@ def line_chart(
         unit=unit,
         lines=tuple(_drawn(line, top, finished=finished, begun=begun, fill=len(lines) == 1) for line in lines),
         previous=None if previous is None else _path(_points(previous, top), len(buckets)),
-        y_ticks=_y_ticks(top, format_value, whole=_whole(known)),
+        y_ticks=_y_ticks(top, format_axis or format_value, whole=_whole(known)),
         x_ticks=_x_ticks([start for start, _ in buckets], unit),
         rows=rows,
         hits=_hits(rows, unit),

@@ -73,6 +73,12 @@ def _header(value: Any) -> str | None:
     return value
 
 
+def _function(value: Any) -> Callable[[], str | None] | None:
+    if value is not None and not callable(value):
+        raise ValueError("None or a function without arguments, for example lambda: g.csp_nonce")
+    return value  # type: ignore[no-any-return]
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
     Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
@@ -84,6 +90,12 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "header to take the client's address from; `None`: `request.remote_addr` (use ProxyFix behind a proxy)",
         _header,
+    ),
+    Setting(
+        "CSP_NONCE",
+        None,
+        "function that returns the nonce of your own Content-Security-Policy; the dashboard's tags then carry it",
+        _function,
     ),
     Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
 )
@@ -99,6 +111,7 @@ class Settings:
     timezone: ZoneInfo
     exclude: tuple[str, ...]
     real_ip_header: str | None
+    csp_nonce: Callable[[], str | None] | None
     respect_gpc: bool
 
 

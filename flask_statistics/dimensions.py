@@ -20,10 +20,10 @@ from .config import SettingError
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
-RESERVED = frozenset(
-    {"span", "start", "end", "unit", "metric", "vs", "q", "sort", "rows", "limit", "offset", "before", "after"}
-)
-"""Names of query parameters that mean something else already."""
+_PARAMETERS = "span start end unit metric vs q by sort search rows limit offset before after paused"
+_PANELS = "summary series paths recent requests exceptions failing missing links"
+RESERVED = frozenset(f"{_PARAMETERS} {_PANELS}".split())
+"""Names of query parameters and of panels that mean something else already."""
 
 
 def _same(raw: Any) -> Any:

@@ -153,7 +153,7 @@ def clock(moment: datetime | None, *, now: datetime) -> str:
     local = moment.astimezone(now.tzinfo)
     if local.date() == now.date():
         return _time(local)
-    return f"{_date(local, year=local.year != now.year)} {_time(local)}"
+    return f"{day(local, year=local.year != now.year)} {_time(local)}"
 
 
 def span_label(start: datetime, end: datetime, *, now: datetime | None = None) -> str:
@@ -166,12 +166,12 @@ def span_label(start: datetime, end: datetime, *, now: datetime | None = None) -
     last = just_before(end)
     if starts_day(start) and starts_day(end):
         if start.date() == last.date():
-            return _date(start, year=True)
-        return f"{_date(start, year=start.year != last.year)} – {_date(last, year=True)}"
+            return day(start, year=True)
+        return f"{day(start, year=start.year != last.year)} – {day(last, year=True)}"
     year = start.year != end.year or (now is not None and now.year != end.year)
     if start.date() == end.date():
-        return f"{_date(start, year=year)} {_time(start)}–{_time(last + _TICK)}"
-    return f"{_date(start, year=year)} {_time(start)} – {_date(end, year=year)} {_time(end)}"
+        return f"{day(start, year=year)} {_time(start)}–{_time(last + _TICK)}"
+    return f"{day(start, year=year)} {_time(start)} – {day(end, year=year)} {_time(end)}"
 
 
 def bucket_label(start: datetime, end: datetime, unit: Unit) -> str:
@@ -185,16 +185,16 @@ def bucket_label(start: datetime, end: datetime, unit: Unit) -> str:
         return f"{MONTHS[start.month - 1]} {start.year}"
     if unit == "week":
         if start.date() == last.date():
-            return _date(start)
+            return day(start)
         year = start.year != last.year
-        return f"{_date(start, year=year)} – {_date(last, year=year)}"
-    day = f"{WEEKDAYS[start.weekday()]} {_date(start)}"
+        return f"{day(start, year=year)} – {day(last, year=year)}"
+    weekday = f"{WEEKDAYS[start.weekday()]} {day(start)}"
     if unit == "day":
-        return day
+        return weekday
     zone = f" {start.tzname()}" if _repeated(start) else ""
     # The end is told by the clock that ran during the bucket: 02:00, also where clocks were then set to 03:00.
     until = "" if _elapsed(start, end) <= timedelta(minutes=1) else f"–{_time(last + _TICK)}"
-    return f"{day}, {_time(start)}{until}{zone}"
+    return f"{weekday}, {_time(start)}{until}{zone}"
 
 
 def just_before(end: datetime) -> datetime:
@@ -229,6 +229,13 @@ def visible(text: str | None) -> str:
     return "".join(_escape(c) if _unseen(c) else c for c in text)
 
 
+def clipped(text: str | None, length: int = 200) -> str:
+    """`visible`, cut to so many characters with an ellipsis: a recorded path can have thousands."""
+    if text is None or len(text) <= length:
+        return visible(text)
+    return f"{visible(text[: length - 1])}…"
+
+
 def _half_up(value: float) -> int:
     return math.floor(value + 0.5)
 
@@ -242,7 +249,8 @@ def _two_parts(total: int, base: int, large: str, small: str) -> str:
     return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
 
 
-def _date(moment: datetime, *, year: bool = False) -> str:
+def day(moment: datetime, *, year: bool = False) -> str:
+    """`22 Nov`, or `22 Nov 2026`."""
     text = f"{moment.day} {MONTHS[moment.month - 1]}"
     return f"{text} {moment.year}" if year else text
 

@@ -7,8 +7,9 @@ Defaults are left out of links and the order of parameters is fixed, so that one
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -16,13 +17,55 @@ from werkzeug.datastructures import MultiDict
 
 from .dimensions import Dimension
 from .filters import Filters, read_filters
-from .spans import PRESETS, UNITS, Span, SpanError, name_of, preset, read_span
+from .queries.interface import SORT_NAMES
+from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
 METRICS = ("hits", "visitors", "time", "errors")
 COMPARISONS = ("prev", "year", "off")
 MOST_BUCKETS = 400
 """A chart draws no more; finer units of a span are not offered."""
 CHART_UNITS = ("hour", "day", "week", "month")
+LONGEST_SPAN = timedelta(days=33 * 365)
+"""A longer span is cut: it has more months than a chart draws."""
+ROWS = (10, 50, 200)
+"""How many rows the table of paths shows; the list of a dimension pages through all of them."""
+MOST_OFFSET = 10**9
+LONGEST_SEARCH = 200
+"""Characters of a search that count."""
+GROUPINGS = ("path", "route")
+"""What the table of paths can list."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """How a page's table is sorted, searched and paged. It belongs to one view and is not taken to another."""
+
+    by: str = GROUPINGS[0]
+    """The dimension that the table of paths lists."""
+    sort: str = "-hits"
+    """Measure, or `value`; `-` before it: largest first."""
+    search: str = ""
+    """Text that a listed value must contain."""
+    rows: int = ROWS[0]
+    """How many rows the table of paths shows."""
+    offset: int = 0
+    """Rows skipped in a list."""
+    before: str | None = None
+    """Key of the request that a page of the log ends before."""
+    after: str | None = None
+    """Key of the request that a page of the log begins after."""
+
+    def query(self) -> list[tuple[str, str]]:
+        """The query string's pairs, without those that say the default."""
+        return [
+            (field.name, str(getattr(self, field.name)))
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+
+    def first_page(self) -> TableState:
+        """The same table from its first row."""
+        return replace(self, offset=0, before=None, after=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +84,48 @@ class PageState:
     """Whether the URL names the unit."""
     metric: str = "hits"
     vs: str = "prev"
+    table: TableState = TableState()
+    paused: bool = False
+    """Whether the live view stands still."""
     notices: tuple[str, ...] = ()
     """What could not be read in the URL, as sentences."""
 
-    def url(self, **changes: object) -> str:
-        """The URL of this state with some fields changed (`span_name`, `span`, `filters`, `unit`, `metric`, `vs`, `base`)."""
-        state = replace(self, **changes)  # type: ignore[arg-type]
-        query = urlencode(state.query(), safe="/:(),")
-        return f"{state.base}?{query}" if query else state.base
+    def url(self, **changes: Any) -> str:
+        """The URL of this state with some fields changed; a table then begins with its first row again.
+
+        Another span chooses its own unit.
+        """
+        if "span" in changes:
+            changes = {"unit_chosen": False, **changes}
+        return replace(self, **{"table": self.table.first_page(), **changes})._url()
+
+    def table_url(self, **changes: Any) -> str:
+        """The URL of this state with some fields of its table changed."""
+        return self.url(table=replace(self.table.first_page(), **changes))
+
+    def at(self, base: str, **changes: Any) -> str:
+        """The URL of another page that shows the same requests."""
+        return replace(self, base=base, table=TableState(), paused=False, **changes)._url()
+
+    def table_url_at(self, base: str) -> str:
+        """The URL of another view of this very table."""
+        return replace(self, base=base)._url()
+
+    def listed_at(self, base: str, **table: Any) -> str:
+        """The URL of another page whose table is sorted and searched in this way."""
+        return replace(self, base=base, table=TableState(**table))._url()
+
+    def permalink(self) -> str:
+        """The URL of this state by its dates: a shared `7d` would mean the reader's last seven days."""
+        return replace(self, span=replace(self.span, name=None))._url()
+
+    def _url(self) -> str:
+        query = urlencode(self.query(), safe="/:(),!")
+        return f"{self.base}?{query}" if query else self.base
+
+    def hidden(self, *left_out: str) -> list[tuple[str, str]]:
+        """The pairs that a form must repeat so that only its own fields, `left_out`, change."""
+        return [pair for pair in replace(self, table=self.table.first_page()).query() if pair[0] not in left_out]
 
     def query(self) -> list[tuple[str, str]]:
         """The query string's pairs, without those that say the default."""
@@ -59,7 +136,9 @@ class PageState:
             pairs.append(("metric", self.metric))
         if self.vs != "prev":
             pairs.append(("vs", self.vs))
-        return [*pairs, *self.filters.query()]
+        if self.paused:
+            pairs.append(("paused", "1"))
+        return [*pairs, *self.filters.query(), *self.table.query()]
 
     def span_query(self) -> list[tuple[str, str]]:
         """The pairs that say the span: its name, or its dates."""
@@ -92,7 +171,7 @@ def read_state(
 ) -> PageState:
     """The state that a URL's query string `args` asks for at `now` (naive UTC), with a notice for what it gets wrong."""
     notices: list[str] = []
-    span = _read_span(args, now, zone, default, earliest, notices)
+    span = _clamped(_read_span(args, now, zone, default, earliest, notices), now, notices)
     filters, errors = read_filters(args.items(multi=True), dimensions)
     notices += [f"{error}; it was left out." for error in errors]
     unit = args.get("unit") or None
@@ -111,6 +190,8 @@ def read_state(
         unit_chosen=unit is not None,
         metric=_one_of("metric", args, METRICS, notices),
         vs=_one_of("vs", args, COMPARISONS, notices),
+        table=_read_table(args, dimensions, notices),
+        paused=args.get("paused") == "1",
         notices=tuple(notices),
     )
 
@@ -130,11 +211,51 @@ def _read_span(
         return preset(name_of(default), now=now, zone=zone, earliest=earliest)
 
 
+def _clamped(span: Span, now: datetime, notices: list[str]) -> Span:
+    """`span` without a future longer than today, and no longer than a chart can draw."""
+    tomorrow = midnight(to_local(now, span.zone).date() + timedelta(days=1), span.zone)
+    if span.end > tomorrow > span.start:
+        span = replace(span, end=tomorrow)
+    if span.end - span.start > LONGEST_SPAN:
+        span = replace(span, start=span.end - LONGEST_SPAN, name=None)
+        notices.append("The span is longer than 33 years; its last 33 years are shown.")
+    return span
+
+
+def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], notices: list[str]) -> TableState:
+    groupings = tuple(name for name in GROUPINGS if name in dimensions) or GROUPINGS
+    sorts = ("-hits", *SORT_NAMES, *(f"-{name}" for name in SORT_NAMES))
+    rows = _number("rows", args, ROWS[0], most=ROWS[-1], notices=notices)
+    return TableState(
+        by=_one_of("by", args, groupings, notices),
+        sort=_one_of("sort", args, sorts, notices),
+        search=args.get("search", "").strip()[:LONGEST_SEARCH],
+        rows=next(allowed for allowed in ROWS if allowed >= rows),
+        offset=_number("offset", args, 0, most=MOST_OFFSET, notices=notices),
+        before=args.get("before") or None,
+        after=args.get("after") or None,
+    )
+
+
+def _number(name: str, args: MultiDict[str, str], default: int, *, most: int, notices: list[str]) -> int:
+    """A whole number from 0 to `most`; what is larger is cut to it, what is none falls back, both with a notice."""
+    text = args.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()):
+        notices.append(f"{name} is {text[:100]!r}, but must be a whole number; it was left out.")
+        return default
+    if int(text[:20]) > most:
+        notices.append(f"{name} is {text[:20]}, but {most:,} is the most.")
+        return most
+    return int(text[:20])
+
+
 def _one_of(name: str, args: MultiDict[str, str], allowed: tuple[str, ...], notices: list[str]) -> str:
     given = args.get(name) or allowed[0]
     if given in allowed:
         return given
-    notices.append(f"{name} is {given[:100]!r}, but must be one of {', '.join(allowed)}; it was left out.")
+    notices.append(
+        f"{name} is {given[:100]!r}, but must be one of {', '.join(dict.fromkeys(allowed))}; it was left out."
+    )
     return allowed[0]
 
 

@@ -1,30 +1,72 @@
-"""The dashboard's pages. Reads the URL, asks the questions, fills templates; every URL under the prefix is guarded here."""
+"""The dashboard's routes. Reads the URL, has a page composed, fills its template; every URL is guarded here.
+
+A view asks for a page of `pages`, which asks the questions; the clock is read once a request and handed down.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cache, wraps
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, abort, current_app, request
+import sqlalchemy as sa
+from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
-from . import api
+from . import api, export
+from .dimensions import referrer_host
 from .guards import refusal
-from .state import NAME, state_of
+from .page_state import PageState, read_state
+from .pages import breakdowns, errors, live, overview, request_log
+from .pages.frame import frame
+from .pages.page import Asker, Page, Site
+from .spans import to_local
+from .state import NAME, State, state_of
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "statistics_theme"
+A_YEAR = 365 * 24 * 3600
+FOREVER = f"public, max-age={A_YEAR}, immutable"
+STATIC = Path(__file__).parent / "static"
+MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
+"""Fields of forms: left empty, they say nothing and are taken out of the URL."""
 
 
 def blueprint() -> Blueprint:
-    """The dashboard of one app: pages, panels, the API and static files."""
+    """The dashboard of one app: pages, panels, exports, the API and static files."""
     dashboard = Blueprint(NAME, __name__, template_folder="templates", static_folder="static")
     dashboard.before_request(_guard)
     dashboard.after_request(_protect)
-    dashboard.add_url_rule("/", "index", index)
+    for rule, endpoint, view in (
+        ("/", "index", index),
+        ("/errors", "errors", errors_view),
+        ("/requests", "requests", requests_view),
+        ("/requests/<key>", "one_request", one_request),
+        ("/live", "live", live_view),
+        ("/list/<dimension>", "list", list_view),
+        ("/panel/<name>", "panel", panel),
+        ("/export/<name>.csv", "export", export_csv),
+    ):
+        dashboard.add_url_rule(rule, endpoint, _answering(view))
+    dashboard.add_url_rule("/theme", "theme", theme, methods=["POST"])
     api.register(dashboard)
     dashboard.add_url_rule("/<path:unknown>", "unknown", _unknown)
     return dashboard
+
+
+# ---- before and after every view -------------------------------------------------------------------------------------
 
 
 def _guard() -> Response | None:
@@ -41,21 +83,291 @@ def _protect(response: Response) -> Response:
     """The headers that keep other people's addresses out of caches, frames and referrers."""
     headers = response.headers
     headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    headers.setdefault("Content-Security-Policy", content_security_policy())
     headers.setdefault("Referrer-Policy", "same-origin")
     if request.endpoint != f"{NAME}.static":
         headers["Cache-Control"] = "private, no-store"
+    elif response.status_code == 200 and request.args.get("v") == _digest((request.view_args or {})["filename"]):
+        headers["Cache-Control"] = FOREVER
     return response
+
+
+def content_security_policy() -> str:
+    """What a page of the dashboard may load: its own files, and those that carry the host's nonce."""
+    nonce = _nonce()
+    return CONTENT_SECURITY_POLICY.format(nonce=f" 'nonce-{nonce}'" if nonce else "")
+
+
+def _nonce() -> str | None:
+    """The nonce of the present request from the host's `STATISTICS_CSP_NONCE`; None without one."""
+    ask = state_of(current_app).settings.csp_nonce
+    nonce = None if ask is None else ask()
+    if nonce and not re.fullmatch(r"[A-Za-z0-9+/_-]+={0,2}", nonce):
+        raise ValueError(f"STATISTICS_CSP_NONCE returned {nonce!r}, but a nonce is base64.")
+    return nonce or None
+
+
+@cache
+def _digest(filename: str) -> str:
+    """What changes with a static file's content: browsers may keep the file under that name for ever."""
+    return hashlib.sha256((STATIC / filename).read_bytes()).hexdigest()[:12]
+
+
+def asset(filename: str) -> str:
+    """The URL of a static file, with its digest."""
+    return url_for(f"{NAME}.static", filename=filename, v=_digest(filename))
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+
+class _NotStored(LookupError):
+    """There is no request with that key."""
+
+
+def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
+    """`view`, with a page of its own for a database that does not answer."""
+
+    @wraps(view)
+    def answer(**values: str) -> ResponseReturnValue:
+        try:
+            return view(**values)
+        except sa.exc.SQLAlchemyError:
+            current_app.logger.exception("Flask-Statistics: the database did not answer the dashboard's questions.")
+            return _message(
+                503,
+                "The numbers cannot be read",
+                "The database did not answer; the app's log says why. If the table is missing, create it with "
+                "db.create_all() or with your migrations.",
+            )
+
+    return answer
+
+
+def index() -> ResponseReturnValue:
+    """The overview; filtered by one path, that path's page."""
+    return _show("index", "Overview", overview.overview, csv=lambda page: overview.grouping_of(page) or "series")
+
+
+def errors_view() -> ResponseReturnValue:
+    """When requests failed, how and where."""
+    return _show("errors", "Errors", errors.errors, csv=lambda page: "exceptions")
+
+
+def requests_view() -> ResponseReturnValue:
+    """The request log."""
+    return _show("requests", "Requests", request_log.request_log, json="api_requests", csv=lambda page: "requests")
+
+
+def live_view() -> ResponseReturnValue:
+    """The last half hour, as it goes on."""
+    return _show("live", "Live", live.live, json="api_requests")
+
+
+def list_view(dimension: str) -> ResponseReturnValue:
+    """All values of one dimension."""
+    known = state_of(current_app).dimensions.get(dimension)
+    if known is None:
+        abort(404)
+    return _show(
+        "list",
+        known.plural,
+        lambda page: breakdowns.listing(page, dimension),
+        json="api_breakdown",
+        csv=lambda page: dimension,
+    )
+
+
+def one_request(key: str) -> ResponseReturnValue:
+    """One request with every stored column."""
+
+    def compose(page: Page) -> request_log.OneRequest:
+        row = page.asker.ask("request", lambda queries: queries.request(key))
+        page.asker.give_up_without_answer()
+        if row is None:
+            raise _NotStored
+        return request_log.one_request(page, row)
+
+    try:
+        return _show("one_request", "Request", compose, json=None)
+    except _NotStored:
+        return _message(404, "This request is not stored", "It never was, or it has been deleted since.")
+
+
+def _show(
+    endpoint: str,
+    title: str,
+    compose: Callable[[Page], Any],
+    *,
+    json: str | None = "api_summary",
+    csv: Callable[[Page], str] | None = None,
+) -> ResponseReturnValue:
+    """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
+    values = dict(request.view_args or {})
+    with _page(url_for(f"{NAME}.{endpoint}", **values)) as page:
+        if any(request.args.get(name) == "" for name in MAY_BE_EMPTY):
+            return redirect(page.state.table_url_at(page.state.base))
+        content = compose(page)
+        page.asker.give_up_without_answer()
+        framed = frame(
+            page,
+            endpoint,
+            title=title,
+            default=state_of(current_app).settings.default_date_span,
+            json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
+            csv_url=None if csv is None else page.csv(csv(page)),
+        )
+    return _render(TEMPLATES[endpoint], frame=framed, view=content)
+
+
+TEMPLATES = {
+    "index": "overview",
+    "errors": "errors",
+    "requests": "requests",
+    "one_request": "request",
+    "live": "live",
+    "list": "list",
+}
+
+
+@contextmanager
+def _page(base: str) -> Iterator[Page]:
+    """The page at the path `base` in the state that the present URL says, with a connection to ask on."""
+    state, now = state_of(current_app), utc_now()
+    with state.queries() as queries:
+        asker = Asker(queries, _log_failure)
+        yield Page(_read_state(state, base, now, asker), _site(state), asker, now)
+
+
+def _read_state(state: State, base: str, now: datetime, asker: Asker) -> PageState:
+    return read_state(
+        request.args,
+        base=base,
+        now=now,
+        zone=state.settings.timezone,
+        default=state.settings.default_date_span,
+        dimensions=state.dimensions,
+        earliest=asker.earliest,
+    )
+
+
+def _site(state: State) -> Site:
+    return Site(
+        dimensions=state.dimensions,
+        columns=state.raw.columns,
+        url=_url,
+        host=referrer_host(request.host_url) or "",
+        theme=_theme(),
+    )
+
+
+def _url(endpoint: str, **values: Any) -> str:
+    return url_for(f"{NAME}.{endpoint}", **values)
+
+
+def _log_failure(panel: str) -> None:
+    current_app.logger.exception("Flask-Statistics: %s could not be computed.", panel)
+
+
+def _render(template: str, **context: Any) -> str:
+    return render_template(f"flask_statistics/{template}.html", asset=asset, nonce=_nonce(), **context)
+
+
+def _message(status: int, heading: str, text: str) -> Response:
+    page = _render("message", heading=heading, text=text, home_url=_url("index"), theme=_theme())
+    return make_response(page, status)
+
+
+# ---- panels ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One panel of a page, that can be asked for alone."""
+
+    endpoint: str
+    """The page it is on."""
+    compose: Callable[[Page], Any]
+    template: str = ""
+    """Its partial and what the partial calls it; empty: the panel's name."""
+
+
+PANELS = {
+    "summary": _Panel("index", overview.summary_alone),
+    "series": _Panel("index", overview.series_alone),
+    "paths": _Panel("index", overview.paths_alone),
+    "recent": _Panel("index", overview.recent, "requests"),
+    "requests": _Panel("requests", request_log.requests),
+    "exceptions": _Panel("errors", errors.exceptions),
+    "failing": _Panel("errors", errors.failing),
+    "missing": _Panel("errors", errors.missing),
+    "links": _Panel("errors", errors.links),
+}
+
+
+def panel(name: str) -> ResponseReturnValue:
+    """One panel with exactly the markup that its page includes; htmx then shows the page's URL."""
+    chosen = PANELS.get(name)
+    if chosen is None:
+        if name not in state_of(current_app).dimensions:
+            abort(404)
+        chosen = _Panel("index", lambda page: breakdowns.panels(page, (name,))[0], "breakdown")
+    with _page(_url(chosen.endpoint)) as page:
+        content = chosen.compose(page)
+        page.asker.give_up_without_answer()
+    partial = chosen.template or name
+    response = make_response(_render(f"panels/_{partial}", **{partial: content}))
+    response.headers["HX-Push-Url"] = page.state.table_url_at(page.state.base)
+    return response
+
+
+# ---- exports ---------------------------------------------------------------------------------------------------------
+
+
+def export_csv(name: str) -> ResponseReturnValue:
+    """A table with all of its rows, sent as they are read."""
+    state, now = state_of(current_app), utc_now()
+    if not export.is_table(name, state.dimensions):
+        abort(404)
+    with _page(_url("index")) as page:
+        shown = page
+    lines = _lines(state, shown, name)
+    first = next(lines)  # what fails, fails before anything is sent
+    response = Response(chain((first,), lines), mimetype="text/csv")
+    response.call_on_close(lines.close)
+    local = to_local(now, state.settings.timezone)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}-{local:%Y-%m-%d}.csv"'
+    return response
+
+
+def _lines(state: State, page: Page, name: str) -> Generator[str]:
+    with state.queries() as queries:
+        yield from export.lines(replace(page, asker=Asker(queries, _log_failure)), name)
+
+
+# ---- theme -----------------------------------------------------------------------------------------------------------
+
+
+def theme() -> ResponseReturnValue:
+    """Remember the theme in a cookie and go back to the page. With JavaScript the page sets the same cookie itself."""
+    chosen, back = request.form.get("theme", ""), request.form.get("back", "")
+    home = _url("index")
+    if not back.startswith(home) or "\\" in back or urlsplit(back).netloc:
+        back = home
+    response = redirect(back, 303)
+    if chosen in THEMES:
+        response.set_cookie(THEME_COOKIE, chosen, max_age=A_YEAR, path=home, samesite="Lax")
+    return response
+
+
+def _theme() -> str:
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else THEMES[0]
 
 
 def _unknown(unknown: str) -> Response:
     """A URL that is nobody's answers 404 behind the guard, so that it tells nothing before it."""
     abort(404)
-
-
-def index() -> str:
-    """The overview."""
-    return ""
 
 
 def utc_now() -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..dimensions import Value
@@ -99,6 +99,16 @@ class Link:
     hits: int
     last_requested: datetime
     """Naive UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How new answers are that are not of the moment."""
+
+    as_of: datetime
+    """Requests up to then are in them, naive UTC."""
+    interval: timedelta
+    """How often they are brought up to date."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,16 @@ from typing import Any, Protocol
 from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
-from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row
+from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
+SUMS = "sums"
+"""Errors, size, average and longest response time."""
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
-EVERYTHING = frozenset({VISITORS, PERCENTILES})
-"""What `want` can ask for beyond the measures that cost next to nothing."""
-CHEAP: frozenset[str] = frozenset()
+EVERYTHING = frozenset({SUMS, VISITORS, PERCENTILES})
+"""What `want` can ask for beyond hits and when the last one was. Answers may hold more than was asked for."""
+CHEAP = frozenset({SUMS})
+HITS: frozenset[str] = frozenset()
 
 SORTS: dict[str, Callable[[Row], Any]] = {
     "hits": lambda row: row.measures.hits,
@@ -41,6 +44,11 @@ class Queries(Protocol):
 
     source: str
     """`raw` or `rollup`."""
+    freshness: Freshness | None
+    """How new the answers are; None: of the moment."""
+
+    def recover(self) -> None:
+        """Make the next question possible after one that failed: PostgreSQL answers none in a failed transaction."""
 
     def earliest(self) -> datetime | None:
         """When the first request began, naive UTC; None if none is recorded."""
@@ -72,7 +80,7 @@ class Queries(Protocol):
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        """For each of `dimensions` the `limit` values with the most hits; measures are the cheap ones.
+        """For each of `dimensions` the `limit` values with the most hits; nothing but hits is measured.
 
         A dimension that is itself filtered still lists its other values: its own filter is left out.
         """

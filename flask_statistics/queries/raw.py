@@ -22,12 +22,12 @@ from ..dimensions import Dimension, Value
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
 from ..spans import Span
-from .answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row, Tally
+from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
-    CHEAP,
     EVERYTHING,
     PERCENTILE_SORTS,
     PERCENTILES,
+    SUMS,
     VISITORS,
     UnknownRequest,
     cut,
@@ -35,6 +35,8 @@ from .interface import (
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
+COMBINED = (("browser", "platform", "device", "user_agent"), ("status_code", "method", "mimetype", "exception"))
+"""Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 FEW = 100
 """So many values are ordinary parameters of a statement; more go in as one."""
 
@@ -43,12 +45,16 @@ class RawQueries:
     """Answers from the raw table, over one connection."""
 
     source = "raw"
+    freshness: Freshness | None = None
 
     def __init__(self, connection: sa.Connection, raw: RawTable, dimensions: dict[str, Dimension]) -> None:
         self._connection = connection
         self._raw = raw
         self._dimensions = dimensions
         self._seen: dict[tuple[str, Span], list[Any]] = {}
+
+    def recover(self) -> None:
+        self._connection.rollback()
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -103,7 +109,21 @@ class RawQueries:
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        return {name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions}
+        found: dict[str, Breakdown] = {}
+        for names in _together([self._dimensions[name] for name in dimensions], filters):
+            found |= self._most_hits(names, span, filters, limit=limit)
+        return {name: found[name] for name in dimensions}
+
+    def _most_hits(self, names: Sequence[str], span: Span, filters: Filters, *, limit: int) -> dict[str, Breakdown]:
+        """Breakdowns by several dimensions, none of them filtered, or by a single one without its own filter."""
+        where = self._where(span, filters.without(names[0]) if len(names) == 1 else filters)
+        columns = [self._column(self._dimensions[name].column) for name in names]
+        query = sa.select(*columns, sa.func.count()).where(*where).group_by(*columns)
+        by_raw: list[Counter[Any]] = [Counter() for _ in names]
+        for *raws, count in self._connection.execute(query):
+            for hits, raw in zip(by_raw, raws, strict=True):
+                hits[raw] += count
+        return {name: _most(self._dimensions[name], hits, limit) for name, hits in zip(names, by_raw, strict=True)}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):
@@ -231,7 +251,9 @@ class RawQueries:
 
     def _aggregates(self, want: frozenset[str], source: Any = None) -> list[sa.ColumnElement[Any]]:
         """The sums that `_tally` reads, over the raw table or over `source`, which has its columns."""
-        columns = {name: source.c[name] if source is not None else column for name, column in self._measured().items()}
+        columns = {
+            name: source.c[name] if source is not None else column for name, column in self._measured(want).items()
+        }
         sums: list[sa.ColumnElement[Any]] = [sa.func.count().label("hits"), sa.func.max(columns["date"]).label("last")]
         if "status_code" in columns:
             for label, low in (("client_errors", 400), ("server_errors", 500)):
@@ -246,12 +268,17 @@ class RawQueries:
                 sa.func.count(time).label("timed"),
                 sa.func.max(time).label("longest"),
             ]
-        if VISITORS in want and "remote_address" in columns:
+        if "remote_address" in columns:
             sums.append(sa.func.count(columns["remote_address"].distinct()).label("visitors"))
         return sums
 
-    def _measured(self) -> dict[str, sa.Column[Any]]:
-        names = ("date", "status_code", "size", "response_time", "remote_address")
+    def _measured(self, want: frozenset[str]) -> dict[str, sa.Column[Any]]:
+        """The columns that the sums in `want` read: of `date` alone, its index is enough."""
+        names = ["date"]
+        if SUMS in want:
+            names += ["status_code", "size", "response_time"]
+        if VISITORS in want:
+            names.append("remote_address")
         return {name: self._column(name) for name in names if self._raw.has(name)}
 
     def _tally(self, row: sa.Row[Any]) -> Tally:
@@ -290,7 +317,7 @@ class RawQueries:
         where = [*self._within(edges[0], edges[-1]), *conditions]
         bucket = self._bucket(edges)
         source = (
-            sa.select(bucket.label("bucket"), *(c.label(n) for n, c in self._measured().items()))
+            sa.select(bucket.label("bucket"), *(c.label(n) for n, c in self._measured(want).items()))
             .where(*where)
             .subquery()
         )
@@ -322,9 +349,9 @@ class RawQueries:
         """The measures of no requests: zeros where there is a column, None where there is none."""
         return Tally(
             visitors=0 if VISITORS in want and self._raw.has("remote_address") else None,
-            client_errors=0 if self._raw.has("status_code") else None,
-            server_errors=0 if self._raw.has("status_code") else None,
-            size=0 if self._raw.has("size") else None,
+            client_errors=0 if SUMS in want and self._raw.has("status_code") else None,
+            server_errors=0 if SUMS in want and self._raw.has("status_code") else None,
+            size=0 if SUMS in want and self._raw.has("size") else None,
         ).measures()
 
     # ---- breakdowns ----------------------------------------------------------------------------------------------
@@ -406,6 +433,26 @@ def _bin_cases() -> str:
 
 def _rows(tallies: dict[Value, Tally]) -> list[Row]:
     return [Row(value, tally.measures()) for value, tally in tallies.items()]
+
+
+def _together(dimensions: Sequence[Dimension], filters: Filters) -> list[list[str]]:
+    """The names of `dimensions`, those in one list that one statement can count."""
+    filtered = {condition.dimension for condition in filters.conditions}
+    groups: dict[Any, list[str]] = {}
+    for dimension in dimensions:
+        combined = next((columns for columns in COMBINED if dimension.column in columns), None)
+        alone = combined is None or dimension.name in filtered
+        groups.setdefault(dimension.name if alone else combined, []).append(dimension.name)
+    return list(groups.values())
+
+
+def _most(dimension: Dimension, by_raw: Counter[Any], limit: int) -> Breakdown:
+    """The values with the most hits, of the hits by raw value."""
+    hits: Counter[Value] = Counter()
+    for raw, count in by_raw.items():
+        hits[dimension.value_of(raw)] += count
+    rows = [Row(value, Tally(hits=count).measures()) for value, count in hits.items()]
+    return Breakdown(dimension.name, len(rows), cut(rows, sort="-hits", limit=limit, offset=0), hits.total())
 
 
 def _member(column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:

@@ -1,0 +1,376 @@
+"""Breakdowns: the values of a dimension as a panel of the most frequent ones, or as a table with every measure.
+
+The columns of the table stand here once, for the page and for its export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..formatting import clock, compact, duration, number, share
+from ..queries.answers import Breakdown, Row
+from .frame import Link
+from .page import Page, plural
+
+PANEL_ROWS = 6
+LIST_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table of a breakdown."""
+
+    sort: str
+    label: str
+    needs: str | None
+    """The model's column that it needs."""
+    value: Callable[[Row], Any]
+    """As a plain value, for exports."""
+    optional: bool = False
+    """Whether phones leave it out."""
+
+
+COLUMNS = (
+    Column("hits", "Hits", None, lambda row: row.measures.hits),
+    Column("visitors", "Visitors", "remote_address", lambda row: row.measures.visitors, optional=True),
+    Column("p50", "Median", "response_time", lambda row: row.measures.response_time.p50, optional=True),
+    Column("p95", "p95", "response_time", lambda row: row.measures.response_time.p95),
+    Column("server_error_share", "5xx", "status_code", lambda row: row.measures.server_errors),
+    Column("last_requested", "Last seen", None, lambda row: row.measures.last_requested, optional=True),
+)
+BAD_SHARE = 0.01
+"""From this share of server errors on, it is shown in red."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measure of one value."""
+
+    text: str
+    tone: str = ""
+    """bad or mut, or nothing."""
+    iso: str | None = None
+    """The instant that a time of day stands for."""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One value of the table."""
+
+    label: str
+    url: str
+    current: bool
+    """Whether it is among the filters."""
+    fill: float
+    """Length of its bar in percent: its hits against the most hits of a row."""
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A column's heading, which sorts by it."""
+
+    text: str
+    url: str
+    partial_url: str | None
+    """The panel alone; None where there is none."""
+    sorted: str | None
+    """ascending, descending, or None."""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The values of a dimension with every measure."""
+
+    heading: str
+    label: str
+    """Of one value."""
+    monospace: bool
+    value_head: Head
+    heads: tuple[Head, ...]
+    rows: tuple[TableRow, ...]
+    empty: str
+    """What stands there without rows."""
+    groupings: tuple[Link, ...]
+    """Dimensions to choose from; empty: there is one only."""
+    search: str
+    search_hidden: tuple[tuple[str, str], ...]
+    base: str
+    partial_base: str | None
+    more: Link | None
+    """Shows more of it."""
+    more_partial_url: str | None
+    shown: str
+    """How much of the whole is shown."""
+    newer_url: str | None
+    older_url: str | None
+    csv_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """One value of a panel."""
+
+    label: str
+    url: str
+    current: bool
+    hits: str
+    exact: str
+    """The same in full."""
+    share: str | None
+    fill: float
+    """Length of its bar: its share in percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The most frequent values of a dimension."""
+
+    name: str
+    heading: str
+    label: str
+    rows: tuple[PanelRow, ...] | None
+    """None: could not be computed."""
+    empty: str
+    all_text: str
+    all_url: str
+    csv_url: str
+
+
+# ---- panels ----------------------------------------------------------------------------------------------------------
+
+
+def panels(page: Page, names: tuple[str, ...]) -> tuple[Panel, ...]:
+    """A panel for each of these dimensions. If asking for all at once fails, each is asked for alone."""
+    if not names:
+        return ()
+    found = _ask_panels(page, names)
+    if found is None and len(names) > 1:
+        found = {}
+        for name in names:
+            found |= _ask_panels(page, (name,)) or {}
+    return tuple(_panel(page, name, (found or {}).get(name)) for name in names)
+
+
+def _ask_panels(page: Page, names: tuple[str, ...]) -> dict[str, Breakdown] | None:
+    state = page.state
+    return page.asker.ask(
+        ", ".join(names),
+        lambda queries: queries.breakdowns(names, state.span, state.filters, limit=PANEL_ROWS),
+    )
+
+
+def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
+    dimension = page.site.dimensions[name]
+    return Panel(
+        name=name,
+        heading=dimension.plural,
+        label=dimension.label,
+        rows=None if found is None else tuple(_panel_row(page, found, row) for row in _interesting(name, found)),
+        empty=f"No {lower_first(dimension.plural)} in this span.",
+        all_text=f"All {lower_first(dimension.plural)}",
+        all_url=page.other("list", dimension=name),
+        csv_url=page.csv(name),
+    )
+
+
+def _interesting(name: str, found: Breakdown) -> tuple[Row, ...]:
+    """Requests without an exception are nearly all and say nothing."""
+    return tuple(row for row in found.rows if not (name == "exception" and row.value is None))
+
+
+def _panel_row(page: Page, found: Breakdown, row: Row) -> PanelRow:
+    text = page.site.dimensions[found.dimension].text_of(row.value)
+    return PanelRow(
+        label=page.label(found.dimension, row.value),
+        url=page.toggled(found.dimension, text),
+        current=text in page.state.filters.texts(found.dimension),
+        hits=compact(row.measures.hits),
+        exact=number(row.measures.hits),
+        share=share(row.measures.hits, found.hits),
+        fill=_percent(row.measures.hits, found.hits),
+    )
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def paths(page: Page, dimension: str) -> Table | None:
+    """The table of paths or routes, as many rows as the page's state says; None if the question failed."""
+    state = page.state
+    found = ask_table(page, dimension, limit=state.table.rows, offset=0)
+    if found is None:
+        return None
+    more_rows = next((rows for rows in (50, 200) if rows > state.table.rows), None)
+    more = _more(page, found, more_rows)
+    groupings = tuple(name for name in ("route", "path") if name in page.site.dimensions)
+    partial = page.site.url("panel", name="paths")
+    return _table(
+        page,
+        found,
+        heading="Paths",
+        partial=partial,
+        groupings=tuple(Link(name.capitalize(), state.table_url(by=name), name == dimension) for name in groupings)
+        if len(groupings) > 1
+        else (),
+        more=more,
+        more_partial=None if more_rows is None or more is None else _rows_url(page, partial, more_rows),
+        csv=page.csv(dimension),
+    )
+
+
+def listing(page: Page, dimension: str) -> Table | None:
+    """All values of a dimension, a page of them at a time; None if the question failed."""
+    offset = page.state.table.offset
+    found = ask_table(page, dimension, limit=LIST_ROWS, offset=offset)
+    if found is None:
+        return None
+    return _table(
+        page,
+        found,
+        heading=page.site.dimensions[dimension].plural,
+        newer=page.state.table_url(offset=max(offset - LIST_ROWS, 0)) if offset else None,
+        older=page.state.table_url(offset=offset + LIST_ROWS) if offset + LIST_ROWS < found.total else None,
+        csv=page.csv(dimension),
+    )
+
+
+def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdown | None:
+    """The rows of a table, sorted and searched as the page's state says."""
+    state = page.state
+    return page.asker.ask(
+        dimension,
+        lambda queries: queries.breakdown(
+            dimension,
+            state.span,
+            state.filters,
+            sort=state.table.sort,
+            limit=limit,
+            offset=offset,
+            search=state.table.search,
+        ),
+    )
+
+
+def offered_columns(page: Page) -> tuple[Column, ...]:
+    """The columns that the model can fill."""
+    return tuple(column for column in COLUMNS if column.needs is None or page.has(column.needs))
+
+
+def _table(
+    page: Page,
+    found: Breakdown,
+    *,
+    heading: str,
+    csv: str,
+    partial: str | None = None,
+    groupings: tuple[Link, ...] = (),
+    more: Link | None = None,
+    more_partial: str | None = None,
+    newer: str | None = None,
+    older: str | None = None,
+) -> Table:
+    dimension, state = page.site.dimensions[found.dimension], page.state
+    columns = offered_columns(page)
+    most = max((row.measures.hits for row in found.rows), default=0)
+    return Table(
+        heading=heading,
+        label=dimension.label,
+        monospace=dimension.many,
+        value_head=_head(page, "value", dimension.label, partial),
+        heads=tuple(_head(page, column.sort, column.label, partial, column.optional) for column in columns),
+        rows=tuple(_table_row(page, found.dimension, row, columns, most) for row in found.rows),
+        empty=f"No {lower_first(dimension.plural)} {'match this search' if state.table.search else 'in this span'}.",
+        groupings=groupings,
+        search=state.table.search,
+        search_hidden=tuple(state.hidden("search")),
+        base=state.base,
+        partial_base=partial,
+        more=more,
+        more_partial_url=more_partial,
+        shown=_shown(state.table.offset, found, dimension.label.lower()),
+        newer_url=newer,
+        older_url=older,
+        csv_url=csv,
+    )
+
+
+def _head(page: Page, sort: str, text: str, partial: str | None, optional: bool = False) -> Head:
+    present = page.state.table.sort
+    descending = present == f"-{sort}"
+    following = sort if descending or (sort == "value" and present != "value") else f"-{sort}"
+    url = page.state.table_url(sort=following)
+    return Head(
+        text=text,
+        url=url,
+        partial_url=None if partial is None else partial + _query_of(url),
+        sorted="descending" if descending else "ascending" if present == sort else None,
+        optional=optional,
+    )
+
+
+def _table_row(page: Page, dimension: str, row: Row, columns: tuple[Column, ...], most: int) -> TableRow:
+    text = page.site.dimensions[dimension].text_of(row.value)
+    return TableRow(
+        label=page.label(dimension, row.value),
+        url=page.other_filtered(dimension, text),
+        current=text in page.state.filters.texts(dimension),
+        fill=_percent(row.measures.hits, most),
+        cells=tuple(_cell(page, column, row) for column in columns),
+    )
+
+
+def _cell(page: Page, column: Column, row: Row) -> Cell:
+    measures = row.measures
+    if column.sort == "last_requested":
+        if measures.last_requested is None:
+            return Cell(clock(None, now=page.local_now), "mut", optional=True)
+        at = page.local(measures.last_requested)
+        return Cell(clock(at, now=page.local_now), iso=at.isoformat(timespec="seconds"), optional=True)
+    if column.sort == "server_error_share":
+        errors = measures.server_errors or 0
+        tone = "bad" if errors > BAD_SHARE * measures.hits else "mut"
+        return Cell((share(errors, measures.hits) or "0%") if errors else "0", tone)
+    value = column.value(row)
+    text = duration(value) if column.sort in ("p50", "p95") else number(value)
+    return Cell(text, optional=column.optional)
+
+
+def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:
+    """What shows the rest: more rows here, or the whole list."""
+    rest = found.total - len(found.rows)
+    if rest <= 0:
+        return None
+    noun = plural(found.total, page.site.dimensions[found.dimension].label.lower())
+    if rows is None:
+        table = {"sort": page.state.table.sort, "search": page.state.table.search}
+        return Link(f"All {noun}", page.state.listed_at(page.site.url("list", dimension=found.dimension), **table))
+    return Link(f"Show {min(rest, rows - len(found.rows)):,} more of {noun}", page.state.table_url(rows=rows))
+
+
+def _rows_url(page: Page, partial: str, rows: int) -> str:
+    return partial + _query_of(page.state.table_url(rows=rows))
+
+
+def _shown(offset: int, found: Breakdown, noun: str) -> str:
+    if not found.rows:
+        return ""
+    return f"{offset + 1:,}–{offset + len(found.rows):,} of {plural(found.total, noun)}"
+
+
+def _query_of(url: str) -> str:
+    query = url.partition("?")[2]
+    return f"?{query}" if query else ""
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 1) if whole else 0.0
+
+
+def lower_first(text: str) -> str:
+    """`text` inside a sentence; abbreviations stay as they are."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]

@@ -1,0 +1,329 @@
+"""The errors view: when requests failed, with which exceptions, on which paths, and which links lead nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from ..dimensions import referrer_host
+from ..formatting import clipped, clock, number, share
+from ..queries import answers
+from ..queries.answers import Row
+from ..queries.interface import CHEAP
+from .overview import Nothing, covered, nothing
+from .page import Page
+from .request_log import web_url
+from .series import Series, series
+from .summary import ERROR_TILES, Summary, ask_measures, offered, summary
+
+SHOWN = 10
+"""Rows of a table."""
+LOOKED_AT = 1000
+"""Links among which the top referrer of a path is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """An instant in a table."""
+
+    text: str
+    iso: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """One exception at one path."""
+
+    type: str
+    type_url: str
+    message: str
+    path: str | None
+    path_url: str
+    """Its requests."""
+    hits: str
+    first: When
+    last: When
+
+
+@dataclass(frozen=True, slots=True)
+class FailingRow:
+    """A path that answers with server errors."""
+
+    path: str
+    url: str
+    """Its requests that failed."""
+    errors: str
+    share: str
+    last: When | None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRow:
+    """A path that was not found."""
+
+    path: str
+    url: str
+    hits: str
+    referrer: str
+    """Where most of those requests came from; empty without one."""
+    referrer_url: str | None
+    last: When | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A page that links to a path that was not found."""
+
+    referrer: str
+    referrer_url: str | None
+    internal: bool
+    """Whether the page is one of this app's own."""
+    path: str
+    url: str
+    hits: str
+    last: When
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """Rows of one of the view's tables; those that are None could not be computed."""
+
+    rows: tuple[ExceptionRow | FailingRow | MissingRow | LinkRow, ...] | None
+    csv_url: str
+    all_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """The errors view's parts. `nothing` stands instead of all others; a part that is None has no column to read."""
+
+    nothing: Nothing | None = None
+    summary: Summary | None = None
+    series: Series | None = None
+    exceptions: ErrorTable | None = None
+    failing: ErrorTable | None = None
+    missing: ErrorTable | None = None
+    links: ErrorTable | None = None
+
+
+def errors(page: Page) -> Errors:
+    """What the errors view shows."""
+    measures = ask_measures(page, want=CHEAP)
+    if measures is not None and not measures.hits:
+        return Errors(nothing=nothing(page))
+    label = covered(page)
+    found = ask_links(page) if has_links(page) else None
+    return Errors(
+        summary=None
+        if measures is None
+        else summary(page, measures, label=label, names=ERROR_TILES, want=CHEAP, urls=_tile_urls(page)),
+        series=series(page, metric="errors", label=label),
+        exceptions=exceptions(page) if page.has("exception") else None,
+        failing=failing(page) if has_failing(page) else None,
+        missing=_missing(page, found) if has_failing(page) else None,
+        links=_links(page, found) if has_links(page) else None,
+    )
+
+
+def has_failing(page: Page) -> bool:
+    """Whether the model tells which path failed."""
+    return "path" in page.site.dimensions and "status_code" in page.site.dimensions
+
+
+def has_links(page: Page) -> bool:
+    """Whether the model tells which page led to a path that was not found."""
+    return has_failing(page) and page.has("referrer")
+
+
+def _tile_urls(page: Page) -> dict[str, str]:
+    filters, base = page.state.filters, page.site.url("requests")
+    classes = {"server_errors": "5xx", "client_errors": "4xx"}
+    urls = {
+        name: page.state.at(base, filters=filters.only("status_code", classes[name]))
+        for name in offered(page, tuple(classes))
+    }
+    return urls | {"hits": page.state.at(base)}
+
+
+# ---- exceptions ------------------------------------------------------------------------------------------------------
+
+
+def exceptions(page: Page) -> ErrorTable:
+    """Exceptions by type, message and path, most frequent first."""
+    groups = ask_exceptions(page, SHOWN)
+    return ErrorTable(
+        rows=None if groups is None else tuple(_exception_row(page, group) for group in groups),
+        csv_url=page.csv("exceptions"),
+    )
+
+
+def ask_exceptions(page: Page, limit: int) -> list[answers.ExceptionGroup] | None:
+    """The groups of exceptions; None if the question failed."""
+    state = page.state
+    return page.asker.ask("exceptions", lambda queries: queries.exceptions(state.span, state.filters, limit=limit))
+
+
+def _exception_row(page: Page, group: answers.ExceptionGroup) -> ExceptionRow:
+    kind, message = split_exception(page, group.exception)
+    filters, base = page.state.filters, page.site.url("requests")
+    if "exception" in page.site.dimensions:
+        filters = filters.only("exception", kind)
+    at_path = filters if group.path is None or "path" not in page.site.dimensions else filters.only("path", group.path)
+    return ExceptionRow(
+        type=clipped(kind, 120),
+        type_url=page.state.at(base, filters=filters),
+        message=clipped(message),
+        path=None if group.path is None else clipped(group.path),
+        path_url=page.state.at(base, filters=at_path),
+        hits=number(group.hits),
+        first=_when(page, group.first_requested),
+        last=_when(page, group.last_requested),
+    )
+
+
+def split_exception(page: Page, stored: str) -> tuple[str, str]:
+    """Type and message of a stored `repr` of an exception."""
+    dimension = page.site.dimensions.get("exception")
+    kind = str(dimension.value_of(stored)) if dimension else stored
+    return kind, stored.removeprefix(kind).strip().removeprefix("(").removesuffix(")")
+
+
+# ---- paths -----------------------------------------------------------------------------------------------------------
+
+
+def failing(page: Page) -> ErrorTable:
+    """Paths by their server errors."""
+    found = ask_failing(page, SHOWN)
+    return ErrorTable(
+        rows=None if found is None else tuple(_failing_row(page, row) for row in found),
+        csv_url=page.csv("failing"),
+        all_url=page.state.listed_at(page.site.url("list", dimension="path"), sort="-server_errors"),
+    )
+
+
+def ask_failing(page: Page, limit: int) -> list[Row] | None:
+    """The paths that had server errors, most of them first; None if the question failed."""
+    state = page.state
+    found = page.asker.ask(
+        "failing",
+        lambda queries: queries.breakdown(
+            "path", state.span, state.filters, sort="-server_errors", limit=limit, want=CHEAP
+        ),
+    )
+    return None if found is None else [row for row in found.rows if row.measures.server_errors]
+
+
+def _failing_row(page: Page, row: Row) -> FailingRow:
+    measures, text = row.measures, page.site.dimensions["path"].text_of(row.value)
+    filters = page.state.filters.only("path", text).only("status_code", "5xx")
+    return FailingRow(
+        path=page.label("path", row.value),
+        url=page.state.at(page.site.url("requests"), filters=filters),
+        errors=number(measures.server_errors),
+        share=share(measures.server_errors, measures.hits) or "",
+        last=None if measures.last_requested is None else _when(page, measures.last_requested),
+    )
+
+
+def missing(page: Page) -> ErrorTable:
+    """Paths that were not found, with the page that most of those requests came from."""
+    return _missing(page, ask_links(page) if has_links(page) else None)
+
+
+def _missing(page: Page, found: list[answers.Link] | None) -> ErrorTable:
+    rows = ask_missing(page, SHOWN)
+    return ErrorTable(
+        rows=None if rows is None else tuple(_missing_row(page, row, top_referrers(found)) for row in rows),
+        csv_url=page.csv("missing"),
+        all_url=page.state.at(
+            page.site.url("list", dimension="path"), filters=page.state.filters.only("status_code", "404")
+        ),
+    )
+
+
+def ask_missing(page: Page, limit: int) -> list[Row] | None:
+    """The paths that were not found, most hits first; None if the question failed."""
+    state = page.state
+    not_found = state.filters.only("status_code", "404")
+    found = page.asker.ask(
+        "missing", lambda queries: queries.breakdown("path", state.span, not_found, limit=limit, want=CHEAP)
+    )
+    return None if found is None else list(found.rows)
+
+
+def top_referrers(found: list[answers.Link] | None) -> dict[str, str]:
+    """For each path the referrer with the most hits."""
+    tops: dict[str, str] = {}
+    for link in found or ():
+        tops.setdefault(link.path, link.referrer)
+    return tops
+
+
+def _missing_row(page: Page, row: Row, tops: dict[str, str]) -> MissingRow:
+    text = page.site.dimensions["path"].text_of(row.value)
+    referrer = tops.get(text, "")
+    filters = page.state.filters.only("path", text).only("status_code", "404")
+    last = row.measures.last_requested
+    return MissingRow(
+        path=page.label("path", row.value),
+        url=page.state.at(page.site.url("requests"), filters=filters),
+        hits=number(row.measures.hits),
+        referrer=short_referrer(referrer),
+        referrer_url=web_url(referrer),
+        last=None if last is None else _when(page, last),
+    )
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+
+def links(page: Page) -> ErrorTable:
+    """Pages that link to paths that were not found: the app's own ones can be mended at once."""
+    return _links(page, ask_links(page))
+
+
+def _links(page: Page, found: list[answers.Link] | None) -> ErrorTable:
+    return ErrorTable(
+        rows=None if found is None else tuple(_link_row(page, link) for link in found[:SHOWN]),
+        csv_url=page.csv("links"),
+    )
+
+
+def ask_links(page: Page, limit: int = LOOKED_AT) -> list[answers.Link] | None:
+    """The links to paths that were not found; None if the question failed."""
+    state = page.state
+    not_found = state.filters.only("status_code", "404")
+    return page.asker.ask("links", lambda queries: queries.links(state.span, not_found, limit=limit))
+
+
+def is_internal(page: Page, referrer: str) -> bool:
+    """Whether a referrer is a page of this app."""
+    return bool(page.site.host) and referrer_host(referrer) == page.site.host
+
+
+def short_referrer(referrer: str) -> str:
+    """A referrer without its scheme and query string; what is no URL stays as it is."""
+    try:
+        parts = urlsplit(referrer)
+    except ValueError:
+        return clipped(referrer, 120)
+    return clipped(f"{parts.netloc}{parts.path}" if parts.netloc else referrer, 120)
+
+
+def _link_row(page: Page, link: answers.Link) -> LinkRow:
+    filters = page.state.filters.only("path", link.path).only("status_code", "404")
+    return LinkRow(
+        referrer=short_referrer(link.referrer),
+        referrer_url=web_url(link.referrer),
+        internal=is_internal(page, link.referrer),
+        path=clipped(link.path),
+        url=page.state.at(page.site.url("requests"), filters=filters),
+        hits=number(link.hits),
+        last=_when(page, link.last_requested),
+    )
+
+
+def _when(page: Page, moment: datetime) -> When:
+    at = page.local(moment)
+    return When(clock(at, now=page.local_now), at.isoformat(timespec="seconds"))

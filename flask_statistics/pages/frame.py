@@ -1,0 +1,272 @@
+"""What surrounds every page: tabs, the span and its neighbours, filters, notices and the foot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ..dimensions import Dimension
+from ..filters import Condition, Filters
+from ..formatting import clipped, duration, just_before, span_label
+from ..formatting import clock as clock_text
+from ..page_state import PageState, preset_names
+from ..queries.answers import Freshness
+from ..spans import FIRST_YEAR
+from .page import Page
+
+TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"))
+TIMELESS = ("live", "one_request")
+"""Views that show no span."""
+SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
+SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
+COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
+COMPARISON_SUMMARIES = {"prev": "vs previous period", "year": "vs last year", "off": "Compare"}
+LATE_AFTER = 3
+"""So many updates may be missed before numbers are called late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that changes what is shown."""
+
+    text: str
+    url: str
+    current: bool = False
+    key: str | None = None
+    """Keyboard shortcut."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChipValue:
+    """One value of a filter."""
+
+    text: str
+    remove_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter that is on."""
+
+    label: str
+    """Of the dimension."""
+    operator: str
+    """is, is not, contains."""
+    flip_url: str | None
+    """Says the opposite; None where there is none."""
+    values: tuple[ChipValue, ...]
+    """Any of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """How new the numbers are."""
+
+    clock: str
+    """Time of day."""
+    iso: str
+    zone: str
+    every: str | None
+    """`updated every minute`; None: the numbers are of the moment."""
+    late: str | None
+    """A warning that they are older than they should be."""
+    url: str
+    """Asks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbar:
+    """What chooses the span."""
+
+    spans: tuple[Link, ...]
+    label: str
+    """What the span covers."""
+    earlier_url: str | None
+    later_url: str | None
+    """None: that is the future."""
+    first_day: str
+    last_day: str
+    hidden: tuple[tuple[str, str], ...]
+    """What the form of dates repeats."""
+    comparison: str
+    comparisons: tuple[Link, ...]
+    """Empty: nothing to compare with."""
+    audiences: tuple[Link, ...]
+    """Empty: the model does not tell bots from people."""
+    contains: str
+    contains_hidden: tuple[tuple[str, str], ...]
+    searchable: bool
+    """Whether there are paths to search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds a page."""
+
+    view: str
+    """Endpoint of the tab that is current; other pages have names that no tab has."""
+    heading: str
+    title: str
+    """Of the document."""
+    base: str
+    home_url: str
+    overview_url: str
+    """The overview of the same requests."""
+    tabs: tuple[Link, ...]
+    updates: Updates
+    toolbar: Toolbar
+    chips: tuple[Chip, ...]
+    clear_url: str
+    notices: tuple[str, ...]
+    permalink: str | None
+    """None: the view has no span."""
+    json_url: str | None
+    csv_url: str | None
+    theme: str
+    theme_url: str
+    self_url: str
+
+
+def frame(
+    page: Page, view: str, *, title: str, default: timedelta, json_url: str | None, csv_url: str | None = None
+) -> Frame:
+    """The frame around the page `view`, with the URLs of its numbers as JSON and CSV."""
+    state, site = page.state, page.site
+    toolbar = _toolbar(page, default)
+    return Frame(
+        view=view,
+        heading=title,
+        title=title if view in TIMELESS else f"{title} · {toolbar.label}",
+        base=state.base,
+        home_url=site.url("index"),
+        overview_url=page.other("index"),
+        tabs=tuple(Link(text, page.other(name), name == view) for name, text in TABS),
+        updates=updates(page, page.asker.queries.freshness),
+        toolbar=toolbar,
+        chips=tuple(_chips(page)),
+        clear_url=state.url(filters=Filters()),
+        notices=state.notices,
+        permalink=None if view in TIMELESS else state.permalink(),
+        json_url=json_url,
+        csv_url=csv_url,
+        theme=site.theme,
+        theme_url=site.url("theme"),
+        self_url=state.table_url_at(state.base),
+    )
+
+
+def updates(page: Page, freshness: Freshness | None) -> Updates:
+    """How new the numbers are; without `freshness` they are of this instant."""
+    at = page.local(freshness.as_of) if freshness else page.local_now
+    return Updates(
+        clock=clock_text(at, now=page.local_now),
+        iso=at.isoformat(timespec="seconds"),
+        zone=page.state.span.zone.key,
+        every=None if freshness is None else f"updated every {_interval(freshness.interval)}",
+        late=None if freshness is None else _late(freshness, page.now),
+        url=page.state.table_url_at(page.state.base),
+    )
+
+
+def _interval(interval: timedelta) -> str:
+    text = duration(interval.total_seconds())
+    return {"1 min": "minute", "1 h": "hour"}.get(text, text)
+
+
+def _late(freshness: Freshness, now: datetime) -> str | None:
+    behind = now - freshness.as_of
+    if behind <= LATE_AFTER * freshness.interval:
+        return None
+    return f"Numbers are {duration(round(behind.total_seconds()))} behind."
+
+
+# ---- toolbar ---------------------------------------------------------------------------------------------------------
+
+
+def _toolbar(page: Page, default: timedelta) -> Toolbar:
+    state, span = page.state, page.state.span
+    earlier, later = span.moved(-1), span.moved(1)
+    everything = span.name == "all"
+    return Toolbar(
+        spans=tuple(_span_link(state, name) for name in preset_names(default)),
+        label=span_label(span.local_start, span.local_end, now=page.local_now),
+        earlier_url=None if everything or earlier.start.year < FIRST_YEAR else state.url(span=earlier),
+        later_url=None if span.end > page.now else state.url(span=later),
+        first_day=f"{span.local_start:%Y-%m-%d}",
+        last_day=f"{just_before(span.local_end):%Y-%m-%d}",
+        hidden=tuple(state.hidden("span", "start", "end", "unit")),
+        comparison=COMPARISON_SUMMARIES[state.vs],
+        comparisons=() if everything else tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS),
+        audiences=tuple(_audiences(page)),
+        contains=state.filters.contains,
+        contains_hidden=tuple(state.hidden("q")),
+        searchable="path" in page.site.dimensions,
+    )
+
+
+def _span_link(state: PageState, name: str) -> Link:
+    url = state.url(span=replace(state.span, name=name))
+    return Link(SPAN_LABELS.get(name, name), url, name == state.span.name, SPAN_KEYS.get(name))
+
+
+def _comparison_link(state: PageState, vs: str) -> Link:
+    switches = vs == ("prev" if state.vs == "off" else "off")
+    return Link(COMPARISON_LABELS[vs], state.url(vs=vs), vs == state.vs, "c" if switches else None)
+
+
+def _audiences(page: Page) -> list[Link]:
+    """Everyone, people, bots: the three that nearly everybody asks for, of the filter on the device."""
+    if "device" not in page.site.dimensions:
+        return []
+    filters = page.state.filters
+    everyone = filters.without("device")
+    choices = (
+        ("Everyone", everyone),
+        ("People", everyone.and_("device", "bot", negated=True)),
+        ("Bots", everyone.and_("device", "bot")),
+    )
+    present = {c.parameter: c.texts for c in filters.conditions if c.dimension == "device"}
+    return [Link(text, page.state.url(filters=chosen), present == _device_texts(chosen)) for text, chosen in choices]
+
+
+def _device_texts(filters: Filters) -> dict[str, tuple[str, ...]]:
+    return {c.parameter: c.texts for c in filters.conditions if c.dimension == "device"}
+
+
+# ---- filters ---------------------------------------------------------------------------------------------------------
+
+
+def _chips(page: Page) -> list[Chip]:
+    state = page.state
+    chips = [_chip(page, condition) for condition in state.filters.conditions]
+    if state.filters.contains:
+        without = state.url(filters=replace(state.filters, contains=""))
+        chips.append(Chip("Path", "contains", None, (ChipValue(clipped(state.filters.contains), without),)))
+    return chips
+
+
+def _chip(page: Page, condition: Condition) -> Chip:
+    state, filters = page.state, page.state.filters
+    dimension = page.site.dimensions[condition.dimension]
+    flipped = filters
+    for text in condition.texts:
+        flipped = flipped.minus(condition.dimension, text, negated=condition.negated)
+        flipped = flipped.and_(condition.dimension, text, negated=not condition.negated)
+    return Chip(
+        label=dimension.label,
+        operator="is not" if condition.negated else "is",
+        flip_url=state.url(filters=flipped),
+        values=tuple(
+            ChipValue(
+                chip_text(dimension, text),
+                state.url(filters=filters.minus(condition.dimension, text, negated=condition.negated)),
+            )
+            for text in condition.texts
+        ),
+    )
+
+
+def chip_text(dimension: Dimension, text: str) -> str:
+    """What a reader sees for a value in a URL; a class of values, such as 5xx, is named as it is."""
+    values = dimension.values_of(text)
+    return clipped(dimension.label_of(values[0]) if len(values) == 1 else text)

@@ -1,0 +1,119 @@
+"""One page being made: what it shows, of which app, at which instant, and whom to ask. Knows nothing of Flask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from ..dimensions import Dimension, Value
+from ..formatting import clipped
+from ..page_state import PageState
+from ..queries.interface import Queries
+from ..spans import to_local
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What pages must know of the app that they are part of."""
+
+    dimensions: Mapping[str, Dimension]
+    columns: Collection[str]
+    """Attributes of the model: what none of them holds is not offered."""
+    url: Callable[..., str]
+    """Endpoint of the dashboard and its values to a URL path."""
+    host: str = ""
+    """The app's own host, as the browser names it: referrers from it are internal."""
+    theme: str = "auto"
+    retention_days: int | None = None
+    """After how many days raw requests are deleted; None: never."""
+
+
+class Asker:
+    """Asks the questions of one page. A question that fails costs its own panel, and not the page."""
+
+    def __init__(self, queries: Queries, log_failure: Callable[[str], None]) -> None:
+        self.queries = queries
+        self.answered = 0
+        self.error: Exception | None = None
+        """The latest failure."""
+        self.earliest = cache(queries.earliest)
+        """When the first request began; asked at most once."""
+        self._log_failure = log_failure
+
+    def ask(self, panel: str, question: Callable[[Queries], T]) -> T | None:
+        """The answer, or None where the question failed. Raises what says that the database is gone."""
+        try:
+            answer = question(self.queries)
+        except Exception as error:
+            if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+                raise
+            self.error = error
+            self._log_failure(panel)
+            self.queries.recover()
+            return None
+        self.answered += 1
+        return answer
+
+    def give_up_without_answer(self) -> None:
+        """Raise the latest failure if no question was answered at all: then there is nothing to show."""
+        if self.error is not None and not self.answered:
+            raise self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page being made."""
+
+    state: PageState
+    site: Site
+    asker: Asker = field(repr=False)
+    now: datetime
+    """Naive UTC, the same for all of the page."""
+
+    @property
+    def local_now(self) -> datetime:
+        """`now` in the configured zone, aware."""
+        return self.local(self.now)
+
+    def local(self, moment: datetime) -> datetime:
+        """A naive UTC instant in the configured zone, aware."""
+        return to_local(moment, self.state.span.zone)
+
+    def other(self, endpoint: str, **values: str) -> str:
+        """The URL of another page that shows the same requests."""
+        return self.state.at(self.site.url(endpoint, **values))
+
+    def csv(self, name: str) -> str:
+        """The URL of the export of a table as this page shows it."""
+        return self.state.table_url_at(self.site.url("export", name=name))
+
+    def has(self, column: str) -> bool:
+        """Whether the model has `column`."""
+        return column in self.site.columns
+
+    def label(self, dimension: str, value: Value) -> str:
+        """What a reader sees for a dimension's value, safe to look at and of bounded length."""
+        return clipped(self.site.dimensions[dimension].label_of(value))
+
+    def other_filtered(self, dimension: str, text: str) -> str:
+        """The overview of the requests that have one value of `dimension`, the other filters kept."""
+        return self.state.at(self.site.url("index"), filters=self.state.filters.only(dimension, text))
+
+    def toggled(self, dimension: str, text: str) -> str:
+        """The URL with one value of `dimension` more among the filters, or less where it is there already."""
+        filters = self.state.filters
+        if text in filters.texts(dimension):
+            return self.state.url(filters=filters.minus(dimension, text))
+        return self.state.url(filters=filters.and_(dimension, text))
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 path`, `2 paths`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

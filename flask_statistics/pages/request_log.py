@@ -1,0 +1,269 @@
+"""The request log: requests newest first, and one of them with every column that is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..formatting import clipped, day, duration, number, size, status_text, visible
+from ..queries.answers import RequestLog
+from ..queries.interface import Queries, UnknownRequest
+from .page import Page, plural
+from .series import Series, series
+
+LOG_ROWS = 50
+LONGEST_TEXT = 20_000
+"""Characters of one stored value that a page shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request of a log."""
+
+    url: str
+    """Its own page."""
+    date: str
+    time: str
+    iso: str
+    status: int | None
+    status_class: str
+    """2 to 5, the first digit; empty without a status."""
+    status_title: str
+    method: str
+    path: str
+    path_url: str
+    """The overview of its path; empty without a path."""
+    exception: str | None
+    mimetype: str
+    size: str
+    duration: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTable:
+    """Requests, newest first."""
+
+    heading: str
+    zone: str
+    rows: tuple[RequestRow, ...]
+    has: frozenset[str]
+    """Columns of the model."""
+    empty: str
+    kept: str | None
+    """How long requests are kept."""
+    newer_url: str | None = None
+    newer_partial_url: str | None = None
+    older_url: str | None = None
+    older_partial_url: str | None = None
+    all_url: str | None = None
+    """The whole log, where this is the beginning of it."""
+    csv_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLogView:
+    """The requests view; what is None could not be computed."""
+
+    series: Series | None
+    requests: RequestTable | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One stored column of a request."""
+
+    label: str
+    text: str
+    url: str | None = None
+    """Where the value leads: the requests that share it."""
+    outside_url: str | None = None
+    """The referring page itself."""
+    monospace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OneRequest:
+    """One request with every column that is stored."""
+
+    heading: str
+    status: int | None
+    status_class: str
+    facts: tuple[Fact, ...]
+    exception: str | None
+    traceback: str | None
+    back_url: str
+
+
+# ---- the log ---------------------------------------------------------------------------------------------------------
+
+
+def request_log(page: Page) -> RequestLogView:
+    """The whole view: when the requests came, and the log."""
+    return RequestLogView(
+        series=series(page, metric="hits", label="", compare=False),
+        requests=requests(page),
+    )
+
+
+def requests(page: Page) -> RequestTable | None:
+    """The page of the log that the state asks for; an unknown place in it falls back to the newest."""
+    state = page.state
+    log = page.asker.ask("requests", lambda queries: _ask(page, queries))
+    if log is None:
+        return None
+    partial = page.site.url("panel", name="requests")
+    newer = None if log.newer is None else state.table_url(after=log.newer)
+    older = None if log.older is None else state.table_url(before=log.older)
+    return replace(
+        _table(page, log, heading="Requests"),
+        newer_url=newer,
+        newer_partial_url=None if newer is None else _partial(partial, newer),
+        older_url=older,
+        older_partial_url=None if older is None else _partial(partial, older),
+    )
+
+
+def recent(page: Page, *, limit: int, heading: str = "Latest requests") -> RequestTable | None:
+    """The newest requests, with a link to the whole log."""
+    state = page.state
+    log = page.asker.ask("recent", lambda queries: queries.requests(state.span, state.filters, limit=limit))
+    if log is None:
+        return None
+    return replace(_table(page, log, heading=heading), all_url=page.other("requests") if log.older else None)
+
+
+def _ask(page: Page, queries: Queries) -> RequestLog:
+    state, table = page.state, page.state.table
+    try:
+        return queries.requests(
+            state.span, state.filters, limit=LOG_ROWS, before=table.before, after=None if table.before else table.after
+        )
+    except UnknownRequest:
+        return queries.requests(state.span, state.filters, limit=LOG_ROWS)
+
+
+def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
+    days = page.site.retention_days
+    return RequestTable(
+        heading=heading,
+        zone=page.state.span.zone.key,
+        rows=tuple(_row(page, row) for row in log.rows),
+        has=frozenset(page.site.columns),
+        empty="No requests match these filters." if page.state.filters else "No requests in this span.",
+        kept=None if days is None else f"Raw requests are kept for {plural(days, 'day')}.",
+        csv_url=page.csv("requests"),
+    )
+
+
+def _partial(partial: str, url: str) -> str:
+    return f"{partial}?{url.partition('?')[2]}"
+
+
+def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
+    at = page.local(row["date"])
+    path, status = row.get("path"), row.get("status_code")
+    return RequestRow(
+        url=page.site.url("one_request", key=str(row["id"])),
+        date="" if at.date() == page.local_now.date() else day(at, year=at.year != page.local_now.year),
+        time=f"{at:%H:%M:%S}",
+        iso=at.isoformat(timespec="milliseconds"),
+        status=status,
+        status_class=_class(status),
+        status_title=status_text(status),
+        method=clipped(row.get("method"), 16),
+        path=clipped(path),
+        path_url="" if path is None else page.other_filtered("path", path),
+        exception=clipped(row["exception"]) if row.get("exception") else None,
+        mimetype=clipped(row.get("mimetype"), 60),
+        size=size(row.get("size")),
+        duration=duration(row.get("response_time")),
+        browser=_browser(page, row),
+    )
+
+
+def _browser(page: Page, row: Mapping[str, Any]) -> str:
+    dimension = page.site.dimensions.get("browser")
+    if dimension is None or dimension.column not in row:
+        return ""
+    return clipped(dimension.label_of(dimension.value_of(row[dimension.column])), 40)
+
+
+def _class(status: int | None) -> str:
+    return str(status)[0] if status is not None and 200 <= status < 600 else ""
+
+
+# ---- one request -----------------------------------------------------------------------------------------------------
+
+LABELS = {
+    "date": "Time",
+    "status_code": "Status",
+    "response_time": "Response time",
+    "remote_address": "Client address",
+    "user_agent": "User agent",
+    "mimetype": "MIME type",
+    "query_string": "Query string",
+}
+MONOSPACE = frozenset({"path", "route", "query_string", "user_agent", "remote_address", "referrer"})
+
+
+def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
+    """Every stored column of a request; those that a dimension reads lead to the requests that share the value."""
+    method, path = row.get("method"), row.get("path")
+    named = " ".join(clipped(part, 120) for part in (method, path) if part)
+    return OneRequest(
+        heading=named or f"Request {row['id']}",
+        status=row.get("status_code"),
+        status_class=_class(row.get("status_code")),
+        facts=tuple(
+            _fact(page, name, value) for name, value in row.items() if name not in ("exception", "traceback", "id")
+        ),
+        exception=_long(row["exception"]) if row.get("exception") else None,
+        traceback=_lines(row["traceback"]) if row.get("traceback") else None,
+        back_url=page.other("requests"),
+    )
+
+
+def _fact(page: Page, name: str, value: Any) -> Fact:
+    label = LABELS.get(name) or name.replace("_", " ").capitalize()
+    dimension = page.site.dimensions.get(name)
+    url = None
+    if dimension is not None and value is not None and dimension.column == name:
+        url = page.other_filtered(name, dimension.text_of(dimension.value_of(value)))
+    return Fact(
+        label=label,
+        text=_fact_text(page, name, value),
+        url=url,
+        outside_url=web_url(value) if name == "referrer" else None,
+        monospace=name in MONOSPACE,
+    )
+
+
+def _fact_text(page: Page, name: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        at = page.local(value) if value.tzinfo is None else value.astimezone(page.local_now.tzinfo)
+        return f"{day(at, year=True)} {at:%H:%M:%S}.{at.microsecond // 1000:03} {page.state.span.zone.key}"
+    if name == "response_time":
+        return duration(value)
+    if name == "size":
+        return size(value) if value is None or value < 1000 else f"{size(value)} ({number(value)} bytes)"
+    if name == "status_code":
+        return status_text(value)
+    return _long(None if value is None else str(value))
+
+
+def _long(text: str | None) -> str:
+    return clipped(text, LONGEST_TEXT)
+
+
+def _lines(text: str) -> str:
+    """A traceback line by line: its line breaks are its layout, everything else unseen is escaped."""
+    return "\n".join(visible(line) for line in text[-LONGEST_TEXT:].replace("\r\n", "\n").split("\n"))
+
+
+def web_url(referrer: str | None) -> str | None:
+    """`referrer` if it can be a link: anything but http and https could run a script."""
+    return referrer if referrer and re.match(r"https?://[^\s/]", referrer, re.IGNORECASE) else None

@@ -1,0 +1,127 @@
+"""The series: one chart of one or two measures over the span, and the same as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import charts
+from ..formatting import compact, duration, number
+from ..page_state import PageState
+from ..queries.answers import Point
+from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
+from ..spans import Span, from_wall
+from .frame import Link
+from .page import Page
+from .summary import NEEDS, comparable_span, value_of
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a chart can draw."""
+
+    title: str
+    measures: tuple[tuple[str, str], ...]
+    """Measure and label of each line; the first one is compared with the period before."""
+    want: frozenset[str]
+    format_value: Callable[[float], str] = number
+    format_axis: Callable[[float], str] = compact
+
+
+METRICS = {
+    "hits": Metric("Hits", (("hits", "Hits"),), HITS),
+    "visitors": Metric("Visitors", (("visitors", "Visitors"),), frozenset({VISITORS})),
+    "time": Metric("Response time", (("p50", "Median"), ("p95", "p95")), frozenset({PERCENTILES}), duration, duration),
+    "errors": Metric("Errors", (("server_errors", "5xx"), ("client_errors", "4xx")), CHEAP),
+}
+PREVIOUS = {"prev": "Previous period", "year": "Last year"}
+UNIT_LABELS = {"minute": "Minute", "hour": "Hour", "day": "Day", "week": "Week", "month": "Month"}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The chart and its table."""
+
+    title: str
+    unit: str
+    unit_label: str
+    label: str
+    """What the span covers."""
+    previous_label: str | None
+    """None: nothing is compared."""
+    units: tuple[Link, ...]
+    chart: charts.Chart
+    """Drawn geometry."""
+    hit_urls: tuple[str, ...]
+    """For each hit area of the chart, the page of its time."""
+    end: str
+    """Where the last bucket shown ends, as a URL says it."""
+    base: str
+    """The page that a part of the chart leads to."""
+    csv_url: str
+    total: int
+    """Hits of all buckets together."""
+
+
+def metric_of(page: Page, name: str) -> Metric:
+    """The metric called `name`; hits if the model lacks a column for it."""
+    metric = METRICS[name]
+    missing = any(measure in NEEDS and not page.has(NEEDS[measure]) for measure, _ in metric.measures)
+    return METRICS["hits"] if missing else metric
+
+
+def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Series | None:
+    """The chart of `metric` over the page's span; None if the question failed."""
+    state, chosen = page.state, metric_of(page, metric)
+    points = _ask(page, state.span, chosen)
+    if points is None:
+        return None
+    before = comparable_span(page) if compare else None
+    earlier = None if before is None else _ask(page, before, chosen)
+    buckets = [(page.local(point.start), page.local(point.end)) for point in points]
+    chart = charts.line_chart(
+        buckets,
+        [charts.Line(name, text, [value_of(name, p.measures) for p in points]) for name, text in chosen.measures],
+        previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
+        unit=state.unit,  # type: ignore[arg-type]
+        now=page.local_now,
+        format_value=chosen.format_value,
+        format_axis=chosen.format_axis,
+    )
+    shown = [row for row in chart.rows if not row.future]
+    return Series(
+        title=chosen.title,
+        unit=state.unit,
+        unit_label=UNIT_LABELS[state.unit],
+        label=label,
+        previous_label=None if earlier is None else PREVIOUS[state.vs],
+        units=tuple(_unit_link(state, unit) for unit in state.units()),
+        chart=chart,
+        hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
+        end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
+        base=state.base,
+        csv_url=page.csv("series"),
+        total=sum(point.measures.hits for point in points),
+    )
+
+
+def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
+    state = page.state
+    return page.asker.ask("series", lambda queries: queries.series(span, state.unit, state.filters, want=metric.want))
+
+
+def _aligned(points: list[Point], measure: str, count: int) -> list[float | None]:
+    """One value a bucket, also where the earlier span has fewer of them: months and days differ in length."""
+    values = [value_of(measure, point.measures) for point in points][:count]
+    return values + [None] * (count - len(values))
+
+
+def _unit_link(state: PageState, unit: str) -> Link:
+    return Link(UNIT_LABELS[unit], state.url(unit=unit, unit_chosen=True), unit == state.unit)
+
+
+def bucket_url(page: Page, hit: charts.HitArea) -> str:
+    """The page of the time that a hit area covers."""
+    zone = page.state.span.zone
+    start, end = (from_wall(edge.replace(tzinfo=None), zone) for edge in (hit.start, hit.end))
+    return page.state.url(span=Span(start, end, zone))

@@ -1,0 +1,137 @@
+"""The summary: one tile a measure, with its change against the period before at equal elapsed time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..formatting import Change, change, compact, duration, number, share
+from ..queries.answers import Measures
+from ..queries.interface import EVERYTHING
+from ..spans import Span
+from .page import Page
+
+VERSUS = {"prev": "vs previous", "year": "vs last year"}
+ALL_TILES = ("hits", "visitors", "p50", "p95", "server_errors", "client_errors")
+ERROR_TILES = ("server_errors", "client_errors", "hits")
+
+NEEDS = {
+    "visitors": "remote_address",
+    "p50": "response_time",
+    "p95": "response_time",
+    "server_errors": "status_code",
+    "client_errors": "status_code",
+}
+"""The column that a measure needs."""
+LABELS = {
+    "hits": "Hits",
+    "visitors": "Visitors",
+    "p50": "Median time",
+    "p95": "p95 time",
+    "server_errors": "Server errors",
+    "client_errors": "Client errors",
+}
+METRIC_OF = {"hits": "hits", "visitors": "visitors", "p50": "time", "p95": "time"} | dict.fromkeys(
+    ("server_errors", "client_errors"), "errors"
+)
+"""What the chart draws when a tile is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One measure over the whole span."""
+
+    measure: str
+    label: str
+    text: str
+    exact: str
+    """The same value in full."""
+    change: Change | None
+    """None: there is nothing to compare with."""
+    versus: str
+    """What the change is against."""
+    hint: str | None
+    """Its share of the hits."""
+    url: str
+    """Draws the measure in the chart."""
+    current: bool
+    """Whether the chart draws it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The tiles of a page."""
+
+    label: str
+    tiles: tuple[Tile, ...]
+
+
+def comparable_span(page: Page) -> Span | None:
+    """The period to compare with; None if there is none: comparing is off, or the span is all there is."""
+    state = page.state
+    if state.vs == "off" or state.span.name == "all":
+        return None
+    return state.span.year_before() if state.vs == "year" else state.span.moved(-1)
+
+
+def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures | None:
+    """The measures of the page's span; None if the question failed."""
+    state = page.state
+    return page.asker.ask("summary", lambda queries: queries.summary(state.span, state.filters, want=want))
+
+
+def summary(
+    page: Page,
+    measures: Measures,
+    *,
+    label: str,
+    names: tuple[str, ...] = ALL_TILES,
+    want: frozenset[str] = EVERYTHING,
+    urls: Mapping[str, str] | None = None,
+) -> Summary:
+    """The tiles `names` of `measures`, as far as the model has what they need.
+
+    A tile leads to its page in `urls`; without them it selects what the chart draws.
+    """
+    before = comparable_span(page)
+    previous = None
+    if before is not None:
+        elapsed = before.elapsed(page.now, page.state.span)
+        previous = page.asker.ask(
+            "summary before", lambda queries: queries.summary(elapsed, page.state.filters, want=want)
+        )
+    tiles = (_tile(page, name, measures, previous) for name in offered(page, names))
+    if urls is None:
+        return Summary(label, tuple(tiles))
+    return Summary(label, tuple(replace(tile, url=urls[tile.measure], current=False) for tile in tiles))
+
+
+def offered(page: Page, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the measures that the model has a column for."""
+    return tuple(name for name in names if name not in NEEDS or page.has(NEEDS[name]))
+
+
+def value_of(name: str, measures: Measures) -> float | None:
+    """The measure called `name`."""
+    if name in ("p50", "p95"):
+        value: float | None = getattr(measures.response_time, name)
+    else:
+        value = getattr(measures, name)
+    return value
+
+
+def _tile(page: Page, name: str, measures: Measures, previous: Measures | None) -> Tile:
+    value = value_of(name, measures)
+    timed, errors = name in ("p50", "p95"), name.endswith("errors")
+    part = share(measures.client_errors if name == "client_errors" else measures.server_errors, measures.hits)
+    return Tile(
+        measure=name,
+        label=LABELS[name],
+        text=duration(value) if timed else compact(value),
+        exact=duration(value) if timed else number(value),
+        change=None if previous is None else change(value, value_of(name, previous), lower_is_better=timed or errors),
+        versus=VERSUS.get(page.state.vs, ""),
+        hint=f"{part} of hits" if errors and part else None,
+        url=page.state.url(metric=METRIC_OF[name]),
+        current=page.state.metric == METRIC_OF[name],
+    )
