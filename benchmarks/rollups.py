@@ -27,7 +27,7 @@ from flask_statistics import RequestMixin, traffic
 from flask_statistics.dimensions import available
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.models import map_model
-from flask_statistics.queries.interface import CHEAP, Queries
+from flask_statistics.queries.interface import HITS, Queries
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
 from flask_statistics.rollups.job import Job, coverage, read_meta
@@ -113,7 +113,7 @@ class Bench:
             before = span.moved(-1).elapsed(NOW, span)
             timed("summary", lambda: queries.summary(span, filters))
             timed("previous", lambda: queries.summary(before, filters))
-            timed("series", lambda: queries.series(span, span.default_unit(), filters, want=CHEAP))
+            timed("series", lambda: queries.series(span, span.default_unit(), filters, want=HITS))
             timed("paths", lambda: queries.breakdown("path", span, filters, limit=10))
             timed("panels", lambda: queries.breakdowns(PANELS, span, filters, limit=6))
 

@@ -12,11 +12,11 @@ from ..spans import Span
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
 SUMS = "sums"
-"""Errors, size, average and longest response time."""
+"""Errors, size, average and longest response time, and when the last request was."""
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
 EVERYTHING = frozenset({SUMS, VISITORS, PERCENTILES})
-"""What `want` can ask for beyond hits and when the last one was. Answers may hold more than was asked for."""
+"""What `want` can ask for beyond hits. Answers may hold more than was asked for."""
 CHEAP = frozenset({SUMS})
 HITS: frozenset[str] = frozenset()
 

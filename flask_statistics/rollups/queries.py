@@ -8,10 +8,11 @@ the stored ones do.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -21,14 +22,8 @@ from pyroaring import BitMap
 
 from ..dimensions import Value
 from ..filters import Condition, Filters
-from ..queries.answers import Breakdown, ExceptionGroup, Link, Measures, Point, RequestLog, Row, Tally
-from ..queries.interface import (
-    CHEAP,
-    EVERYTHING,
-    PERCENTILES,
-    VISITORS,
-    cut,
-)
+from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
+from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, midnight, next_edge, to_local
 from . import bitmaps, store
@@ -62,14 +57,27 @@ class _Detail:
     """Whether that is all of it."""
 
 
-@dataclass(slots=True)
-class _Cover:
-    """What answers a question about a span."""
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """Values of one dimension."""
 
+    dimension: int
+    """Number in the tables."""
+    values: frozenset[int] | None
+    """Value ids; None: all."""
+    negated: bool
+    """Whether all but these are meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What answers questions about one span under some filters."""
+
+    single: _Single | None
+    """Whose stored measures are summed over `stored`."""
     stored: list[Header]
-    """Segments whose stored measures are summed; only without filters or with one."""
-    details: list[_Detail]
-    """The rest."""
+    parts: list[tuple[_Detail, BitMap]]
+    """The rest: detailed segments and the ordinals in them that are asked for and pass the filters."""
 
 
 @dataclass(slots=True)
@@ -81,10 +89,22 @@ class _Found:
     """For each audience, the latest detailed segment and the ordinal in it."""
 
 
+_PARTS = {SUMS: (":sizes", ":times", ":timed", ":errors"), PERCENTILES: (":latency",), VISITORS: (":visitors",)}
+"""Parts of a detailed segment that each measure needs."""
+_NEEDED = {
+    "visitors": frozenset({VISITORS}),
+    "p50": frozenset({PERCENTILES, SUMS}),  # no percentile exceeds the longest time
+    "p95": frozenset({PERCENTILES, SUMS}),
+    "p99": frozenset({PERCENTILES, SUMS}),
+}
+"""What must be measured of every value to sort by it, where it is not among the sums."""
+
+
 class RollupQueries:
     """Answers from rollups, over one connection."""
 
     source = "rollup"
+    freshness: Freshness | None = None
 
     def __init__(
         self,
@@ -104,9 +124,13 @@ class RollupQueries:
         self._dictionary = dictionary
         self._segments: dict[int, Segment] = {}
         self._loaded: dict[int, set[str]] = defaultdict(set)
+        self._plans: dict[Any, _Plan] = {}
         self._tails: dict[datetime, dict[int, Segment]] = {}
 
     # ---- questions -----------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        self._raw.recover()
 
     def earliest(self) -> datetime | None:
         first = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
@@ -114,37 +138,36 @@ class RollupQueries:
         return min((moment for moment in (first, raw) if moment is not None), default=None)
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
-        audiences, rest = self._audiences(filters)
-        single = self._single(rest)
-        cover = self._cover(span, audiences, stored=single is not None)
+        plan = self._plan(span, filters, self._single(filters))
         found = _Found()
-        if single is not None:
-            dimension, values, negated = single
-            for sums in self._stored(cover.stored, dimension, values, negated, want, grouped=False).values():
-                found.sums.add(sums)
-        self._add(found, [(detail, members) for detail, members in self._members(cover.details, rest)], want)
+        if plan.single is not None:
+            for one in self._stored(plan.stored, plan.single, want).values():
+                found.sums.add(one)
+        self._add(found, plan.parts, want)
         return self._measures(found, want)
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         edges = span.edges(unit)
-        audiences, rest = self._audiences(filters)
-        single = self._single(rest) if unit in ("day", "week", "month") else None
         buckets = list(pairwise(edges))
+        single = self._single(filters) if unit in ("day", "week", "month") else None
+        plan = self._plan(span, filters, single, tuple(edges))
         found = [_Found() for _ in buckets]
-        cover = self._cover(span, audiences, stored=single is not None, edges=edges)
-        if single is not None:
-            dimension, values, negated = single
-            by_start = self._stored_each(cover.stored, dimension, values, negated, want)
-            for header in cover.stored:
-                found[_place(edges, header.start)].sums.add(by_start.get(header.id, Sums()))
-        for detail, members in self._members(cover.details, rest):
-            self._need([detail], (":hours",))
-            for (start, end), bucket in zip(buckets, found, strict=True):
-                if any(start < until and end > since for since, until in detail.ranges):
-                    low, high = self._ordinal(detail, start), self._ordinal(detail, end)
-                    if low < high:
-                        self._add(bucket, [(detail, members & BitMap(range(low, high)))], want)
-        return [Point(start, end, self._measures(f, want)) for (start, end), f in zip(buckets, found, strict=True)]
+        if plan.single is not None:
+            starts = {header.id: header.start for header in plan.stored}
+            for segment, one in self._stored(plan.stored, plan.single, want, by="segment_id").items():
+                found[_place(edges, starts[segment])].sums.add(one)
+        self._need([detail for detail, _ in plan.parts], (":hours",))
+        for detail, members in plan.parts:
+            first = max(0, _place(edges, self._moment_of_hour(detail, members.min())))
+            low = self._ordinal(detail, edges[first])
+            for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
+                high = self._ordinal(detail, end)
+                if low < high:
+                    self._add(bucket, [(detail, members & BitMap(range(low, high)))], want)
+                if high >= detail.segment.hits:
+                    break
+                low = high
+        return [Point(start, end, self._measures(one, want)) for (start, end), one in zip(buckets, found, strict=True)]
 
     def breakdown(
         self,
@@ -158,45 +181,37 @@ class RollupQueries:
         search: str = "",
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
-        audiences, rest = self._audiences(filters)
-        own = [c for c in rest.conditions if c.dimension == dimension]
-        stored = not rest.contains and len(own) == len(rest.conditions) and len(own) <= 1
-        cover = self._cover(span, audiences, stored=stored)
-        parts = list(self._members(cover.details, rest))
-        number = self._dictionary.number_of(dimension)
-        hits: Counter[int] = Counter()
-        base: dict[int, Sums] = {}
-        if stored and number is not None:
-            values, negated = self._condition(own[0]) if own else (None, False)
-            base = self._stored(cover.stored, number, values, negated, CHEAP, grouped=True)
-            hits.update({value: sums.hits for value, sums in base.items()})
-        for detail, members in parts:
-            hits.update(self._hits(detail, dimension, members))
-        hits = +hits
+        plan = self._plan(span, filters, self._alone(dimension, filters))
+        hits = self._hits_of([dimension], plan)[dimension]
         if search:
             hits = self._searched(dimension, hits, search)
         name = sort.removeprefix("-")
         if name in ("hits", "value"):
             shown = self._page(dimension, hits, sort, limit, offset)
-            found = self._fill(dimension, shown, cover, stored, parts, want)
-            rows = tuple(Row(value, self._measures(found[n], want)) for n, value in shown.items())
-        else:
-            texts = self._dictionary.texts(dimension, hits)
-            needed = want if name in ("visitors", "p50", "p95", "p99") else CHEAP
-            found = self._fill(dimension, {n: texts[n] for n in hits}, cover, stored, parts, needed)
-            everything = [Row(texts[n], self._measures(found[n], needed)) for n in hits]
-            rows = cut(everything, sort=sort, limit=limit, offset=offset)
-            if needed != want:
-                numbers = {texts[n]: n for n in hits}
-                shown = {numbers[row.value]: row.value for row in rows}
-                found = self._fill(dimension, shown, cover, stored, parts, want)
-                rows = tuple(Row(value, self._measures(found[n], want)) for n, value in shown.items())
-        return Breakdown(dimension, len(hits), rows, sum(hits.values()))
+            return self._breakdown(dimension, hits, shown, plan, want)
+        texts = self._dictionary.texts(dimension, hits)
+        all_values = {number: texts[number] for number in hits}
+        ranked = self._breakdown(dimension, hits, all_values, plan, _NEEDED.get(name, CHEAP))
+        rows = cut(list(ranked.rows), sort=sort, limit=limit, offset=offset)
+        numbers = {value: number for number, value in all_values.items()}
+        return self._breakdown(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)
 
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
-        return {name: self.breakdown(name, span, filters.without(name), limit=limit, want=CHEAP) for name in dimensions}
+        filtered = {condition.dimension for condition in filters.conditions}
+        found: dict[str, Breakdown] = {}
+        for names in (
+            [name for name in dimensions if name not in filtered],
+            *([n] for n in dimensions if n in filtered),
+        ):
+            rest = filters.without(names[0]) if names and names[0] in filtered else filters
+            alone = _Single(TOTAL, None, False) if not self._audiences(rest)[1] else None
+            plan = self._plan(span, rest, alone)
+            for name, hits in self._hits_of(names, plan).items():
+                shown = self._page(name, hits, "-hits", limit, 0)
+                found[name] = self._breakdown(name, hits, shown, plan, HITS)
+        return {name: found[name] for name in dimensions}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if "exception" not in self._source.dimensions:
@@ -226,6 +241,32 @@ class RollupQueries:
     def request(self, key: str) -> dict[str, Any] | None:
         return self._raw.request(key)
 
+    # ---- plans ---------------------------------------------------------------------------------------------------
+
+    def _plan(
+        self, span: Span, filters: Filters, single: _Single | None, edges: tuple[datetime, ...] | None = None
+    ) -> _Plan:
+        """What answers questions about `span` under `filters`, found out once for all of them.
+
+        `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
+        crosses one of them.
+        """
+        asked = (span.start, span.end, filters, single is not None, edges)
+        if asked not in self._plans:
+            audiences, rest = self._audiences(filters)
+            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or ())
+            self._plans[asked] = _Plan(single, stored, self._members(details, rest))
+        return replace(self._plans[asked], single=single)
+
+    def _alone(self, dimension: str, filters: Filters) -> _Single | None:
+        """What of `dimension` itself is asked for, if nothing else is filtered: then its stored measures answer."""
+        _, rest = self._audiences(filters)
+        if not rest:
+            return _Single(TOTAL, None, False)
+        if rest.contains or [condition.dimension for condition in rest.conditions] != [dimension]:
+            return None
+        return self._of_condition(rest.conditions[0])
+
     # ---- filters -------------------------------------------------------------------------------------------------
 
     def _audiences(self, filters: Filters) -> tuple[tuple[int, ...], Filters]:
@@ -238,33 +279,35 @@ class RollupQueries:
                 return tuple(audience for audience in others if audience == mine), remaining
         return (PEOPLE, BOTS), filters
 
-    def _single(self, filters: Filters) -> tuple[int, set[int] | None, bool] | None:
-        """The dimension's number, value ids and negation whose stored measures answer; None: sets must be intersected."""
-        if not filters:
-            return TOTAL, None, False
-        if filters.contains or len(filters.conditions) != 1:
+    def _single(self, filters: Filters) -> _Single | None:
+        """The one thing whose stored measures answer; None: sets must be intersected."""
+        _, rest = self._audiences(filters)
+        if not rest:
+            return _Single(TOTAL, None, False)
+        if rest.contains or len(rest.conditions) != 1 or self._source.dimensions[rest.conditions[0].dimension].many:
             return None
-        number = self._dictionary.number_of(filters.conditions[0].dimension)
-        if number is None or self._source.dimensions[filters.conditions[0].dimension].many:
-            return None
-        return (number, *self._condition(filters.conditions[0]))
+        return self._of_condition(rest.conditions[0])
 
-    def _condition(self, condition: Condition) -> tuple[set[int], bool]:
+    def _of_condition(self, condition: Condition) -> _Single | None:
+        number = self._dictionary.number_of(condition.dimension)
+        return None if number is None else _Single(number, *self._condition(condition))
+
+    def _condition(self, condition: Condition) -> tuple[frozenset[int], bool]:
         """The value ids that a condition names, and whether it excludes them."""
         dimension = self._source.dimensions[condition.dimension]
         values = {self._stored_value(condition.dimension, value) for value in condition.values(dimension)}
         numbers = self._dictionary.values(condition.dimension, values)
-        return {numbers[value] for value in values}, condition.negated
+        return frozenset(numbers[value] for value in values), condition.negated
 
     def _stored_value(self, name: str, value: Value) -> Value:
         dimension = self._source.dimensions[name]
         return value if dimension.derived or value is None else self._source.raw.fit(dimension.column, value)
 
-    def _members(self, details: Sequence[_Detail], filters: Filters) -> Iterable[tuple[_Detail, BitMap]]:
+    def _members(self, details: Sequence[_Detail], filters: Filters) -> list[tuple[_Detail, BitMap]]:
         """The ordinals of each segment that are asked for and that `filters` let through; none are left out."""
         tests = [(condition.dimension, *self._condition(condition)) for condition in filters.conditions]
         if filters.contains and "path" in self._source.dimensions:
-            tests.append(("path", set(self._dictionary.containing("path", filters.contains)), False))
+            tests.append(("path", frozenset(self._dictionary.containing("path", filters.contains)), False))
         self._need(details, [name for name, _, _ in tests])
         partial = [detail for detail in details if not detail.whole]
         self._need(partial, (":hours",))
@@ -278,6 +321,11 @@ class RollupQueries:
             if members:
                 answer.append((detail, members))
         return answer
+
+    def _moment_of_hour(self, detail: _Detail, ordinal: int) -> datetime:
+        """When the hour of that request began, naive UTC."""
+        hours = detail.segment.hours
+        return hours[bisect_right(hours, ordinal, key=lambda hour: hour[1]) - 1][0]
 
     def _asked(self, detail: _Detail) -> BitMap:
         if detail.whole:
@@ -299,8 +347,8 @@ class RollupQueries:
     # ---- cover ---------------------------------------------------------------------------------------------------
 
     def _cover(
-        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime] | None = None
-    ) -> _Cover:
+        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime]
+    ) -> tuple[list[Header], list[_Detail]]:
         """The segments that answer for `span`: those whose measures are stored as they are, and parts of detailed ones.
 
         With `edges`, no stored segment crosses one of them.
@@ -318,7 +366,7 @@ class RollupQueries:
         chosen: list[tuple[datetime, datetime]] = []
         pieces: list[Header] = []
         if stored and start < end:
-            chosen = self._whole_periods(start, end, found, list(edges or ()))
+            chosen = self._whole_periods(start, end, found, edges)
             within = set(chosen)
             pieces = [header for header in found if (header.start, min(header.end, self._until())) in within]
         details = []
@@ -331,7 +379,7 @@ class RollupQueries:
                     details.append(
                         _Detail(header.id, header.start, header.audience, self._segment(header), ranges, whole)
                     )
-        return _Cover(pieces, details + self._tail(span, audiences))
+        return pieces, details + self._tail(span, audiences)
 
     def _clamped(self, span: Span) -> tuple[datetime, datetime]:
         """The part of the span that is rolled up."""
@@ -416,86 +464,88 @@ class RollupQueries:
     # ---- stored measures -----------------------------------------------------------------------------------------
 
     def _stored(
-        self,
-        headers: Sequence[Header],
-        dimension: int,
-        values: set[int] | None,
-        negated: bool,
-        want: frozenset[str],
-        *,
-        grouped: bool,
+        self, headers: Sequence[Header], single: _Single, want: frozenset[str], *, by: str | None = None
     ) -> dict[int, Sums]:
-        """The stored measures of the values of a dimension over some segments; not `grouped`: under 0, of all together."""
+        """The stored measures over some segments, by `value_id` or `segment_id`; by None: of all together, under 0."""
         table = self._tables.rollup.c
-        sums = (
-            sa.func.sum(table.hits),
-            sa.func.sum(table.client_errors),
-            sa.func.sum(table.server_errors),
-            sa.func.sum(table.size),
-            sa.func.sum(table.time_us),
-            sa.func.sum(table.timed),
-            sa.func.max(table.longest_us),
-            sa.func.max(table.last),
-        )
+        key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
+        measures: list[Any] = [sa.func.sum(table.hits)]
+        if SUMS in want:
+            names = ("client_errors", "server_errors", "size", "time_us", "timed")
+            measures += [*(sa.func.sum(table[name]) for name in names), sa.func.max(table.longest_us)]
         found: dict[int, Sums] = {}
         for ids in store.chunks([header.id for header in headers]):
-            where = [table.segment_id.in_(ids), table.dimension_id == dimension, *self._of_values(values, negated)]
-            key: list[sa.ColumnElement[Any]] = [table.value_id if grouped else sa.literal_column("0", sa.Integer())]
-            query = sa.select(*key, *sums).where(*where)
-            for value, *numbers, last in self._connection.execute(query.group_by(table.value_id) if grouped else query):
+            query = sa.select(key, sa.func.max(table.last), *measures).where(*_of(table, ids, single))
+            for group, last, *numbers in self._connection.execute(query if by is None else query.group_by(key)):
                 if numbers[0]:
-                    found.setdefault(value, Sums()).add(_sums(*map(int, numbers), last=last))
-            blobs = [
-                column for name, column in ((VISITORS, table.visitors), (PERCENTILES, table.latency)) if name in want
-            ]
-            if blobs:
-                for row in self._connection.execute(sa.select(*key, *blobs).where(*where)):
-                    sums_of = found[row[0]]
-                    if VISITORS in want:
-                        sums_of.visitors |= bitmaps.load(row[1])
-                    if PERCENTILES in want:
-                        sums_of.latency.update(store.read_latency(row[-1]))
+                    sums = _sums(*map(int, numbers))
+                    sums.last = last
+                    found.setdefault(group, Sums()).add(sums)
+            if VISITORS in want or PERCENTILES in want:
+                self._add_sets(found, ids, single, want, by)
         return found
 
-    def _stored_each(
-        self, headers: Sequence[Header], dimension: int, values: set[int] | None, negated: bool, want: frozenset[str]
-    ) -> dict[int, Sums]:
-        """The stored measures of the values of a dimension together, for each segment by its id."""
+    def _add_sets(
+        self, found: dict[int, Sums], ids: Sequence[int], single: _Single, want: frozenset[str], by: str | None
+    ) -> None:
+        table = self._tables.sets.c
+        key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
+        visitors = table.visitors if VISITORS in want else sa.null()
+        latency = table.latency if PERCENTILES in want else sa.null()
+        unions: dict[int, list[BitMap]] = defaultdict(list)
+        for group, members, histogram in self._connection.execute(
+            sa.select(key, visitors, latency).where(*_of(table, ids, single))
+        ):
+            if members is not None:
+                unions[group].append(bitmaps.load(members))
+            if histogram is not None:
+                found[group].latency.update(store.read_latency(histogram))
+        for group, sets in unions.items():
+            found[group].visitors |= bitmaps.union(sets)
+
+    def _stored_hits(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
+        """How many requests each value of each dimension has in the stored segments, in one statement."""
+        numbers = {self._dictionary.number_of(name): name for name in names}
         table = self._tables.rollup.c
-        columns = [table.hits, table.client_errors, table.server_errors, table.size, table.time_us, table.timed]
-        columns += [table.longest_us, table.last]
-        columns += [table.visitors] if VISITORS in want else []
-        columns += [table.latency] if PERCENTILES in want else []
-        found: dict[int, Sums] = {}
-        for ids in store.chunks([header.id for header in headers]):
-            where = [table.segment_id.in_(ids), table.dimension_id == dimension, *self._of_values(values, negated)]
-            for row in self._connection.execute(sa.select(table.segment_id, *columns).where(*where)).mappings():
-                found.setdefault(row["segment_id"], Sums()).add(store.sums_of(row))
+        found: dict[str, Counter[int]] = {name: Counter() for name in names}
+        values = None if plan.single is None or plan.single.dimension == TOTAL else plan.single
+        for ids in store.chunks([header.id for header in plan.stored]):
+            if values is None:
+                known = [number for number in numbers if number is not None]
+                where = [table.segment_id.in_(ids), table.dimension_id.in_(known)]
+            else:
+                where = _of(table, ids, values)
+            key = (table.dimension_id, table.value_id)
+            query = sa.select(*key, sa.func.sum(table.hits)).where(*where).group_by(*key)
+            for dimension, value, hits in self._connection.execute(query):
+                found[numbers[dimension]][value] += int(hits)
         return found
-
-    def _of_values(self, values: set[int] | None, negated: bool) -> list[sa.ColumnElement[bool]]:
-        if values is None:
-            return []
-        column = self._tables.rollup.c.value_id
-        return [column.not_in(values) if negated else column.in_(values)]
 
     # ---- values --------------------------------------------------------------------------------------------------
 
-    def _hits(self, detail: _Detail, dimension: str, members: BitMap) -> Mapping[int, int]:
-        """How many of `members` have each value of `dimension`."""
-        segment = detail.segment
-        all_of_it = len(members) == segment.hits
-        many = self._source.dimensions[dimension].many
-        if many and len(members) * FEW < segment.hits:
-            part = f"{dimension}:column"
-            self._need([detail], (part,))
-            if dimension in segment.columns:
-                return Counter(map(segment.columns[dimension].__getitem__, members))
-        self._need([detail], (dimension,))
-        sets = segment.indexes.get(dimension, {})
-        if all_of_it:
-            return {value: len(sets[value]) for value in sets}
-        return {value: members.intersection_cardinality(sets[value]) for value in sets}
+    def _hits_of(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
+        """How many requests each value of each dimension has."""
+        found = self._stored_hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
+        many = [name for name in names if self._source.dimensions[name].many]
+        sparse = [detail for detail, members in plan.parts if len(members) * FEW < detail.segment.hits]
+        dense = [detail for detail, members in plan.parts if len(members) * FEW >= detail.segment.hits]
+        self._need(sparse, [f"{name}:column" if name in many else name for name in names])
+        self._need(dense, names)
+        for detail, members in plan.parts:
+            segment = detail.segment
+            everything = len(members) == segment.hits
+            for name in names:
+                hits = found[name]
+                if name in many and len(members) * FEW < segment.hits:
+                    hits.update(map(segment.columns[name].__getitem__, members))
+                elif everything:
+                    hits.update({value: len(members) for value, members in segment.indexes[name].items()})
+                else:
+                    for value, having in segment.indexes[name].items():
+                        count = members.intersection_cardinality(having)
+                        if count:
+                            hits[value] += count
+        return found
 
     def _searched(self, dimension: str, hits: Counter[int], search: str) -> Counter[int]:
         needle, label_of = search.casefold(), self._source.dimensions[dimension].label_of
@@ -503,44 +553,39 @@ class RollupQueries:
         return Counter({n: count for n, count in hits.items() if needle in label_of(texts[n]).casefold()})
 
     def _page(self, dimension: str, hits: Counter[int], sort: str, limit: int, offset: int) -> dict[int, Value]:
-        """The values of one page by number, sorted by hits or by value; texts are read for those alone that may be on it."""
-        candidates: Iterable[int] = hits
-        if sort.endswith("hits"):
-            ranked = sorted(hits.values(), reverse=sort.startswith("-"))[: offset + limit]
-            if not ranked:
-                return {}
-            worst = ranked[-1]
-            candidates = [
-                n for n, count in hits.items() if (count >= worst if sort.startswith("-") else count <= worst)
-            ]
+        """The values of one page by number, sorted by hits or by value; texts are read for those that may be on it."""
+        candidates: list[int] = list(hits)
+        if sort == "-hits":
+            ranked = heapq.nlargest(offset + limit, hits.values())
+            candidates = [number for number, count in hits.items() if count >= ranked[-1]]
         texts = self._dictionary.texts(dimension, candidates)
-        numbers = {texts[n]: n for n in candidates}
-        rows = [Row(texts[n], Tally(hits=hits[n]).measures()) for n in candidates]
+        numbers = {texts[number]: number for number in candidates}
+        rows = [Row(texts[number], Tally(hits=hits[number]).measures()) for number in candidates]
         return {numbers[row.value]: row.value for row in cut(rows, sort=sort, limit=limit, offset=offset)}
 
-    def _fill(
-        self,
-        dimension: str,
-        shown: Mapping[int, Value],
-        cover: _Cover,
-        stored: bool,
-        parts: Sequence[tuple[_Detail, BitMap]],
-        want: frozenset[str],
-    ) -> dict[int, _Found]:
-        """All that is wanted of some values."""
-        found = {n: _Found() for n in shown}
+    def _breakdown(
+        self, dimension: str, hits: Counter[int], shown: Mapping[int, Value], plan: _Plan, want: frozenset[str]
+    ) -> Breakdown:
+        """The answer with the rows `shown`, and all that is wanted of them."""
+        found = {number: _Found(Sums(hits=hits[number])) for number in shown}
+        if want:
+            found = self._fill(dimension, shown, plan, want)
+        rows = tuple(Row(value, self._measures(found[number], want)) for number, value in shown.items())
+        return Breakdown(dimension, len(hits), rows, sum(hits.values()))
+
+    def _fill(self, dimension: str, shown: Mapping[int, Value], plan: _Plan, want: frozenset[str]) -> dict[int, _Found]:
+        found = {number: _Found() for number in shown}
         number = self._dictionary.number_of(dimension)
-        if stored and number is not None and shown:
-            for n, sums in self._stored(cover.stored, number, set(shown), False, want, grouped=True).items():
-                found[n].sums.add(sums)
-        self._need([detail for detail, _ in parts], (dimension,))
-        for n, one in found.items():
-            mine = []
-            for detail, members in parts:
-                sets = detail.segment.indexes.get(dimension, {})
-                if n in sets:
-                    mine.append((detail, members & sets[n]))
-            self._add(one, mine, want)
+        if plan.single is not None and number is not None and shown:
+            single = _Single(number, frozenset(shown), False)
+            for value, sums in self._stored(plan.stored, single, want, by="value_id").items():
+                found[value].sums.add(sums)
+        self._need([detail for detail, _ in plan.parts], (dimension,))
+        for value, one in found.items():
+            sets = [(detail, members, detail.segment.indexes[dimension]) for detail, members in plan.parts]
+            self._add(
+                one, [(detail, members & having[value]) for detail, members, having in sets if value in having], want
+            )
         return found
 
     # ---- measures ------------------------------------------------------------------------------------------------
@@ -548,43 +593,53 @@ class RollupQueries:
     def _add(self, found: _Found, parts: Sequence[tuple[_Detail, BitMap]], want: frozenset[str]) -> None:
         """Add the measures of the members of some detailed segments."""
         parts = [(detail, members) for detail, members in parts if members]
-        needed = [":sizes", ":times", ":latency", ":errors"] + ([":visitors"] if VISITORS in want else [])
+        needed = [part for wanted, some in _PARTS.items() if wanted in want for part in some]
         self._need([detail for detail, _ in parts], needed)
+        sums = found.sums
         for detail, members in parts:
-            found.sums.add(detail.segment.sums(members, visitors=VISITORS in want, latency=PERCENTILES in want))
+            segment = detail.segment
+            if SUMS in want:
+                sums.add(segment.sums(members))
+            else:
+                sums.hits += len(members)
+            if VISITORS in want:
+                sums.visitors |= segment.visitors_of(members)
+            if PERCENTILES in want:
+                sums.latency.update(segment.latency_of(members))
             before = found.last.get(detail.audience)
             if before is None or before[0].start <= detail.start:
                 found.last[detail.audience] = (detail, members.max())
 
     def _measures(self, found: _Found, want: frozenset[str]) -> Measures:
-        """The measures as every answer has them: None for what the model lacks."""
+        """The measures as every answer has them: None for what the model lacks or was not asked for."""
         sums, has = found.sums, self._source.raw.has
-        last = sums.last
+        summed = SUMS in want
+        return Tally(
+            hits=sums.hits,
+            visitors=len(sums.visitors) if VISITORS in want and has("remote_address") else None,
+            client_errors=sums.client_errors if summed and has("status_code") else None,
+            server_errors=sums.server_errors if summed and has("status_code") else None,
+            size=sums.size if summed and has("size") else None,
+            seconds=sums.time_us / 1_000_000,
+            timed=sums.timed,
+            longest=sums.longest_us / 1_000_000 if sums.timed else None,
+            last=self._last(found) if want else sums.last,
+            latency=sums.latency,
+        ).measures()
+
+    def _last(self, found: _Found) -> datetime | None:
+        last = found.sums.last
         for detail, ordinal in found.last.values():
             self._need([detail], (":hours", ":offsets"))
             moment = detail.segment.moment(ordinal)
             last = moment if last is None or moment > last else last
-        timed = has("response_time") and sums.timed
-        return Tally(
-            hits=sums.hits,
-            visitors=len(sums.visitors) if VISITORS in want and has("remote_address") else None,
-            client_errors=sums.client_errors if has("status_code") else None,
-            server_errors=sums.server_errors if has("status_code") else None,
-            size=sums.size if has("size") else None,
-            seconds=sums.time_us / 1_000_000,
-            timed=sums.timed,
-            longest=sums.longest_us / 1_000_000 if timed else None,
-            last=last,
-            latency=sums.latency,
-        ).measures()
+        return last
 
     # ---- raw rows ------------------------------------------------------------------------------------------------
 
     def _listed(self, span: Span, filters: Filters, names: Sequence[str]) -> Iterable[dict[str, Any]]:
         """The newest raw rows of `span` that `filters` let through, found by their keys."""
-        audiences, rest = self._audiences(filters)
-        cover = self._cover(span, audiences, stored=False)
-        parts = list(self._members(cover.details, rest))
+        parts = self._plan(span, filters, None).parts
         self._need([detail for detail, _ in parts], (":keys",))
         keys: list[int] = []
         for detail, members in sorted(parts, key=lambda part: part[0].start, reverse=True):
@@ -601,16 +656,22 @@ class RollupQueries:
 
 def _sums(
     hits: int,
-    client_errors: int,
-    server_errors: int,
-    size: int,
-    time_us: int,
-    timed: int,
-    longest_us: int,
-    *,
-    last: datetime | None,
+    client_errors: int = 0,
+    server_errors: int = 0,
+    size: int = 0,
+    time_us: int = 0,
+    timed: int = 0,
+    longest_us: int = 0,
 ) -> Sums:
-    return Sums(hits, client_errors, server_errors, size, time_us, timed, longest_us, last)
+    return Sums(hits, client_errors, server_errors, size, time_us, timed, longest_us)
+
+
+def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
+    """The condition for rows of `single` in some segments."""
+    where = [table.segment_id.in_(ids), table.dimension_id == single.dimension]
+    if single.values is None:
+        return where
+    return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:

@@ -88,8 +88,10 @@ class Segment:
     """Bit slices of the size in bytes."""
     times: Sequence[BitMap]
     """Bit slices of the response time in microseconds."""
+    timed: BitMap
+    """Ordinals that have a response time."""
     latency: Mapping[int, BitMap]
-    """Ordinals of each latency bin; requests without a response time are in none."""
+    """Ordinals of each latency bin."""
     errors: Mapping[int, BitMap]
     """Ordinals of `CLIENT_ERRORS` and of `SERVER_ERRORS`."""
     indexes: Mapping[str, Mapping[int, BitMap]]
@@ -118,22 +120,23 @@ class Segment:
         # in the hour's own part of the column the offsets rise
         return bisect_left(self.offsets, (moment - start) // MICROSECOND, first, end)
 
-    def sums(self, members: BitMap, *, visitors: bool = True, latency: bool = True) -> Sums:
-        """The measures of the requests with ordinals `members`, but for the date of the latest (`moment` has it)."""
-        if not members:
-            return Sums()
-        bins = {number: members.intersection_cardinality(having) for number, having in self.latency.items()}
+    def sums(self, members: BitMap) -> Sums:
+        """Errors, size and response times of the requests with ordinals `members`; visitors and latency stay empty."""
+        timed = members & self.timed
         return Sums(
             hits=len(members),
             client_errors=members.intersection_cardinality(self.errors.get(CLIENT_ERRORS, _EMPTY)),
             server_errors=members.intersection_cardinality(self.errors.get(SERVER_ERRORS, _EMPTY)),
             size=bitmaps.total(self.sizes, members),
-            time_us=bitmaps.total(self.times, members),
-            timed=sum(bins.values()),
-            longest_us=bitmaps.largest(self.times, members),
-            visitors=self.visitors_of(members) if visitors else BitMap(),
-            latency=Counter({number: count for number, count in bins.items() if count}) if latency else Counter(),
+            time_us=bitmaps.total(self.times, timed),
+            timed=len(timed),
+            longest_us=bitmaps.largest(self.times, timed) if timed else 0,
         )
+
+    def latency_of(self, members: BitMap) -> Counter[int]:
+        """How many of `members` are in each latency bin."""
+        bins = {number: members.intersection_cardinality(having) for number, having in self.latency.items()}
+        return Counter({number: count for number, count in bins.items() if count})
 
     def visitors_of(self, members: BitMap) -> BitMap:
         """The visitor ids of the requests with ordinals `members`."""
@@ -188,6 +191,7 @@ def build(rows: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Sh
         visitors=array("I", columns.visitors),
         sizes=bitmaps.slice_numbers(columns.sizes),
         times=bitmaps.slice_numbers(columns.times),
+        timed=BitMap([ordinal for ordinal, number in enumerate(columns.bins) if number is not None]),
         latency={number: BitMap(ordinals) for number, ordinals in latency.items()},
         errors={n: BitMap(classes[n]) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
         indexes={},
@@ -294,6 +298,7 @@ def _empty(shape: Shape) -> Segment:
         visitors=array("I"),
         sizes=[],
         times=[],
+        timed=BitMap(),
         latency={},
         errors={},
         indexes={name: {} for name in names},
@@ -321,6 +326,7 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
         visitors=_joined("I", [part.visitors for part in parts]),
         sizes=_slices([(part.sizes, offset) for part, offset in placed]),
         times=_slices([(part.times, offset) for part, offset in placed]),
+        timed=bitmaps.shifted([(part.timed, offset) for part, offset in placed]),
         latency=_sets([(part.latency, offset) for part, offset in placed]),
         errors=_sets([(part.errors, offset) for part, offset in placed]),
         indexes={name: _sets([(part.indexes[name], offset) for part, offset in placed]) for name in parts[0].indexes},

@@ -20,7 +20,7 @@ from .tables import TOTAL, Tables
 
 CHUNK = 400
 """Segments named by one statement."""
-PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "latency", "errors")
+PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "timed", "latency", "errors")
 """Parts of every segment, stored as `:hours` and so on; besides, each dimension's index and `dimension:column`."""
 _LATENCY = struct.Struct("<HI")
 _EPOCH = datetime(1970, 1, 1)
@@ -71,12 +71,13 @@ def write(
     values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": segment.hits, "detailed": True}
     key = connection.execute(sa.insert(tables.segment).values(values)).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has it
-    rollups = [_rollup(key[0], TOTAL, 0, segment.whole)]
+    measured = [(TOTAL, 0, segment.whole)]
     for name, sums in segment.values.items():
         number = number_of(name)
         assert number is not None  # noqa: S101 - the job registers every dimension before it builds
-        rollups += [_rollup(key[0], number, value, measures) for value, measures in sorted(sums.items())]
-    connection.execute(sa.insert(tables.rollup), rollups)
+        measured += [(number, value, measures) for value, measures in sorted(sums.items())]
+    connection.execute(sa.insert(tables.rollup), [_rollup(key[0], *one) for one in measured])
+    connection.execute(sa.insert(tables.sets), [_sets_of(key[0], *one) for one in measured])
     parts = [{"segment_id": key[0], "part": part, "content": content} for part, content in _parts(segment).items()]
     connection.execute(sa.insert(tables.index), parts)
 
@@ -85,8 +86,8 @@ def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[b
     """Delete the segments that meet the conditions, with all they have."""
     found = [row.id for row in connection.execute(sa.select(tables.segment.c.id).where(*where))]
     for ids in chunks(found):
-        connection.execute(sa.delete(tables.rollup).where(tables.rollup.c.segment_id.in_(ids)))
-        connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(ids)))
+        for table in (tables.rollup, tables.sets, tables.index):
+            connection.execute(sa.delete(table).where(table.c.segment_id.in_(ids)))
         connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
 
 
@@ -94,11 +95,8 @@ def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many
     """Take the index of merged segments away, and the measures of the dimensions numbered `many`."""
     for some in chunks(ids):
         connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(some)))
-        if many:
-            rollup = tables.rollup.c
-            connection.execute(
-                sa.delete(tables.rollup).where(rollup.segment_id.in_(some), rollup.dimension_id.in_(many))
-            )
+        for table in (tables.rollup, tables.sets) if many else ():
+            connection.execute(sa.delete(table).where(table.c.segment_id.in_(some), table.c.dimension_id.in_(many)))
         connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
 
 
@@ -106,14 +104,21 @@ def read(connection: sa.Connection, tables: Tables, ids: Sequence[int], names: M
     """Whole segments by id, with the measures of the dimensions whose numbers `names` names: what a merge needs."""
     segments = read_parts(connection, tables, ids, None)
     for some in chunks(ids):
-        rows = connection.execute(sa.select(tables.rollup).where(tables.rollup.c.segment_id.in_(some)))
-        for row in rows.mappings():
+        rollup, sets = tables.rollup.c, tables.sets.c
+        for row in connection.execute(sa.select(tables.rollup).where(rollup.segment_id.in_(some))).mappings():
             segment, number = segments[row["segment_id"]], row["dimension_id"]
             if number == TOTAL:
-                segment.whole = sums_of(row)
+                segment.whole = _measures(row)
                 segment.hits = row["hits"]
             elif number in names:
-                segment.values.setdefault(names[number], {})[row["value_id"]] = sums_of(row)
+                segment.values.setdefault(names[number], {})[row["value_id"]] = _measures(row)
+        for number, dimension, value, visitors, latency in connection.execute(
+            sa.select(tables.sets).where(sets.segment_id.in_(some))
+        ):
+            segment = segments[number]
+            if dimension == TOTAL or dimension in names:
+                sums = segment.whole if dimension == TOTAL else segment.values[names[dimension]][value]
+                sums.visitors, sums.latency = bitmaps.load(visitors), read_latency(latency)
     for segment in segments.values():
         segment.indexes = {name: segment.indexes[name] for name in names.values()}
         segment.values = {name: segment.values.get(name, {}) for name in names.values()}
@@ -161,8 +166,7 @@ def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     segment.columns = {**segment.columns, **other.columns}
 
 
-def sums_of(row: sa.RowMapping) -> Sums:
-    """The measures in a row of `statistics_rollup`; visitors and latency only if they were selected."""
+def _measures(row: sa.RowMapping) -> Sums:
     return Sums(
         hits=row["hits"],
         client_errors=row["client_errors"],
@@ -172,13 +176,11 @@ def sums_of(row: sa.RowMapping) -> Sums:
         timed=row["timed"],
         longest_us=row["longest_us"],
         last=row["last"],
-        visitors=bitmaps.load(row["visitors"]) if "visitors" in row else BitMap(),
-        latency=read_latency(row["latency"]) if "latency" in row else Counter(),
     )
 
 
 def read_latency(blob: bytes) -> Counter[int]:
-    """The histogram that `statistics_rollup.latency` holds: pairs of a 16-bit bin and a 32-bit count."""
+    """The histogram that `statistics_sets.latency` holds: pairs of a 16-bit bin and a 32-bit count."""
     return Counter(dict(_LATENCY.iter_unpack(blob)))
 
 
@@ -200,7 +202,15 @@ def _rollup(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, A
         "timed": sums.timed,
         "longest_us": sums.longest_us,
         "last": sums.last,
-        "visitor_count": len(sums.visitors),
+        "visitors": len(sums.visitors),
+    }
+
+
+def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
+    return {
+        "segment_id": segment,
+        "dimension_id": dimension,
+        "value_id": value,
         "visitors": bitmaps.dump(sums.visitors),
         "latency": b"".join(_LATENCY.pack(*pair) for pair in sorted(sums.latency.items())),
     }
@@ -214,6 +224,7 @@ def _parts(segment: Segment) -> dict[str, bytes]:
         ":visitors": _pack_array(segment.visitors),
         ":sizes": bitmaps.pack(dict(enumerate(segment.sizes))),
         ":times": bitmaps.pack(dict(enumerate(segment.times))),
+        ":timed": bitmaps.dump(segment.timed),
         ":latency": bitmaps.pack(segment.latency),
         ":errors": bitmaps.pack(segment.errors),
     }
@@ -233,6 +244,7 @@ def _segment(parts: Mapping[str, bytes]) -> Segment:
         visitors=_unpack_array("I", parts.get(":visitors")),
         sizes=_slices(parts.get(":sizes")),
         times=_slices(parts.get(":times")),
+        timed=bitmaps.load(parts[":timed"]) if ":timed" in parts else BitMap(),
         latency=_sets(parts.get(":latency")),
         errors=_sets(parts.get(":errors")),
         indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},

@@ -1,7 +1,8 @@
 """The rollup tables, in the metadata and bind of the user's model, so that `db.create_all()` and migrations see them.
 
 `statistics_segment` has a row for each hour, day and month and audience; `statistics_rollup` the measures of each value
-in it, which can be queried by hand; `statistics_index` what answers filters. Values and visitors are numbered in
+in it, which can be queried by hand, and `statistics_sets` what of them cannot be added up; `statistics_index` answers
+filters. Values and visitors are numbered in
 `statistics_value` and `statistics_visitor`. `statistics_hour` remembers how many raw rows each hour was built from,
 `statistics_meta` what holds for all of it, `statistics_lease` who runs the job.
 """
@@ -32,6 +33,7 @@ class Tables:
 
     segment: sa.Table
     rollup: sa.Table
+    sets: sa.Table
     index: sa.Table
     dimension: sa.Table
     value: sa.Table
@@ -76,7 +78,15 @@ def define(metadata: sa.MetaData) -> Tables:
             sa.Column("timed", _INTEGER, nullable=False),  # requests that have a response time
             sa.Column("longest_us", _INTEGER, nullable=False),  # microseconds
             sa.Column("last", _MOMENT),  # date of the latest request, naive UTC
-            sa.Column("visitor_count", _INTEGER, nullable=False),
+            sa.Column("visitors", _INTEGER, nullable=False),  # distinct; cannot be added over segments
+            sqlite_with_rowid=False,
+        ),
+        sets=_table(
+            metadata,
+            "statistics_sets",
+            sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("dimension_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+            sa.Column("value_id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("visitors", _BLOB, nullable=False),  # visitor ids
             sa.Column("latency", _BLOB, nullable=False),  # requests by latency bin
             sqlite_with_rowid=False,
