@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 
 from pyroaring import BitMap
@@ -39,6 +39,14 @@ class Packed(Mapping[int, BitMap]):
             start, end = self._places[number]
             bitmap = self._read[number] = BitMap.deserialize(self._blob[start:end])
         return bitmap
+
+    def items(self) -> ItemsView[int, BitMap]:
+        """All of them at once, several times faster than one by one."""
+        read, blob = self._read, self._blob
+        for number, (start, end) in self._places.items():
+            if number not in read:
+                read[number] = BitMap.deserialize(blob[start:end])
+        return read.items()
 
     def __contains__(self, number: object) -> bool:
         return number in self._places

@@ -39,7 +39,9 @@ MOST_TAIL_ROWS = 200_000
 MOST_LISTED = 20_000
 """Raw rows looked at for exceptions and links, the newest."""
 FEW = 8
-"""Where a filter leaves more than one request in so many, sets are intersected instead of looking each request up."""
+MANY = 50_000
+"""To count the values of a dimension that has many, each request is looked up if there are fewer of them than `MANY`, or
+than one in `FEW`; else their set is intersected with each value's."""
 
 
 @dataclass(slots=True)
@@ -493,15 +495,18 @@ class RollupQueries:
         visitors = table.visitors if VISITORS in want else sa.null()
         latency = table.latency if PERCENTILES in want else sa.null()
         unions: dict[int, list[BitMap]] = defaultdict(list)
+        histograms: dict[int, list[bytes]] = defaultdict(list)
         for group, members, histogram in self._connection.execute(
             sa.select(key, visitors, latency).where(*_of(table, ids, single))
         ):
             if members is not None:
                 unions[group].append(bitmaps.load(members))
             if histogram is not None:
-                found[group].latency.update(store.read_latency(histogram))
+                histograms[group].append(histogram)
         for group, sets in unions.items():
             found[group].visitors |= bitmaps.union(sets)
+        for group, blobs in histograms.items():
+            store.add_latency(found[group].latency, b"".join(blobs))
 
     def _stored_hits(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has in the stored segments, in one statement."""
@@ -527,8 +532,8 @@ class RollupQueries:
         """How many requests each value of each dimension has."""
         found = self._stored_hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
         many = [name for name in names if self._source.dimensions[name].many]
-        sparse = [detail for detail, members in plan.parts if len(members) * FEW < detail.segment.hits]
-        dense = [detail for detail, members in plan.parts if len(members) * FEW >= detail.segment.hits]
+        sparse = [detail for detail, members in plan.parts if _is_sparse(members, detail.segment.hits)]
+        dense = [detail for detail, members in plan.parts if not _is_sparse(members, detail.segment.hits)]
         self._need(sparse, [f"{name}:column" if name in many else name for name in names])
         self._need(dense, names)
         for detail, members in plan.parts:
@@ -536,7 +541,7 @@ class RollupQueries:
             everything = len(members) == segment.hits
             for name in names:
                 hits = found[name]
-                if name in many and len(members) * FEW < segment.hits:
+                if name in many and _is_sparse(members, segment.hits):
                     hits.update(map(segment.columns[name].__getitem__, members))
                 elif everything:
                     hits.update({value: len(members) for value, members in segment.indexes[name].items()})
@@ -672,6 +677,10 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
     if single.values is None:
         return where
     return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
+
+
+def _is_sparse(members: BitMap, hits: int) -> bool:
+    return len(members) < MANY or len(members) * FEW < hits
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:

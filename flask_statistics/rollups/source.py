@@ -20,7 +20,7 @@ from ..spans import Span
 from .segment import FIXED, Ids, Segment, Shape, build, merge
 from .tables import BOTS, PEOPLE
 
-BATCH = 20_000
+BATCH = 50_000
 """Raw rows in memory at a time."""
 AUDIENCE = "device"
 """The dimension whose value `bot` makes the audience."""

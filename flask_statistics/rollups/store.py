@@ -118,7 +118,8 @@ def read(connection: sa.Connection, tables: Tables, ids: Sequence[int], names: M
             segment = segments[number]
             if dimension == TOTAL or dimension in names:
                 sums = segment.whole if dimension == TOTAL else segment.values[names[dimension]][value]
-                sums.visitors, sums.latency = bitmaps.load(visitors), read_latency(latency)
+                sums.visitors = bitmaps.load(visitors)
+                add_latency(sums.latency, latency)
     for segment in segments.values():
         segment.indexes = {name: segment.indexes[name] for name in names.values()}
         segment.values = {name: segment.values.get(name, {}) for name in names.values()}
@@ -179,9 +180,10 @@ def _measures(row: sa.RowMapping) -> Sums:
     )
 
 
-def read_latency(blob: bytes) -> Counter[int]:
-    """The histogram that `statistics_sets.latency` holds: pairs of a 16-bit bin and a 32-bit count."""
-    return Counter(dict(_LATENCY.iter_unpack(blob)))
+def add_latency(histogram: Counter[int], blob: bytes) -> None:
+    """Add what `statistics_sets.latency` holds, one or several joined: pairs of a 16-bit bin and a 32-bit count."""
+    for number, count in _LATENCY.iter_unpack(blob):
+        histogram[number] += count
 
 
 def chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
