@@ -129,7 +129,7 @@ class Recorder:
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
         self._key = f"flask_statistics.{id(app)}"
-        self._excluded = _matcher(settings.exclude)
+        self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
 
     def attach(self) -> None:
@@ -345,7 +345,7 @@ def mask_secrets(query: str) -> str:
     )
 
 
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
+def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
     """Whether a path or an endpoint is excluded; patterns that begin with `/` are for paths."""
     if not patterns:
         return lambda path, endpoint: False
