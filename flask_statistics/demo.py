@@ -79,6 +79,8 @@ def create_app(database: str | Path | None = None) -> Flask:
     Statistics(app, db, request_model)
     _add_pages(app)
     made = fill(state_of(app), now=datetime.now(timezone.utc).replace(tzinfo=None))
+    with app.app_context():
+        db.engine.dispose()  # a server that forks now must not share the connection
     click.echo(f"Demo data are in {path} ({made:,} requests added); delete it to start over.", err=True)
     return app
 
