@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import sqlalchemy as sa
@@ -329,7 +330,7 @@ def count_days(path: Path) -> dict[str, dict[str, Any]]:
         day["hits"] += 1
         day["visitors"].add(address)
         day["codes"][int(status)] += 1
-        day["paths"][request.split(" ")[1].partition("?")[0]] += 1
+        day["paths"]["/" + unquote(re.split("[?#]", request.split(" ")[1])[0]).lstrip("/")] += 1
     return days
 
 
