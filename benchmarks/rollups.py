@@ -67,7 +67,7 @@ class Bench:
     def fill(self, rows: int, days: int) -> None:
         """Make the raw rows, unless they are there."""
         with self.engine.begin() as connection:
-            if connection.scalar(sa.select(sa.func.count()).select_from(self.raw.table)) >= rows:
+            if (connection.scalar(sa.select(sa.func.count()).select_from(self.raw.table)) or 0) >= rows:
                 return
         batch: list[dict[str, Any]] = []
         started = time.perf_counter()

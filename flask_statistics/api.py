@@ -142,6 +142,7 @@ def _health() -> Response:
         database = "ok"
     except sa.exc.SQLAlchemyError as error:
         database = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    rollups = _rollups_health(state) if database == "ok" else None
     healthy = database == "ok" and not (counters and counters.lost)
     return jsonify(
         status="ok" if healthy else "degraded",
@@ -151,7 +152,27 @@ def _health() -> Response:
         lost=counters.lost if counters else 0,
         last_error=counters.last_error if counters else None,
         last_error_at=_utc(counters.last_error_at) if counters else None,
+        rollups=rollups,
     )
+
+
+def _rollups_health(state: State) -> dict[str, Any] | None:
+    """How the rollups stand; None: they are off, or their tables are missing."""
+    if state.rollups is None:
+        return None
+    try:
+        with state.engine().connect() as connection:
+            found = state.rollups.status(connection)
+    except sa.exc.SQLAlchemyError as error:
+        return {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+    return {
+        "covered_from": _utc(found.covered_from),
+        "covered_until": _utc(found.covered_until),
+        "preparing": found.preparing,
+        "last_run_seconds": found.last_run_seconds,
+        "segments": found.segments,
+        "folded": found.folded,
+    }
 
 
 def measures_json(measures: Measures, span: Span) -> dict[str, Any]:

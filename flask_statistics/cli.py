@@ -1,4 +1,4 @@
-"""`flask statistics ...`: what is done from a shell. Creates tables, imports logs, makes demo data.
+"""`flask statistics ...`: what is done from a shell. Creates tables, imports logs, makes demo data, keeps rollups.
 
 Prints what it did, on standard error what went wrong; the exit code is 0 only if all was done.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,16 +19,18 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from . import dialects, traffic
-from .imports import OURS, Import, ImportRefused, LogImport, insert_rows
-from .models import RawTable
+from .imports import Import, ImportRefused, LogImport, insert_rows
+from .models import OURS, RawTable
 from .recorder import excluder
-from .spans import to_local
+from .rollups.job import Report, RollupError
+from .rollups.rollups import Rollups
+from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
 
-commands = AppGroup("statistics", help="Request statistics: tables, imports, demo data.")
+commands = AppGroup("statistics", help="Request statistics: tables, imports, rollups.")
 
 
 def group() -> click.Group:
@@ -186,3 +188,146 @@ def _has_rows(state: State) -> bool:
 
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+# ---- rollups -----------------------------------------------------------------------------------------------------
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def _rollups(state: State) -> Rollups:
+    if state.rollups is None:
+        raise click.ClickException("Rollups are off. Set STATISTICS_ROLLUPS = True to keep them.")
+    return state.rollups
+
+
+@contextmanager
+def _job_errors() -> Iterator[None]:
+    with _database_errors("'flask statistics init' creates missing tables."):
+        try:
+            yield
+        except RollupError as refusal:
+            raise click.ClickException(str(refusal)) from None
+
+
+@contextmanager
+def _days(label: str) -> Iterator[Callable[[datetime], None]]:
+    """Shows each day that is done; how many there will be is not known before."""
+    with click.progressbar(length=0, label=label, file=sys.stderr, show_eta=False, show_percent=False) as bar:
+
+        def done(day: datetime) -> None:
+            bar.label = f"{label} {day:%Y-%m-%d}"
+            bar.update(1)
+
+        yield done
+
+
+def _say_what_was_done(report: Report | None) -> None:
+    if report is None:
+        raise click.ClickException("Another process is at work on the rollups; nothing was done.")
+    click.echo(f"{_count(report.built, 'period')} built, {report.merged:,} merged.")
+    if report.raw_deleted:
+        click.echo(f"{_count(report.raw_deleted, 'raw row')} deleted, older than STATISTICS_RAW_RETENTION.")
+
+
+@commands.command("rollup")
+@click.option("--seconds", type=click.FloatRange(0), help="Work on history for so long at most; default: to its end.")
+def rollup(seconds: float | None) -> None:
+    """Bring the rollups up to date; what cron runs where the scheduler is off.
+
+    Stop it at any time: what is done stays, and the next run goes on.
+    """
+    state = state_of(current_app)
+    with _job_errors(), _days("Rolling up") as progress:
+        report = _rollups(state).job().run(_utc_now(), seconds=seconds, progress=progress)
+    _say_what_was_done(report)
+
+
+@commands.command("rebuild")
+@click.option("--from", "start", type=_DAY, help="First day; default: the oldest that has raw rows.")
+@click.option("--to", "end", type=_DAY, help="Last day; default: today.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Throw all rollups away first; needed after a change of TIMEZONE."
+)
+@click.option("--yes", is_flag=True, help="Do not ask before rollups without raw rows are thrown away.")
+def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes: bool) -> None:
+    """Build days again from their raw rows, and the months that they are part of."""
+    state, now = state_of(current_app), _utc_now()
+    rollups, zone = _rollups(state), state.settings.timezone
+    if everything and (start or end):
+        raise click.UsageError("--all takes no --from and no --to.")
+    with _job_errors(), _days("Building") as progress:
+        job = rollups.job()
+        if everything:
+            if not yes and job.has_frozen():
+                click.confirm(
+                    "Some raw rows are gone, and the rollups of their days would be lost for good. Go on?", abort=True
+                )
+            report = job.remake(now, progress=progress)
+        else:
+            first = midnight(start.date(), zone) if start else datetime(FIRST_YEAR, 1, 1)
+            last = midnight(end.date() + timedelta(days=1), zone) if end else now
+            report = job.rebuild(first, last, now, progress=progress)
+    _say_what_was_done(report)
+
+
+@commands.command("verify")
+def verify() -> None:
+    """Count all raw rows again and compare with the rollups. The exit code is 1 if an hour differs."""
+    state = state_of(current_app)
+    with _job_errors():
+        differing = _rollups(state).job().differences(datetime(FIRST_YEAR, 1, 1), _utc_now())
+    for hour, (kept, counted) in sorted(differing.items())[:20]:
+        click.echo(
+            f"{to_local(hour, state.settings.timezone):%Y-%m-%d %H:%M}: {kept:,} rolled up, {counted:,} raw rows."
+        )
+    if differing:
+        raise click.ClickException(
+            f"{_count(len(differing), 'hour')} differ. 'flask statistics rebuild --from DAY --to DAY' builds them again."
+        )
+    click.echo("All hours that have raw rows are rolled up as they are.")
+
+
+@commands.command("prune")
+def prune() -> None:
+    """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, raw rows only once they are rolled up."""
+    state = state_of(current_app)
+    with _job_errors():
+        _say_what_was_done(_rollups(state).job().prune(_utc_now()))
+
+
+@commands.command("status")
+def status() -> None:
+    """Say how many requests are stored, and how the rollups stand."""
+    state, zone = state_of(current_app), state_of(current_app).settings.timezone
+
+    def local(moment: datetime | None) -> str:
+        return "-" if moment is None else f"{to_local(moment, zone):%Y-%m-%d %H:%M}"
+
+    with _job_errors(), state.engine().connect() as connection:
+        date = state.raw.columns["date"]
+        oldest, newest = (_naive(connection.scalar(sa.select(end(date)))) for end in (sa.func.min, sa.func.max))
+        click.echo(f"Raw rows          from {local(oldest)} to {local(newest)} {zone.key}")
+        if state.rollups is None:
+            click.echo("Rollups           off (STATISTICS_ROLLUPS)")
+            return
+        found = state.rollups.status(connection)
+    if found.covered_from is None:
+        click.echo("Rollups           none yet: run 'flask statistics rollup', or wait for the scheduler")
+        return
+    click.echo(f"Rolled up         from {local(found.covered_from)} to {local(found.covered_until)} {zone.key}")
+    if found.preparing:
+        click.echo(f"Still to roll up  from {local(found.oldest_raw)}")
+    click.echo(f"Last run          {found.last_run_seconds:.2f} s")
+    click.echo(
+        "Segments          " + ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
+    )
+    click.echo(f"Numbered          {found.values:,} values, {found.visitors:,} visitors")
+    for dimension, hits in sorted(found.folded.items()):
+        click.echo(f"Folded            {dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES")
+    if found.holder is not None:
+        click.echo(f"At work           {found.holder[0]}, until {local(found.holder[1])}")
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)

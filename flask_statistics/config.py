@@ -79,6 +79,24 @@ def _function(value: Any) -> Callable[[], str | None] | None:
     return value  # type: ignore[no-any-return]
 
 
+def _interval(value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or not timedelta(seconds=1) <= value <= timedelta(days=1):
+        raise ValueError("a datetime.timedelta from one second to one day, for example timedelta(seconds=60)")
+    return value
+
+
+def _retention(value: Any) -> timedelta | None:
+    if value is not None and (not isinstance(value, timedelta) or value < timedelta(days=1)):
+        raise ValueError("None or a datetime.timedelta of at least one day, for example timedelta(days=90)")
+    return value
+
+
+def _max_values(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 10 <= value <= 1_000_000:
+        raise ValueError("a whole number from 10 to 1,000,000, for example 5000")
+    return value
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
     Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
@@ -97,6 +115,16 @@ SETTINGS: tuple[Setting, ...] = (
         "function that returns the nonce of your own Content-Security-Policy; the dashboard's tags then carry it",
         _function,
     ),
+    Setting("ROLLUPS", False, "keep rollups, and answer from them: for large raw tables", _boolean),
+    Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
+    Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
+    Setting(
+        "RAW_RETENTION", None, "delete raw rows older than this once they are rolled up; `None`: keep them", _retention
+    ),
+    Setting("HOURLY_RETENTION", timedelta(days=60), "how long the rows of single hours are kept", _retention),
+    Setting(
+        "MAX_VALUES", 5_000, "distinct values kept a dimension and day; the rest is shown as `(other)`", _max_values
+    ),
     Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
 )
 
@@ -112,6 +140,12 @@ class Settings:
     exclude: tuple[str, ...]
     real_ip_header: str | None
     csp_nonce: Callable[[], str | None] | None
+    rollups: bool
+    scheduler: bool
+    rollup_interval: timedelta
+    raw_retention: timedelta | None
+    hourly_retention: timedelta | None
+    max_values: int
     respect_gpc: bool
 
 
@@ -124,7 +158,13 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
             values[setting.key.lower()] = setting.read(value)
         except ValueError as error:
             raise SettingError(f"{PREFIX}{setting.key} is {value!r}, but must be {error}.") from None
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.raw_retention is not None and not settings.rollups:
+        raise SettingError(
+            f"{PREFIX}RAW_RETENTION is {settings.raw_retention!r}, but without rollups no number would be left of the rows "
+            f"it deletes. Set {PREFIX}ROLLUPS = True, or {PREFIX}RAW_RETENTION = None."
+        )
+    return settings
 
 
 def unknown_keys(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:

@@ -51,6 +51,20 @@ class _Borrowed:
     def close(self) -> None: ...
 
 
+def snapshot(connection: sa.Connection) -> None:
+    """Let all that is read on `connection` from now on be of one moment: the rollup job may write in between.
+
+    Must come before the first statement. On in-memory SQLite the host may have its own transaction on the connection, and
+    nothing else can write.
+    """
+    if connection.dialect.name == "sqlite":
+        driver = connection.connection.dbapi_connection
+        if not isinstance(driver, _Borrowed) and driver is not None and not driver.in_transaction:
+            driver.cursor().execute("BEGIN").close()
+    else:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+
+
 @contextmanager
 def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
     """Wait at most so long for another writer of the SQLite database; other databases let writers insert side by side."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask
+from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
 from . import cli, views
@@ -15,6 +16,8 @@ from .guards import Guard
 from .imports import import_table
 from .models import map_model
 from .recorder import Recorder
+from .rollups.rollups import make_rollups
+from .rollups.scheduler import Scheduler
 from .state import NAME, State
 from .writers.direct import DirectWriter
 
@@ -83,6 +86,10 @@ class Statistics:
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state
+        if settings.rollups:
+            state.rollups = make_rollups(raw, known, settings, engine=state.engine, logger=app.logger)
+            if state.rollups.scheduler is not None:
+                _start_with_requests(app, state.rollups.scheduler)
         if settings.enabled:
             state.recorder = Recorder(
                 app,
@@ -98,3 +105,13 @@ class Statistics:
     def disable_f(self) -> bool:
         """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
         return False
+
+
+def _start_with_requests(app: Flask, scheduler: Scheduler) -> None:
+    """Let the first request of each process start the scheduler: before it there may be a fork."""
+
+    def start(_sender: Flask, **_: Any) -> None:
+        if not app.testing:  # tests run the job themselves, when they want it
+            scheduler.ensure_running()
+
+    request_started.connect(start, app, weak=False)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from . import user_agents
 from .access_log import Entry, digests, parse_line, read_lines
 from .config import SettingError
-from .models import RawTable
+from .models import OURS, RawTable
 from .recorder import mask_secrets
 
 NAME = "statistics_import"
@@ -28,8 +28,6 @@ BATCH = 5_000
 """Lines, or rows, that are stored at once."""
 MOST_EXAMPLES = 5
 """Malformed lines of which the text is kept to be shown."""
-OURS = "flask_statistics"
-"""Key in `Table.info` that marks the tables that belong to this package."""
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

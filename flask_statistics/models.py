@@ -33,6 +33,8 @@ ORIGINAL_COLUMNS = (
     "mimetype",
 )
 EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
+OURS = "flask_statistics"
+"""Key in `Table.info` that marks the tables that belong to this package."""
 KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
 
 

@@ -19,6 +19,7 @@ from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .recorder import Recorder
+from .rollups.rollups import Rollups
 
 NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""
@@ -37,6 +38,8 @@ class State:
     guard: Guard | None
     imports: sa.Table
     """Which logs were imported."""
+    rollups: Rollups | None = None
+    """None: `STATISTICS_ROLLUPS` is False."""
     recorder: Recorder | None = None
     """None: `STATISTICS_ENABLED` is False."""
     open_warning: OpenWarning = field(default_factory=OpenWarning)
@@ -59,7 +62,9 @@ class State:
         if self._reading_engine is None:
             self._reading_engine = dialects.reading_engine(self.engine())
         with self._reading_engine.connect() as connection:
-            yield RawQueries(connection, self.raw, self.dimensions)
+            dialects.snapshot(connection)
+            raw = RawQueries(connection, self.raw, self.dimensions)
+            yield raw if self.rollups is None else self.rollups.queries(connection, raw)
 
     def host_in_transaction(self) -> bool:
         """Whether the host's session of this context has a transaction open. Does not create a session."""

@@ -24,6 +24,13 @@ def test_settings_defaults() -> None:
         timezone=ZoneInfo("UTC"),
         exclude=(),
         real_ip_header=None,
+        csp_nonce=None,
+        rollups=False,
+        scheduler=True,
+        rollup_interval=timedelta(seconds=60),
+        raw_retention=None,
+        hourly_retention=timedelta(days=60),
+        max_values=5_000,
         respect_gpc=False,
     )
 

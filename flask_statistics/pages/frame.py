@@ -145,7 +145,7 @@ def frame(
         toolbar=toolbar,
         chips=tuple(_chips(page)),
         clear_url=state.url(filters=Filters()),
-        notices=state.notices,
+        notices=(*state.notices, *_preparing(page)),
         permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
         csv_url=csv_url,
@@ -177,7 +177,15 @@ def _late(freshness: Freshness, now: datetime) -> str | None:
     behind = now - freshness.as_of
     if behind <= LATE_AFTER * freshness.interval:
         return None
-    return f"Numbers are {duration(round(behind.total_seconds()))} behind."
+    return f"Numbers are {duration(round(behind.total_seconds()))} behind. Run: flask statistics rollup"
+
+
+def _preparing(page: Page) -> list[str]:
+    freshness = page.asker.queries.freshness
+    if freshness is None or freshness.preparing_before is None or page.state.span.start >= freshness.preparing_before:
+        return []
+    since = clock_text(page.local(freshness.preparing_before), now=page.local_now)
+    return [f"Requests before {since} are still being prepared and not counted here yet."]
 
 
 # ---- toolbar ---------------------------------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ class Freshness:
     """Requests up to then are in them, naive UTC."""
     interval: timedelta
     """How often they are brought up to date."""
+    preparing_before: datetime | None = None
+    """Requests before this instant (naive UTC) are still being rolled up and not in them yet; None: all are in."""
 
 
 @dataclass(frozen=True, slots=True)

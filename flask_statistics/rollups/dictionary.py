@@ -140,7 +140,7 @@ class Dictionary:
         found: dict[int, int] = {}
         for chunk in _chunks(hashes):
             query = sa.select(table.c.hash, table.c.id).where(*where, table.c.hash.in_(chunk))
-            found.update(row._tuple() for row in self._connection.execute(query))
+            found.update({value: number for value, number in self._connection.execute(query)})  # noqa: C416
         return found
 
     def _new_numbers(self, kind: str, count: int) -> range:

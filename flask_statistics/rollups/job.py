@@ -48,6 +48,9 @@ class Retention:
 class Report:
     """What a run did."""
 
+    seconds: float = 0.0
+    """What it took to bring the last two days up to date, history not counted."""
+
     built: int = 0
     """Hours and days built from raw rows."""
     merged: int = 0
@@ -95,8 +98,11 @@ class Job:
             deadline = None if seconds is None else time.monotonic() + seconds
             report = Report()
             self._check()
+            started = time.monotonic()
             self._recount(now, report)
             self._close(now, report)
+            report.seconds = time.monotonic() - started
+            self._remember(now, report)
             self._backfill(now, report, deadline, progress)
             self._prune(now, report)
             return report
@@ -140,6 +146,32 @@ class Job:
             self._close(now, report)
             return report
 
+    def remake(self, now: datetime, *, progress: Callable[[datetime], None]) -> Report | None:
+        """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
+        with self._leased(now) as mine:
+            if not mine:
+                return None
+            with self._transaction(now) as connection:
+                discard(connection, self.tables)
+        return self.run(now, progress=progress)
+
+    def prune(self, now: datetime) -> Report | None:
+        """Delete what the retention settings say is too old; None as in `run`."""
+        with self._leased(now) as mine:
+            if not mine:
+                return None
+            report = Report()
+            self._prune(now, report)
+            return report
+
+    def has_frozen(self) -> bool:
+        """Whether there are rollups whose raw rows are gone."""
+        hour = self.tables.hour.c
+        with self.engine.connect() as connection:
+            oldest = self.source.oldest(connection)
+            first = connection.scalar(sa.select(sa.func.min(hour.start)))
+        return first is not None and self._frozen(first, oldest)
+
     # ---- what a run does -----------------------------------------------------------------------------------------
 
     def _check(self) -> None:
@@ -150,6 +182,12 @@ class Job:
             if "timezone" not in meta:
                 write_meta(connection, self.tables, {"timezone": zone, "visitor_key": secrets.token_hex(16)})
             check_zone(meta, zone)
+
+    def _remember(self, now: datetime, report: Report) -> None:
+        with self._transaction(now) as connection:
+            write_meta(
+                connection, self.tables, {"last_run": now.isoformat(), "last_run_seconds": f"{report.seconds:.3f}"}
+            )
 
     def _recount(self, now: datetime, report: Report) -> None:
         """Build again each hour of the last two days whose raw rows are not as many as it was built from."""
@@ -162,12 +200,8 @@ class Job:
             edges = Span(start, now, zone).edges("hour")
             counted = self.source.counts(connection, edges)
             hour = self.tables.hour.c
-            stored = dict(
-                row._tuple()
-                for row in connection.execute(
-                    sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
-                )
-            )
+            query = sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
+            stored = {at: rows for at, rows in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
             oldest = self.source.oldest(connection)
             days = {
                 header.start
@@ -301,7 +335,7 @@ class Job:
             edges = Span(first, max(first, min(end, covered.end)), self.source.zone).edges("hour")
             counted = self.source.counts(connection, edges)
             rows = connection.execute(sa.select(hour.start, hour.raw_rows).where(hour.start >= first, hour.start < end))
-            stored = dict(row._tuple() for row in rows)
+            stored = {at: count for at, count in rows}  # noqa: C416 - as above
         hours = [edge for edge in sorted(counted.keys() | stored.keys()) if not self._frozen(edge, oldest)]
         return {
             edge: (stored.get(edge, 0), counted.get(edge, 0))
@@ -431,9 +465,16 @@ def coverage(connection: sa.Connection, tables: Tables) -> Coverage:
     )
 
 
+def discard(connection: sa.Connection, tables: Tables) -> None:
+    """Empty all rollup tables but for the lease, so that the next run makes them anew."""
+    for table in tables.all():
+        if table is not tables.lease:
+            connection.execute(sa.delete(table))
+
+
 def read_meta(connection: sa.Connection, tables: Tables) -> Mapping[str, str]:
     """What holds for all rollups."""
-    return dict(row._tuple() for row in connection.execute(sa.select(tables.meta.c.name, tables.meta.c.text)))
+    return {name: text for name, text in connection.execute(sa.select(tables.meta.c.name, tables.meta.c.text))}  # noqa: C416
 
 
 def write_meta(connection: sa.Connection, tables: Tables, values: Mapping[str, str]) -> None:

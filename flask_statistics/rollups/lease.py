@@ -59,4 +59,4 @@ def release(engine: sa.Engine, tables: Tables, *, holder: str) -> None:
 def holder_of(connection: sa.Connection, tables: Tables) -> tuple[str, datetime] | None:
     """Who has the lease and until when (naive UTC); None if nobody ever took it."""
     row = connection.execute(sa.select(tables.lease.c.holder, tables.lease.c.expires_at)).first()
-    return None if row is None else row._tuple()
+    return None if row is None else (row.holder, row.expires_at)

@@ -15,6 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from ..models import OURS
+
 HOUR, DAY, MONTH = "hour", "day", "month"
 PEOPLE, BOTS = 0, 1
 """Audiences. Where the model cannot tell, all are people."""
@@ -47,11 +49,12 @@ class Tables:
         return [getattr(self, name) for name in self.__slots__]
 
 
-def define(metadata: sa.MetaData) -> Tables:
-    """The rollup tables in `metadata`; the ones that are there, if they were defined before."""
+def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
+    """The rollup tables in `metadata`, in the raw table's `schema`; the ones that are there, if they were defined before."""
     return Tables(
         segment=_table(
             metadata,
+            schema,
             "statistics_segment",
             sa.Column("id", _INTEGER, primary_key=True),
             sa.Column("unit", sa.String(8), nullable=False),  # hour, day or month
@@ -66,6 +69,7 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         rollup=_table(
             metadata,
+            schema,
             "statistics_rollup",
             sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("dimension_id", sa.SmallInteger, primary_key=True, autoincrement=False),  # 0: all requests
@@ -83,6 +87,7 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         sets=_table(
             metadata,
+            schema,
             "statistics_sets",
             sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("dimension_id", sa.SmallInteger, primary_key=True, autoincrement=False),
@@ -93,6 +98,7 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         index=_table(
             metadata,
+            schema,
             "statistics_index",
             sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("part", sa.String(40), primary_key=True),  # what of the segment, such as `browser` or `:visitors`
@@ -100,12 +106,14 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         dimension=_table(
             metadata,
+            schema,
             "statistics_dimension",
             sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
             sa.Column("name", sa.String(64), nullable=False, unique=True),
         ),
         value=_table(
             metadata,
+            schema,
             "statistics_value",
             sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("dimension_id", sa.SmallInteger, nullable=False),
@@ -115,6 +123,7 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         visitor=_table(
             metadata,
+            schema,
             "statistics_visitor",
             sa.Column("hash", sa.BigInteger, primary_key=True, autoincrement=False),  # keyed; no address is stored
             sa.Column("id", _INTEGER, nullable=False, unique=True),
@@ -122,18 +131,21 @@ def define(metadata: sa.MetaData) -> Tables:
         ),
         hour=_table(
             metadata,
+            schema,
             "statistics_hour",
             sa.Column("start", _MOMENT, primary_key=True),  # naive UTC
             sa.Column("raw_rows", _INTEGER, nullable=False),
         ),
         meta=_table(
             metadata,
+            schema,
             "statistics_meta",
             sa.Column("name", sa.String(40), primary_key=True),
             sa.Column("text", sa.Text, nullable=False),
         ),
         lease=_table(
             metadata,
+            schema,
             "statistics_lease",
             sa.Column("name", sa.String(40), primary_key=True),
             sa.Column("holder", sa.String(80), nullable=False),
@@ -142,6 +154,8 @@ def define(metadata: sa.MetaData) -> Tables:
     )
 
 
-def _table(metadata: sa.MetaData, name: str, *columns: Any, **options: Any) -> sa.Table:
-    present = metadata.tables.get(name)
-    return present if present is not None else sa.Table(name, metadata, *columns, **options)
+def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: Any, **options: Any) -> sa.Table:
+    present = metadata.tables.get(name if schema is None else f"{schema}.{name}")
+    if present is not None:
+        return present
+    return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True}, **options)

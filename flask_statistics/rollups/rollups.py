@@ -1,0 +1,155 @@
+"""The rollups of one app: their tables, the job that keeps them and the queries that they answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..config import Settings
+from ..dimensions import Dimension
+from ..models import RawTable
+from ..queries.answers import Freshness
+from ..queries.interface import Queries
+from ..queries.raw import RawQueries
+from . import lease
+from .dictionary import Dictionary
+from .job import Job, Retention, RollupError, check_zone, coverage, read_meta
+from .queries import RollupQueries
+from .scheduler import Scheduler
+from .segment import OTHER
+from .source import Source
+from .tables import Tables, define
+
+
+@dataclass(slots=True)
+class Status:
+    """How the rollups stand."""
+
+    covered_from: datetime | None
+    """Naive UTC; None: the job has never run."""
+    covered_until: datetime | None
+    """Naive UTC."""
+    oldest_raw: datetime | None
+    """Naive UTC; older days than this are frozen. None: there are no raw rows."""
+    last_run_seconds: float | None
+    """What the last run took for the last two days; None: it has never run."""
+    segments: dict[str, int]
+    """How many segments there are of each unit."""
+    values: int
+    """Values numbered."""
+    visitors: int
+    """Visitors numbered."""
+    folded: dict[str, int]
+    """For each dimension with values beyond `MAX_VALUES`, the requests in `(other)`."""
+    holder: tuple[str, datetime] | None
+    """Who has the lease, and until when (naive UTC); None: nobody."""
+
+    @property
+    def preparing(self) -> bool:
+        """Whether older raw rows are still to be rolled up."""
+        return self.covered_from is None or (self.oldest_raw is not None and self.oldest_raw < self.covered_from)
+
+
+@dataclass(slots=True)
+class Rollups:
+    """What an app with `STATISTICS_ROLLUPS` has."""
+
+    source: Source
+    tables: Tables
+    engine: Callable[[], sa.Engine]
+    retention: Retention
+    interval: timedelta
+    logger: logging.Logger
+    scheduler: Scheduler | None = None
+    _complained: set[str] = field(default_factory=set)
+
+    def job(self) -> Job:
+        """A job with a name of its own for the lease."""
+        return Job(self.engine(), self.tables, self.source, self.retention)
+
+    def queries(self, connection: sa.Connection, raw: RawQueries) -> Queries:
+        """What answers from rollups; `raw` while there are none, or none that fit."""
+        try:
+            meta = read_meta(connection, self.tables)
+            check_zone(meta, self.source.zone.key)
+        except sa.exc.SQLAlchemyError as error:
+            connection.rollback()
+            self._complain("The rollup tables cannot be read (%s); run 'flask statistics init'.", error)
+            return raw
+        except RollupError as error:
+            self._complain("%s", error)
+            return raw
+        covered = coverage(connection, self.tables)
+        if covered.start is None or covered.end is None:
+            return raw
+        key = bytes.fromhex(meta["visitor_key"])
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=False)
+        queries = RollupQueries(connection, self.tables, self.source, raw, coverage=covered, dictionary=dictionary)
+        oldest = self.source.oldest(connection)
+        queries.freshness = Freshness(
+            as_of=covered.end,
+            interval=self.interval,
+            preparing_before=covered.start if oldest is not None and oldest < covered.start else None,
+        )
+        return queries
+
+    def status(self, connection: sa.Connection) -> Status:
+        """How the rollups stand. Raises `sqlalchemy.exc.SQLAlchemyError` if the tables are missing."""
+        tables, meta = self.tables, read_meta(connection, self.tables)
+        covered = coverage(connection, tables)
+        segment, rollup, dimension = tables.segment.c, tables.rollup.c, tables.dimension.c
+        folded = (
+            sa.select(dimension.name, sa.func.sum(rollup.hits))
+            .join(tables.rollup, rollup.dimension_id == dimension.id)
+            .join(tables.segment, segment.id == rollup.segment_id)
+            .where(rollup.value_id == OTHER, segment.detailed)
+            .group_by(dimension.name)
+        )
+        return Status(
+            covered_from=covered.start,
+            covered_until=covered.end,
+            oldest_raw=self.source.oldest(connection),
+            last_run_seconds=float(meta["last_run_seconds"]) if "last_run_seconds" in meta else None,
+            segments=_counts(connection, sa.select(segment.unit, sa.func.count()).group_by(segment.unit)),
+            values=connection.scalar(sa.select(sa.func.count()).select_from(tables.value)) or 0,
+            visitors=connection.scalar(sa.select(sa.func.count()).select_from(tables.visitor)) or 0,
+            folded=_counts(connection, folded),
+            holder=lease.holder_of(connection, tables),
+        )
+
+    def _complain(self, message: str, argument: object) -> None:
+        """Log a fault the first time it shows."""
+        if message not in self._complained:
+            self._complained.add(message)
+            self.logger.error("Flask-Statistics: " + message, argument)
+
+
+def make_rollups(
+    raw: RawTable,
+    dimensions: dict[str, Dimension],
+    settings: Settings,
+    *,
+    engine: Callable[[], sa.Engine],
+    logger: logging.Logger,
+) -> Rollups:
+    """The rollups of one app; their tables are defined beside the raw table, and nothing is started."""
+    rollups = Rollups(
+        source=Source(raw, dimensions, settings.timezone, settings.max_values),
+        tables=define(raw.table.metadata, raw.table.schema),
+        engine=engine,
+        retention=Retention(raw=settings.raw_retention, hourly=settings.hourly_retention),
+        interval=settings.rollup_interval,
+        logger=logger,
+    )
+    if settings.scheduler and settings.enabled:
+        rollups.scheduler = Scheduler(rollups.job, settings.rollup_interval, logger)
+    return rollups
+
+
+def _counts(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]:
+    return {name: int(number) for name, number in connection.execute(query)}
