@@ -129,15 +129,13 @@ class RawQueries:
         if not self._raw.has("exception"):
             return []
         date, exception = self._column("date"), self._column("exception")
-        path = self._column("path") if self._raw.has("path") else sa.null()
+        paths: list[sa.ColumnElement[Any]] = [sa.func.nullif(self._column("path"), "")] if self._raw.has("path") else []
         found = self._connection.execute(
-            sa.select(exception, path, sa.func.count(), sa.func.min(date), sa.func.max(date))
+            sa.select(exception, *(paths or [sa.null()]), sa.func.count(), sa.func.min(date), sa.func.max(date))
             .where(*self._where(span, filters), exception.is_not(None), exception != "")
-            .group_by(exception, *([path] if self._raw.has("path") else []))
+            .group_by(exception, *paths)
         )
-        groups = [
-            ExceptionGroup(text, at, hits, _moment(first), _moment(last)) for text, at, hits, first, last in found
-        ]
+        groups = [ExceptionGroup(row[0], row[1], row[2], _moment(row[3]), _moment(row[4])) for row in found]
         return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
     def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
@@ -146,7 +144,7 @@ class RawQueries:
         path, referrer, date = self._column("path"), self._column("referrer"), self._column("date")
         found = self._connection.execute(
             sa.select(path, referrer, sa.func.count(), sa.func.max(date))
-            .where(*self._where(span, filters), path.is_not(None), referrer.is_not(None), referrer != "")
+            .where(*self._where(span, filters), path != "", referrer != "")
             .group_by(path, referrer)
         )
         links = [Link(at, source, hits, _moment(last)) for at, source, hits, last in found]

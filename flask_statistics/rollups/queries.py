@@ -220,7 +220,7 @@ class RollupQueries:
             return []
         groups: dict[tuple[str, str | None], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("exception", "", negated=True), ("exception", "path")):
-            groups[row["exception"], row["path"]].append(row["date"])
+            groups[row["exception"], row["path"] or None].append(row["date"])
         found = [ExceptionGroup(text, path, len(at), min(at), max(at)) for (text, path), at in groups.items()]
         return sorted(found, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
@@ -229,7 +229,7 @@ class RollupQueries:
             return []
         links: dict[tuple[str, str], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters, ("path", "referrer")):
-            if row["referrer"] and row["path"] is not None:
+            if row["referrer"] and row["path"]:
                 links[row["path"], row["referrer"]].append(row["date"])
         found = [Link(path, referrer, len(at), max(at)) for (path, referrer), at in links.items()]
         return sorted(found, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]

@@ -56,7 +56,7 @@ class Source:
         labelled = [column.label(f"c{number}") for number, column in enumerate([*columns, *dimensions])]
         order = self.raw.columns["date"], self.raw.key
         query = sa.select(*labelled).where(*self.within(start, end)).order_by(*order)
-        result = connection.execution_options(yield_per=BATCH).execute(query)
+        result = connection.execute(query, execution_options={"yield_per": BATCH})
         for batch in result.partitions(BATCH):
             yield list(batch)
 

@@ -1,0 +1,106 @@
+"""A raw table and its rollups without an app around them, for tests of the rollups' parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+from flask_statistics import RequestMixin, dialects
+from flask_statistics.dimensions import available
+from flask_statistics.models import map_model
+from flask_statistics.queries.raw import RawQueries
+from flask_statistics.rollups.dictionary import Dictionary
+from flask_statistics.rollups.job import Job, Retention, coverage, read_meta
+from flask_statistics.rollups.queries import RollupQueries
+from flask_statistics.rollups.source import Source
+from flask_statistics.rollups.tables import define
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Request(RequestMixin, Base):
+    __tablename__ = "request"
+
+
+RAW = map_model(Request)
+TABLES = define(Base.metadata)
+DIMENSIONS = available(RAW.columns)
+
+
+class Rolled:
+    """A database with a raw table and rollups of it."""
+
+    def __init__(self, url: str, zone: str = "UTC", *, most_values: int = 5_000, **retention: timedelta) -> None:
+        self.engine = sa.create_engine(url, poolclass=sa.NullPool) if "memory" not in url else sa.create_engine(url)
+        self.zone = ZoneInfo(zone)
+        self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
+        self.job = Job(self.engine, TABLES, self.source, Retention(**retention))
+        Base.metadata.drop_all(self.engine)
+        Base.metadata.create_all(self.engine)
+
+    def another_job(self) -> Job:
+        """A job as another process has it."""
+        return Job(self.engine, TABLES, self.source, self.job.retention)
+
+    def insert(self, rows: Iterable[dict[str, Any]]) -> None:
+        known = {name: None for name in RAW.columns if name != "index"}
+        values = [known | row for row in rows]
+        if values:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(RAW.table), values)
+
+    @contextmanager
+    def raw(self) -> Iterator[RawQueries]:
+        with self.engine.connect() as connection:
+            yield RawQueries(connection, RAW, DIMENSIONS)
+
+    @contextmanager
+    def rollups(self) -> Iterator[RollupQueries]:
+        with self.engine.connect() as connection:
+            dialects.snapshot(connection)
+            key = bytes.fromhex(read_meta(connection, TABLES)["visitor_key"])
+            yield RollupQueries(
+                connection,
+                TABLES,
+                self.source,
+                RawQueries(connection, RAW, DIMENSIONS),
+                coverage=coverage(connection, TABLES),
+                dictionary=Dictionary(connection, TABLES, DIMENSIONS, key=key, learn=False),
+            )
+
+    def content(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that the rollup tables hold, but for what says when the job ran; segments by what they are of."""
+        segment, tables = TABLES.segment.c, (TABLES.rollup, TABLES.sets, TABLES.index)
+        with self.engine.connect() as connection:
+            found = {"hours": sorted(map(tuple, connection.execute(sa.select(TABLES.hour))))}
+            for table in tables:
+                columns = [column for column in table.c if column.name != "segment_id"]
+                query = sa.select(segment.unit, segment.start, segment.audience, *columns).join(
+                    TABLES.segment, segment.id == table.c.segment_id
+                )
+                found[table.name] = sorted(map(tuple, connection.execute(query)))
+        return found
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two answers are equal; response times are kept in whole microseconds."""
+    if dataclasses.is_dataclass(one):
+        names = [field.name for field in dataclasses.fields(one)]
+        return type(one) is type(other) and all(alike(getattr(one, name), getattr(other, name)) for name in names)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(alike(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= 1e-6 + 1e-9 * abs(one)
+    return bool(one == other)
