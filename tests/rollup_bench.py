@@ -40,12 +40,14 @@ class Rolled:
     """A database with a raw table and rollups of it."""
 
     def __init__(self, url: str, zone: str = "UTC", *, most_values: int = 5_000, **retention: timedelta) -> None:
-        self.engine = sa.create_engine(url, poolclass=sa.NullPool) if "memory" not in url else sa.create_engine(url)
+        self.engine = sa.create_engine(url)
         self.zone = ZoneInfo(zone)
         self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
         self.job = Job(self.engine, TABLES, self.source, Retention(**retention))
-        Base.metadata.drop_all(self.engine)
         Base.metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            for table in Base.metadata.tables.values():
+                connection.execute(sa.delete(table))
 
     def another_job(self) -> Job:
         """A job as another process has it."""

@@ -182,7 +182,7 @@ def urls(request: pytest.FixtureRequest, new_database: Any) -> Iterator[tuple[st
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """No shrinking: it would take minutes, and all draws are printed."""
 FEW = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -119,7 +119,7 @@ class Job:
                 return None
             report = Report()
             with self.engine.connect() as connection:
-                covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+                covered = coverage(connection, self.tables)
                 months = store.headers(
                     connection,
                     self.tables,
@@ -132,13 +132,7 @@ class Job:
             start = min([start, *(month.start for month in months)])
             end = max([end, *(month.end for month in months)])
             first = self._day_of(max(start, covered.start))
-            if self._frozen(first, oldest):
-                raise RollupError(
-                    f"The raw rows before {oldest:%Y-%m-%d %H:%M} UTC are gone, so their rollups cannot be built again. "
-                    "Give a later --from."
-                    if oldest
-                    else "There are no raw rows to build rollups from."
-                )
+            self._refuse_frozen(first, end)
             for day in Span(first, min(end, covered.end), self.source.zone).edges("day")[:-1]:
                 self._build_day(day, min(next_edge(day, "day", self.source.zone), covered.end), now)
                 report.built += 1
@@ -163,6 +157,18 @@ class Job:
             report = Report()
             self._prune(now, report)
             return report
+
+    def _refuse_frozen(self, start: datetime, end: datetime) -> None:
+        hour = self.tables.hour.c
+        with self.engine.connect() as connection:
+            oldest = self.source.oldest(connection)
+            first = connection.scalar(sa.select(sa.func.min(hour.start)).where(hour.start >= start, hour.start < end))
+        if first is not None and self._frozen(first, oldest):
+            gone = "All raw rows" if oldest is None else f"The raw rows before {oldest:%Y-%m-%d %H:%M} UTC"
+            raise RollupError(
+                f"{gone} are gone, so the rollups made of them cannot be built again. Give a later --from: months that "
+                "are merged are built as a whole."
+            )
 
     def has_frozen(self) -> bool:
         """Whether there are rollups whose raw rows are gone."""

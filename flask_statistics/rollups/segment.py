@@ -274,18 +274,16 @@ def _places(column: Iterable[Any]) -> dict[Any, list[int]]:
 
 
 def _kept(counts: Mapping[int, int], most: int) -> set[int]:
-    """The `most` values with the most hits; those with a meaning of their own first."""
-    by_rank = sorted(counts, key=lambda value: (value not in (NONE, OTHER), -counts[value], value))
-    return set(by_rank[:most])
+    """The `most` values with the most hits, and beside them those that are no values."""
+    by_rank = sorted(counts.keys() - {NONE, OTHER}, key=lambda value: (-counts[value], value))
+    return {NONE, OTHER, *by_rank[:most]}
 
 
 def _fold(column: list[int], most: int) -> list[int]:
     """`column` with its rarer values replaced by `OTHER` where it has more than `most`."""
     counts = Counter(column)
-    if len(counts) <= most:
-        return column
     kept = _kept(counts, most)
-    return [value if value in kept else OTHER for value in column]
+    return column if counts.keys() <= kept else [value if value in kept else OTHER for value in column]
 
 
 def _empty(shape: Shape) -> Segment:
@@ -335,9 +333,8 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
     )
     for part in parts:
         merged.whole.add(part.whole)
-    for name, sets in merged.indexes.items():
-        if len(sets) > most_values:
-            _fold_dimension(merged, name, most_values)
+    for name in list(merged.indexes):
+        _fold_dimension(merged, name, most_values)
     return merged
 
 
@@ -383,7 +380,9 @@ def _fold_dimension(segment: Segment, name: str, most: int) -> None:
     """Fold the rarer values of one dimension of a segment just merged."""
     sets, values = dict(segment.indexes[name]), segment.values[name]
     kept = _kept({value: len(members) for value, members in sets.items()}, most)
-    rest = [value for value in sets if value not in kept and value != OTHER]
+    rest = [value for value in sets if value not in kept]
+    if not rest:
+        return
     sets[OTHER] = bitmaps.union([sets.get(OTHER, _EMPTY), *(sets.pop(value) for value in rest)])
     for value in rest:
         values.setdefault(OTHER, Sums()).add(values.pop(value))
