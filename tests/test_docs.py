@@ -1,0 +1,54 @@
+"""The documentation's queries do what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from .conftest import DATABASES
+from .rollup_bench import Rolled
+
+PAGE = Path(__file__).parents[1] / "docs" / "rollups.md"
+
+
+@pytest.fixture(params=DATABASES)
+def rolled(request: pytest.FixtureRequest, new_database: Any) -> Iterator[Rolled]:
+    with new_database(request.param) as url:
+        rolled = Rolled(url)
+        rolled.insert(
+            [
+                {"date": datetime(2026, 10, 3, 10), "path": "/", "browser": "firefox 1", "response_time": 0.25},
+                {"date": datetime(2026, 10, 4, 10), "path": "/", "browser": "chrome 1", "response_time": 0.75},
+                {"date": datetime(2026, 11, 2, 10), "path": "/a", "status_code": 500, "response_time": 0.5},
+                {"date": datetime(2026, 11, 2, 11), "path": "/a", "response_time": 1.5, "device": "bot"},
+                {"date": datetime(2026, 11, 2, 12), "path": "/b"},
+            ]
+        )
+        rolled.job.run(datetime(2026, 11, 22))
+        yield rolled
+        rolled.close()
+
+
+def test_queries_by_hand(rolled: Rolled) -> None:
+    days, paths, browsers = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    with rolled.engine.connect() as connection:
+
+        def rows(query: str) -> list[list[Any]]:
+            return [[str(row[0])[:10], *row[1:]] for row in connection.execute(sa.text(query))]
+
+        assert [[day, hits, errors, float(ms)] for day, hits, errors, ms in rows(days)] == [
+            ["2026-10-03", 1, 0, 250.0],
+            ["2026-10-04", 1, 0, 750.0],
+            ["2026-11-02", 3, 1, 1000.0],
+        ]
+        assert [row[:2] for row in rows(paths)] == [["/a", 1], ["/b", 1]]
+        assert [[month, name, float(percent)] for month, name, percent in rows(browsers)] == [
+            ["2026-10-01", "chrome", 50.0],
+            ["2026-10-01", "firefox", 50.0],
+        ]

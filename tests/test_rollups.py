@@ -1,0 +1,176 @@
+"""An app with rollups: the setting, the commands, health, the page, and the scheduler."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+
+from flask_statistics import SettingError
+from flask_statistics.state import state_of
+
+from .conftest import App
+
+
+@pytest.fixture
+def app(make_app: Callable[..., App], database_url: str) -> App:
+    return make_app(database_url, STATISTICS_ROLLUPS=True, TESTING=True, before=routes)
+
+
+def routes(flask: Any) -> None:
+    flask.add_url_rule("/", "home", lambda: "home")
+    flask.add_url_rule("/other", "other", lambda: ("other", 503))
+
+
+def command(app: App, *words: str, exit_code: int = 0) -> Result:
+    result = app.flask.test_cli_runner().invoke(args=["statistics", *words])
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def old(day: int, **values: Any) -> dict[str, Any]:
+    return {"date": datetime(2026, 3, day, 12), "path": "/old", "status_code": 200} | values
+
+
+def test_rollups_answer_once_the_job_ran(app: App) -> None:
+    app.insert(old(1), old(2))
+    app.client.get("/")
+    assert app.json("summary?span=all")["source"] == "raw"
+    command(app, "rollup")
+    app.client.get("/other")
+    answer = app.json("summary?span=all")
+    assert (answer["source"], answer["hits"], answer["server_errors"]) == ("rollup", 4, 1)
+    assert [row["value"] for row in app.json("breakdown/path?span=all")["rows"]] == ["/old", "/", "/other"]
+    assert app.json("summary?span=all&path=/other&status_code=5xx")["hits"] == 1
+
+
+def test_rollups_switched_off_leave_a_raw_app(app: App, make_app: Callable[..., App], database_url: str) -> None:
+    app.client.get("/")
+    command(app, "rollup")
+    plain = make_app(database_url, TESTING=True, before=routes)
+    plain.client.get("/")
+    assert (plain.json("summary")["source"], plain.json("summary")["hits"]) == ("raw", 2)
+
+
+def test_page_says_how_new_it_is(app: App) -> None:
+    app.client.get("/")
+    command(app, "rollup")
+    assert "updated every minute" in app.client.get("/statistics/").text
+    state = state_of(app.flask)
+    assert state.rollups is not None
+    meta = state.rollups.tables.meta
+    with state.engine().begin() as connection:
+        ago = (datetime(2000, 1, 1)).isoformat()
+        connection.execute(sa.update(meta).where(meta.c.name == "covered_until").values(text=ago))
+    assert re.search(r"Numbers are .* behind\. Run: flask statistics rollup", app.client.get("/statistics/").text)
+
+
+def test_page_names_what_is_being_prepared(app: App) -> None:
+    app.insert(*(old(day) for day in (1, 2, 3)))
+    command(app, "rollup", "--seconds", "0")
+    assert "are still being prepared" in app.client.get("/statistics/?start=2026-03-01&end=2026-03-03").text
+    command(app, "rollup")
+    assert "are still being prepared" not in app.client.get("/statistics/?start=2026-03-01&end=2026-03-03").text
+
+
+def test_missing_tables_leave_the_raw_answers(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    app.client.get("/")
+    state = state_of(app.flask)
+    assert state.rollups is not None
+    with state.engine().begin() as connection:
+        for table in state.rollups.tables.all():
+            table.drop(connection)
+    assert (app.json("summary")["source"], app.json("summary")["hits"]) == ("raw", 1)
+    assert caplog.text.count("run 'flask statistics init'") == 1
+    assert "error" in app.json("health")["rollups"]
+    assert "Created the table statistics_segment." in command(app, "init").output
+    command(app, "rollup")
+    assert app.json("summary")["source"] == "rollup"
+
+
+def test_health_says_how_the_rollups_stand(app: App) -> None:
+    app.client.get("/")
+    command(app, "rollup")
+    found = app.json("health")["rollups"]
+    assert (found["preparing"], found["folded"]) == (False, {})
+    assert found["segments"] == {"hour": 1}
+
+
+def test_status_before_and_after(app: App) -> None:
+    assert "none yet" in command(app, "status").output
+    app.insert(old(1))
+    command(app, "rollup")
+    output = command(app, "status").output
+    assert "Rolled up         from 2026-03-01 00:00 to " in output
+    assert re.search(r"Segments +1 day|Segments +.*1 month", output)
+
+
+def test_verify_and_rebuild(app: App) -> None:
+    app.insert(old(1))
+    command(app, "rollup")
+    assert "are rolled up as they are" in command(app, "verify").output
+    app.insert(old(1))
+    assert "2026-03-01 12:00: 1 rolled up, 2 raw rows." in command(app, "verify", exit_code=1).output
+    command(app, "rebuild", "--from", "2026-03-01", "--to", "2026-03-01")
+    command(app, "verify")
+    assert app.json("summary?span=all")["hits"] == 2
+
+
+def test_prune_deletes_old_raw_rows(make_app: Callable[..., App], database_url: str) -> None:
+    app = make_app(
+        database_url, STATISTICS_ROLLUPS=True, STATISTICS_RAW_RETENTION=timedelta(days=30), TESTING=True, before=routes
+    )
+    app.insert(old(1), old(2))
+    app.client.get("/")
+    assert "2 raw rows deleted" in command(app, "rollup").output
+    assert "deleted" not in command(app, "prune").output
+    assert (len(app.rows()), app.json("summary?span=all")["hits"]) == (1, 3)
+
+
+def test_another_time_zone_is_refused(app: App, make_app: Callable[..., App], database_url: str) -> None:
+    app.client.get("/")
+    command(app, "rollup")
+    moved = make_app(database_url, STATISTICS_ROLLUPS=True, STATISTICS_TIMEZONE="Asia/Tokyo", TESTING=True)
+    assert "rebuild --all" in command(moved, "rollup", exit_code=1).output
+    assert (moved.json("summary")["source"], moved.json("summary")["hits"]) == ("raw", 1)
+    command(moved, "rebuild", "--all")
+    assert moved.json("summary")["source"] == "rollup"
+
+
+def test_commands_without_rollups(make_app: Callable[..., App]) -> None:
+    app = make_app()
+    assert "STATISTICS_ROLLUPS = True" in command(app, "rollup", exit_code=1).output
+    assert "Rollups           off" in command(app, "status").output
+
+
+def test_retention_needs_rollups(make_app: Callable[..., App]) -> None:
+    with pytest.raises(SettingError, match=r"STATISTICS_RAW_RETENTION is .* Set STATISTICS_ROLLUPS = True"):
+        make_app(STATISTICS_RAW_RETENTION=timedelta(days=30))
+
+
+def test_scheduler_starts_with_the_first_request(make_app: Callable[..., App], database_url: str) -> None:
+    app = make_app(database_url, STATISTICS_ROLLUPS=True, before=routes)
+    rollups = state_of(app.flask).rollups
+    assert rollups is not None
+    assert rollups.scheduler is not None
+    app.client.get("/")
+    deadline = time.monotonic() + 20
+    try:
+        while app.json("summary")["source"] == "raw":
+            assert time.monotonic() < deadline, "the scheduler never ran the job"
+        assert app.json("summary")["hits"] == 1
+    finally:
+        rollups.scheduler.stop()
+
+
+def test_scheduler_stays_off_when_told(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
+    rollups = state_of(app.flask).rollups
+    assert rollups is not None
+    assert rollups.scheduler is None
