@@ -151,20 +151,30 @@ class RawQueries:
         return sorted(links, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
     def requests(
-        self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
+        self,
+        span: Span,
+        filters: Filters,
+        *,
+        limit: int,
+        before: str | None = None,
+        after: str | None = None,
+        keys: Sequence[Any] | None = None,
     ) -> RequestLog:
+        """As the interface says; with `keys`, only the requests that have one of them are looked at."""
         date, key = self._column("date"), self._raw.key
         where = self._where(span, filters)
+        if keys is not None:
+            where.append(key.in_(keys))
         names = [name for name in self._raw.columns if name in KNOWN_COLUMNS and name != "traceback"]
         query = sa.select(key.label("_key"), *(self._raw.columns[name].label(name) for name in names))
         if after is not None:
-            newer = query.where(*where, _later(date, key, *self._position(after))).order_by(date, key).limit(limit + 1)
+            newer = query.where(*where, _later(date, key, *self.position(after))).order_by(date, key).limit(limit + 1)
             rows = list(self._connection.execute(newer).mappings())
             more, rows = len(rows) > limit, rows[:limit][::-1]
             has_newer, has_older = more, True
         else:
             if before is not None:
-                where.append(_earlier(date, key, *self._position(before)))
+                where.append(_earlier(date, key, *self.position(before)))
             older = query.where(*where).order_by(date.desc(), key.desc()).limit(limit + 1)
             rows = list(self._connection.execute(older).mappings())
             has_newer, has_older, rows = before is not None, len(rows) > limit, rows[:limit]
@@ -174,7 +184,7 @@ class RawQueries:
             older=str(rows[-1]["_key"]) if rows and has_older else None,
         )
 
-    def _position(self, key: str) -> tuple[Any, Any]:
+    def position(self, key: str) -> tuple[Any, Any]:
         """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""
         try:
             identity = self._raw.identity(key)

@@ -237,8 +237,14 @@ class RollupQueries:
     def requests(
         self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
     ) -> RequestLog:
-        # without filters the index on date finds them; with filters it might have to read the whole table
-        return self._raw.requests(span, filters, limit=limit, before=before, after=after)
+        keys = None
+        if filters:  # without them the index on date finds the newest rows; with them it might read the whole table
+            position = self._raw.position(before or after or "") if before or after else None
+            # one more tells whether the log goes on, and another may be the request at the position itself
+            keys = self._nearest(self._plan(span, filters, None).parts, limit + 2, position, newer=after is not None)
+        if keys is None:
+            return self._raw.requests(span, filters, limit=limit, before=before, after=after)
+        return self._raw.requests(span, Filters(), limit=limit, before=before, after=after, keys=keys)
 
     def request(self, key: str) -> dict[str, Any] | None:
         return self._raw.request(key)
@@ -641,6 +647,43 @@ class RollupQueries:
         return last
 
     # ---- raw rows ------------------------------------------------------------------------------------------------
+
+    def _nearest(
+        self,
+        parts: Sequence[tuple[_Detail, BitMap]],
+        count: int,
+        position: tuple[datetime, Any] | None,
+        *,
+        newer: bool,
+    ) -> list[int] | None:
+        """Keys among which are the `count` newest of the members, or those next to a request's `position`.
+
+        None: the model's keys are no whole numbers.
+        """
+        keys: list[int] = []
+        started: datetime | None = None
+        for detail, members in sorted(parts, key=lambda part: part[0].start, reverse=not newer):
+            if started is not None and detail.start != started and len(keys) >= count:
+                break  # what follows is further away than all of these
+            started = detail.start
+            self._need([detail], (":keys",))
+            if detail.segment.keys is None:
+                return None
+            if position is not None:
+                place = self._place_of(detail, *position)
+                members = members & BitMap(range(place, detail.segment.hits) if newer else range(place))
+            chosen = members[:count] if newer else members[max(0, len(members) - count) :]
+            keys += [detail.segment.keys[ordinal] for ordinal in chosen]
+        return keys
+
+    def _place_of(self, detail: _Detail, date: datetime, key: Any) -> int:
+        """The ordinal that the request with that date and key has, or would have."""
+        self._need([detail], (":hours", ":offsets"))
+        segment, date = detail.segment, _naive(date)
+        place = segment.ordinal(date)
+        while place < segment.hits and segment.moment(place) == date and segment.keys and segment.keys[place] < key:
+            place += 1
+        return place
 
     def _listed(self, span: Span, filters: Filters, names: Sequence[str]) -> Iterable[dict[str, Any]]:
         """The newest raw rows of `span` that `filters` let through, found by their keys."""
