@@ -31,6 +31,7 @@ ORDER = (
     "formatting",
     "charts",
     "page_state",
+    "pages",
     "export",
     "api",
     "views",

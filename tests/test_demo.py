@@ -32,7 +32,7 @@ def dates(app: Flask) -> list[datetime]:
         return list(connection.scalars(sa.select(state.raw.columns["date"]).order_by(sa.text("date"))))
 
 
-def test_demo_seeds_four_weeks(app: Flask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_seeds_four_weeks(capsys: pytest.CaptureFixture[str], app: Flask, tmp_path: Path) -> None:
     now, found = datetime.now(timezone.utc).replace(tzinfo=None), dates(app)
     assert len(found) == 2_800
     assert now - timedelta(days=28, minutes=1) < found[0] < now - timedelta(days=27)
