@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,9 +23,11 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a real PostgreSQL server, for SQLAlchemy."""
-    with get_server(tmp_path_factory.mktemp("postgresql") / "data") as server:
+    # not in pytest's own folder: that is closed to all other users whenever another pytest starts, and for root the
+    # server runs as another user
+    with TemporaryDirectory(prefix="postgresql-") as folder, get_server(Path(folder) / "data") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -159,10 +163,10 @@ def test_direct_refuses_when_too_many_wait(
         host.db.session.flush()
         for number in range(4):
             host.app.client.get(f"/{number}")
-    assert [row.path for row in host.app.rows()] == ["/3"]
+    assert [row.path for row in host.app.rows()] == ["/0", "/1"]
     (record,) = caplog.records
-    assert record.message.endswith("A transaction of the app stays open; close it.")
-    assert host.app.json("health")["lost"] == 3
+    assert record.message.endswith("the database is locked A transaction stays open; close it.")
+    assert host.app.json("health")["lost"] == 2
 
 
 # ---- a database in trouble ---------------------------------------------------------------------------------------
@@ -225,19 +229,41 @@ def test_direct_logs_a_lasting_fault_once_a_minute(
     assert "(6 lost since start)" in caplog.records[-1].message
 
 
-def test_direct_locked_by_another_process(
-    make_app: MakeApp, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_direct_keeps_rows_while_another_process_holds_the_lock(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct, "LOCK_WAIT_MS", 20)
     app = make_app()
     engine = sa.create_engine(app.flask.config["SQLALCHEMY_DATABASE_URI"])
     with engine.begin() as other:
         other.execute(sa.text("DELETE FROM request"))
-        app.client.get("/")
-    assert only_error(caplog).endswith("Another process held the SQLite database for too long.")
-    app.client.get("/after")
-    assert app.row().path == "/after"
+        app.client.get("/one")
+        app.client.get("/two")
+    app.client.get("/three")
+    assert [row.path for row in app.rows()] == ["/one", "/two", "/three"]
+    assert caplog.records == []
     engine.dispose()
+
+
+def test_direct_stores_kept_rows_at_exit(tmp_path: Path) -> None:
+    code = """if True:
+        import sqlalchemy as sa
+        from tests.conftest import App
+        from flask_statistics.writers import direct
+        direct.LOCK_WAIT_MS = 20
+        app = App("sqlite:///app.sqlite")
+        other = sa.create_engine(app.flask.config["SQLALCHEMY_DATABASE_URI"]).connect()
+        other.execute(sa.text("DELETE FROM request"))
+        app.client.get("/last")
+        other.close()
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    code = code.replace("sqlite:///app", f"sqlite:///{tmp_path}/app")
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "Traceback" not in found.stderr
+    connection = sqlite3.connect(tmp_path / "app.sqlite")
+    assert connection.execute("SELECT path FROM request").fetchall() == [("/last",)]
+    connection.close()
 
 
 def test_direct_gives_the_hosts_lock_wait_back(make_app: MakeApp) -> None:
