@@ -92,7 +92,10 @@ def slice_numbers(numbers: Sequence[int]) -> list[BitMap]:
     slices: list[BitMap] = []
     for byte in range(8):
         plane = blob[byte if sys.byteorder == "little" else 7 - byte :: 8]
-        slices += [BitMap(array("I", compress(ordinals, plane.translate(table)))) for table in _BIT_TABLES]
+        if plane.count(0) == len(plane):
+            slices += [BitMap() for _ in _BIT_TABLES]
+        else:
+            slices += [BitMap(array("I", compress(ordinals, plane.translate(table)))) for table in _BIT_TABLES]
     while slices and not slices[-1]:
         slices.pop()
     return slices

@@ -31,6 +31,8 @@ NONE = 0
 OTHER = 1
 """Value id of values beyond the most that a dimension keeps a day."""
 CLIENT_ERRORS, SERVER_ERRORS = 4, 5
+DENSE = 300
+"""From so many requests on, intersecting sets is cheaper than looking each request up."""
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -196,16 +198,17 @@ def build(rows: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Sh
         errors={n: BitMap(classes[n]) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
         indexes={},
         columns={},
-        whole=columns.sums(range(len(dates))),
     )
+    segment.whole = columns.sums(range(len(dates)), BitMap(range(len(dates))), segment)
     indexes: dict[str, dict[int, BitMap]] = {}
     many_valued: dict[str, Sequence[int]] = {}
     for (name, many), raw in zip(shape.dimensions, raws, strict=True):
         known = ids(name, set(raw))
         column = _fold([known[value] for value in raw], shape.most_values)
-        places = _places(column)
-        indexes[name] = {value: BitMap(ordinals) for value, ordinals in places.items()}
-        segment.values[name] = {value: columns.sums(ordinals) for value, ordinals in places.items()}
+        indexes[name], segment.values[name] = {}, {}
+        for value, ordinals in _places(column).items():
+            members = indexes[name][value] = BitMap(ordinals)
+            segment.values[name][value] = columns.sums(ordinals, members, segment)
         if many:
             many_valued[name] = array("I", column)
     segment.indexes, segment.columns = indexes, many_valued
@@ -243,26 +246,29 @@ class _Measured:
             classes=[status // 100 if status else 0 for status in statuses],
         )
 
-    def sums(self, ordinals: Sequence[int]) -> Sums:
-        """The measures of the requests at `ordinals`, which rise and are not none."""
-        latency = Counter([self.bins[k] for k in ordinals])
-        untimed = latency.pop(None, 0)
-        classes = Counter([self.classes[k] for k in ordinals])
-        visitors = BitMap([self.visitors[k] for k in ordinals])
-        visitors.discard(NOBODY)
-        times = [self.times[k] for k in ordinals]
-        return Sums(
-            hits=len(ordinals),
-            client_errors=classes[CLIENT_ERRORS],
-            server_errors=classes[SERVER_ERRORS],
-            size=sum([self.sizes[k] for k in ordinals]),
-            time_us=sum(times),
-            timed=len(ordinals) - untimed,
-            longest_us=max(times),
-            last=self.dates[ordinals[-1]],
-            visitors=visitors,
-            latency=latency,  # type: ignore[arg-type]  # None was taken out
-        )
+    def sums(self, ordinals: Sequence[int], members: BitMap, segment: Segment) -> Sums:
+        """The measures of the requests at `ordinals`, which rise and are not none; `members` are the same as a set."""
+        if len(ordinals) < DENSE:
+            latency = Counter([self.bins[k] for k in ordinals])
+            untimed = latency.pop(None, 0)
+            times = [self.times[k] for k in ordinals]
+            sums = Sums(
+                hits=len(ordinals),
+                client_errors=members.intersection_cardinality(segment.errors.get(CLIENT_ERRORS, _EMPTY)),
+                server_errors=members.intersection_cardinality(segment.errors.get(SERVER_ERRORS, _EMPTY)),
+                size=sum([self.sizes[k] for k in ordinals]),
+                time_us=sum(times),
+                timed=len(ordinals) - untimed,
+                longest_us=max(times),
+                latency=latency,  # type: ignore[arg-type]  # None was taken out
+            )
+        else:
+            sums = segment.sums(members)
+            sums.latency = segment.latency_of(members)
+        sums.last = self.dates[ordinals[-1]]
+        sums.visitors = BitMap([self.visitors[k] for k in ordinals])
+        sums.visitors.discard(NOBODY)
+        return sums
 
 
 def _places(column: Iterable[Any]) -> dict[Any, list[int]]:
