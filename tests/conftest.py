@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.state import State
 
 DATABASES = ("sqlite", "postgresql")
 _numbers = count(1)
@@ -105,6 +106,11 @@ class App:
         response = self.client.get(f"/statistics/api/{url}")
         assert response.status_code == status, response.text
         return response.get_json()
+
+    def statistics_state(self) -> State:
+        """What the extension keeps for this app."""
+        state: State = self.flask.extensions["statistics"]
+        return state
 
     def close(self) -> None:
         with self.flask.app_context():

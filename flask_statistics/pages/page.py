@@ -62,8 +62,8 @@ class Asker:
         return answer
 
     def give_up_without_answer(self) -> None:
-        """Raise the latest failure if no question was answered at all: then there is nothing to show."""
-        if self.error is not None and not self.answered:
+        """Raise the database's latest failure if it answered nothing at all: then there is nothing to show."""
+        if isinstance(self.error, sa.exc.SQLAlchemyError) and not self.answered:
             raise self.error
 
 
