@@ -65,7 +65,9 @@ def _cell(page: Page, value: Any) -> Any:
         return neutralised(value)
     if isinstance(value, datetime):
         return (page.local(value) if value.tzinfo is None else value).isoformat(timespec="milliseconds")
-    return value if isinstance(value, (int, float)) or value is None else neutralised(str(value))
+    if isinstance(value, float):
+        return round(value, 6)  # microseconds
+    return value if isinstance(value, int) or value is None else neutralised(str(value))
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,9 +79,8 @@ def test_view_of_an_empty_install(make_app: Callable[..., App]) -> None:
 
 
 def test_view_of_an_empty_span(app: App) -> None:
-    year = NOW.year
-    assert nothing(get(app, f"?start={year}-01-01&end={year}-01-07")) == [
-        "No requests between 1 Jan and 7 Jan.",
+    assert nothing(get(app, "?start=2020-01-01&end=2020-01-07")) == [
+        "No requests between 1 Jan 2020 and 7 Jan 2020.",
         "Show all time",
     ]
     assert nothing(get(app, "errors?start=2020-11-01&end=2020-11-01"))[0] == "No requests on 1 Nov 2020."
@@ -341,6 +341,15 @@ def test_static_files_are_kept_by_browsers_until_they_change(app: App) -> None:
         for asked, control in ((url, "public, max-age=31536000, immutable"), (f"{url}0", "no-cache")):
             with app.client.get(asked) as response:
                 assert response.headers["Cache-Control"] == control
+
+
+def test_first_view_is_at_most_30_kb_gzipped(app: App) -> None:
+    page = get(app)
+    texts = [page.encode()]
+    for url in re.findall(r'(?:href|src)="(/statistics/static/[^"]+)"', page):
+        with app.client.get(url) as response:
+            texts.append(response.data)
+    assert sum(len(gzip.compress(text, 9)) for text in texts) <= 30_000
 
 
 @pytest.mark.parametrize("view", VIEWS)
