@@ -78,6 +78,11 @@ def test_view_of_an_empty_install(make_app: Callable[..., App]) -> None:
     ]
 
 
+@pytest.mark.parametrize("view", ["", "errors", "requests"])
+def test_view_of_an_empty_install_says_so(make_app: Callable[..., App], view: str) -> None:
+    assert nothing(get(quiet(make_app), view))[0] == "No requests recorded yet"
+
+
 def test_view_of_an_empty_span(app: App) -> None:
     assert nothing(get(app, "?start=2020-01-01&end=2020-01-07")) == [
         "No requests between 1 Jan 2020 and 7 Jan 2020.",
@@ -227,6 +232,15 @@ def test_view_with_a_statement_that_fails(make_app: Callable[..., App], database
     assert failed == ["mimetype"]
     assert "/here" in page
     assert "Firefox" in page
+
+
+def test_view_on_every_database(make_app: Callable[..., App], database_url: str) -> None:
+    app = quiet(make_app, database_url)
+    app.insert(*a_fortnight(NOW)[:120])
+    for view in (*VIEWS, *(f"panel/{name}" for name in PARTIALS), "export/path.csv", "export/requests.csv"):
+        response = app.client.get(f"/statistics/{view}")
+        assert response.status_code in (200, 404)
+        assert "Could not be computed" not in response.text, view
 
 
 def test_view_without_the_table(make_app: Callable[..., App], database_url: str) -> None:
@@ -403,6 +417,12 @@ def test_theme_is_kept_in_a_cookie(app: App) -> None:
 @pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/statistics/\\evil", "/elsewhere", ""])
 def test_theme_leads_nowhere_else(app: App, back: str) -> None:
     assert app.client.post("/statistics/theme", data={"theme": "auto", "back": back}).location == "/statistics/"
+
+
+def test_theme_form_carries_the_token_of_a_host_that_checks_forms(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    app.flask.jinja_env.globals["csrf_token"] = lambda: "t0ken"
+    assert '<input type="hidden" name="csrf_token" value="t0ken">' in get(app)
 
 
 def test_theme_is_not_changed_by_get(app: App) -> None:
