@@ -332,6 +332,12 @@ def test_browser_live_polls_and_stops_when_left(window: Window) -> None:
     window.page.clock.run_for(5100)
     window.page.wait_for_timeout(300)
     assert [url.partition("?")[0] for url in polls] == ["/statistics/live"]
+    window.page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    polls.clear()
+    window.page.clock.run_for(11000)
+    window.page.wait_for_timeout(300)
+    assert polls == []
+    window.page.evaluate("delete document.hidden")
     window.page.get_by_role("link", name="Errors").click()
     window.expect_url("/statistics/errors")
     polls.clear()

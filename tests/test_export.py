@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from html import unescape
 from typing import Any
 
 import pytest
@@ -63,6 +65,13 @@ def test_export_of_the_series(app: App) -> None:
     assert table[0] == ["Start", "End", "5xx", "4xx", "Previous"]
     assert len(table) == 25
     assert table[14] == ["2026-03-01T13:00:00.000+01:00", "2026-03-01T14:00:00.000+01:00", "1", "2", "0"]
+
+
+def test_export_of_the_series_is_the_one_that_the_page_draws(app: App) -> None:
+    page = unescape(app.client.get(f"/statistics/errors?{SPAN}&vs=off").text)
+    url = re.search(r'"/statistics/export/series.csv\?([^"]*)"', page)
+    assert url is not None
+    assert export(app, "series", url[1])[0] == ["Start", "End", "5xx", "4xx"]
 
 
 def test_export_of_the_error_tables(app: App) -> None:
