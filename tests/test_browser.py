@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -407,10 +408,18 @@ def test_browser_hostile_values_do_not_run(window: Window) -> None:
             "exception": "<script>alert(1)</script>",
         }
     )
-    for path in ("?span=28d&rows=50&status_code=404", "errors?span=28d", "requests?span=28d&status_code=404"):
+    hostile = "path=" + quote(markup)
+    for path in (
+        "?span=28d&rows=50&status_code=404",
+        f"?span=28d&{hostile}",
+        "errors?span=28d",
+        "requests?span=28d&status_code=404",
+    ):
         window.open(path)
         expect(window.page.locator("body")).to_contain_text("<img src=x onerror=alert(1)>")
         assert window.page.locator("[href^='javascript:']").count() == 0
-        width = window.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert width <= 0
+        for width in (390, 1280):
+            window.page.set_viewport_size({"width": width, "height": 900})
+            outside = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert window.page.evaluate(outside) <= 0, path
     assert window.problems == []
