@@ -2,14 +2,14 @@
 
 Reads log files, plain or compressed by gzip, and writes nothing. Known are the "combined" and the "common" format; a
 virtual host in front and further fields at the end are ignored. What happens to a malformed line, and to a file that
-was imported before, is the caller's business: `parse_line` says why a line is none, `digest` names a file.
+was imported before, is the caller's business: `parse_line` says why a line is none, `digests` name a file.
 """
 
 import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from io import BufferedReader, TextIOWrapper
@@ -151,7 +151,7 @@ def open_log(path: str | Path) -> Iterator[str]:
         yield from read_lines(file)
 
 
-def read_lines(file: BufferedReader) -> Iterator[str]:
+def read_lines(file: BufferedReader) -> Generator[str]:
     """The lines of a log file opened as bytes, read bit by bit; `file.tell()` shows how far that is, for progress.
 
     gzip is known by its first bytes, not by the file's name. Bytes that are not UTF-8 become U+FFFD.
@@ -170,10 +170,16 @@ def read_lines(file: BufferedReader) -> Iterator[str]:
         text.detach()  # the file belongs to the caller
 
 
-def digest(path: str | Path) -> str:
-    """SHA-256 of the file's bytes as 64 hexadecimal digits: the same file again, whatever its name, has the same."""
-    sha256 = hashlib.sha256()
+def digests(path: str | Path, lengths: Collection[int]) -> dict[int, str]:
+    """SHA-256 of the file's first bytes, as many as each of `lengths` says, as 64 hexadecimal digits.
+
+    The same file has the same, whatever its name; one that has grown since still has that of its old length.
+    """
+    sha256, done, found = hashlib.sha256(), 0, {}
     with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+        for length in sorted(lengths):
+            while done < length and (chunk := file.read(min(_CHUNK_BYTES, length - done))):
+                sha256.update(chunk)
+                done += len(chunk)
+            found[length] = sha256.hexdigest()
+    return found

@@ -132,9 +132,11 @@ def unknown_keys(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
 
     They are reported and not refused, because an app may keep keys of its own under that prefix.
     """
-    known = [PREFIX + setting.key for setting in SETTINGS]
-    strange = [key for key in config if key.startswith(PREFIX) and key not in known]
-    return [(key, next(iter(difflib.get_close_matches(key, known, 1)), None)) for key in strange]
+    known = [setting.key for setting in SETTINGS]
+    names = [key.removeprefix(PREFIX) for key in config if key.startswith(PREFIX)]
+    # compared without the prefix, which alone would make any two resemble each other
+    resembling = {name: difflib.get_close_matches(name, known, 1) for name in names if name not in known}
+    return [(PREFIX + name, PREFIX + found[0] if found else None) for name, found in resembling.items()]
 
 
 assert [field.name for field in fields(Settings)] == [setting.key.lower() for setting in SETTINGS]  # noqa: S101

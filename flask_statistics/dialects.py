@@ -74,6 +74,19 @@ def is_locked(error: Exception) -> bool:
     return isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
 
 
+def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:
+    """Create an index on `column`, which the model does not declare, and leave the model's metadata as it is.
+
+    PostgreSQL makes it while requests go on being recorded: elsewhere that costs seconds, there it would block inserts.
+    """
+    twin = sa.Table(table.name, sa.MetaData(), sa.Column(column.name, column.type), schema=table.schema)
+    index = sa.Index(f"ix_{table.name}_{column.name}", twin.c[column.name], postgresql_concurrently=True)
+    postgresql = engine.dialect.name == "postgresql"
+    with engine.connect().execution_options(**({"isolation_level": "AUTOCOMMIT"} if postgresql else {})) as connection:
+        index.create(connection)
+        connection.commit()
+
+
 class _OneOf(FunctionElement[bool]):
     name = "one_of"
     type = sa.Boolean()

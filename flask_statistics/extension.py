@@ -12,6 +12,7 @@ from . import cli, views
 from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
+from .imports import import_table
 from .models import map_model
 from .recorder import Recorder
 from .state import NAME, State
@@ -65,7 +66,7 @@ class Statistics:
         if not isinstance(db, SQLAlchemy):
             raise SettingError(f"db is {db!r}, but must be the app's flask_sqlalchemy.SQLAlchemy object.")
         raw = map_model(model)
-        state = State(app, settings, db, model, raw, available(raw.columns, dimensions), before_f)
+        known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(
                 "This app is registered with a Statistics object already; call init_app once for each app."
@@ -77,6 +78,8 @@ class Statistics:
         for key, resembling in unknown_keys(app.config):
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
+        imports = import_table(raw.table.metadata, raw.table.schema)
+        state = State(app, settings, db, model, raw, known, before_f, imports)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state

@@ -2,7 +2,7 @@
 
 Collects with Flask's signals, around the WSGI call: so an early answer of somebody's `before_request`, an exception that
 propagates, a streamed body, a 404 and a second app all give exactly one row, and the row is written after the request's
-contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_store`.
+contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_safely`.
 """
 
 from __future__ import annotations
@@ -94,16 +94,20 @@ class Counters:
 class _Exchange:
     """What is known so far of a request under way."""
 
-    __slots__ = ("arrived_at", "error", "handled", "record", "response", "started", "unwanted")
+    __slots__ = ("arrived_at", "asked", "error", "handled", "noted", "record", "response", "started")
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
         self.arrived_at = datetime.now(timezone.utc).replace(tzinfo=None)
         self.record: Record | None = None
+        """None: not noted yet, or not to be recorded."""
         self.response: Response | None = None
         self.error: BaseException | None = None
         self.handled: BaseException | None = None
-        self.unwanted = False
+        self.noted = False
+        """Whether it was looked at."""
+        self.asked = False
+        """Whether `disable_f` was asked."""
 
 
 class Recorder:
@@ -129,7 +133,7 @@ class Recorder:
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
         self._key = f"flask_statistics.{id(app)}"
-        self._excluded = _matcher(settings.exclude)
+        self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
 
     def attach(self) -> None:
@@ -153,7 +157,8 @@ class Recorder:
         try:
             body = self._serve(environ, start_response)
         except BaseException as error:
-            exchange.error = exchange.error or error
+            # nobody made a response of it, or a tear-down function failed after it: the server answers 500
+            exchange.error, exchange.response = exchange.error or error, None
             self._finish(exchange)
             raise
         response = exchange.response
@@ -170,41 +175,67 @@ class Recorder:
 
     def _on_started(self, _sender: Flask, **_: Any) -> None:
         exchange = request.environ.get(self._key)
-        if exchange is None:  # a test's full_dispatch_request() inside a bare request context is no request
-            return
-        if request.blueprint == self._blueprint or self._excluded(request.path, request.endpoint):
-            return
-        if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
-            return
-        exchange.record = self._begin(request, exchange.arrived_at)
+        if exchange is not None:  # a test's full_dispatch_request() inside a bare request context is no request
+            self._note(exchange)
 
     def _on_finished(self, _sender: Flask, *, response: Response, **_: Any) -> None:
         exchange = request.environ.get(self._key)
         if exchange is not None:
             exchange.response = response
+            self._ask(exchange)
 
     def _on_exception(self, _sender: Flask, *, exception: BaseException, **_: Any) -> None:
         exchange = request.environ.get(self._key)
         if exchange is not None:
             exchange.error = exception
+            self._note(exchange)  # if it was the session that could not be opened, nothing was started
+            self._ask(exchange)
 
     def _on_teardown(self, _sender: Flask, **_: Any) -> None:
         exchange = request.environ.get(self._key)
-        if exchange is None or exchange.record is None or exchange.unwanted:
-            return
-        try:
-            exchange.unwanted = bool(self._disabled())
-        except Exception:
-            # whoever asked not to be recorded must not be, even when the question fails
-            exchange.unwanted = True
-            self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
+        if exchange is not None:  # SystemExit and its like send no other signal
+            self._ask(exchange)
 
     def _on_context_teardown(self, _sender: Flask, **_: Any) -> None:
-        self._store(self._writer.flush, 0)
+        self._safely(self._writer.flush, 0)
 
     # ---- the record ----------------------------------------------------------------------------------------------
 
-    def _begin(self, request: Request, arrived_at: datetime) -> Record:
+    def _note(self, exchange: _Exchange) -> None:
+        """Make the record of the present request, once, unless it is one that is not recorded."""
+        if not exchange.noted:
+            exchange.noted = True
+            self._safely(lambda: self._begin(exchange), 0)
+
+    def _ask(self, exchange: _Exchange) -> None:
+        """Ask `disable_f`, once a request, and drop the record if it says so."""
+        if exchange.asked or exchange.record is None:
+            return
+        exchange.asked = True
+        try:
+            unwanted = bool(self._disabled())
+        except Exception:
+            # whoever asked not to be recorded must not be, even when the question fails
+            unwanted = True
+            self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
+        if unwanted:
+            exchange.record = None
+
+    def _begin(self, exchange: _Exchange) -> None:
+        if self._is_own(request) or self._excluded(request.path, request.endpoint):
+            return
+        if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
+            return
+        exchange.record = self._record(request, exchange.arrived_at)
+
+    def _is_own(self, request: Request) -> bool:
+        """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
+        if request.url_rule is not None:
+            return request.blueprint == self._blueprint
+        prefix = self._settings.url_prefix
+        return request.path.startswith(prefix) and request.path[len(prefix) :][:1] in ("", "/")
+
+    def _record(self, request: Request, arrived_at: datetime) -> Record:
         headers = request.headers
         return Record(
             date=arrived_at,
@@ -229,11 +260,13 @@ class Recorder:
             return request.remote_addr
 
     def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
-        record, response = exchange.record, exchange.response
-        if record is None or exchange.unwanted:
-            return
+        record = exchange.record
+        if record is not None:
+            self._safely(lambda: self._complete(record, exchange, sent), 1)
+
+    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> None:
+        response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
-        error = exchange.error
         if response is not None:
             record.status_code = response.status_code
             record.mimetype = response.mimetype
@@ -243,7 +276,7 @@ class Recorder:
         if error is not None:
             record.exception = _repr(error)
             record.traceback = _traceback(error) if self._keeps_traceback else None
-        self._store(lambda: self._writer.write(record, host_in_transaction=self._host_lives()), 1)
+        self._writer.write(record, host_in_transaction=self._host_lives())
 
     def _host_lives(self) -> bool:
         """Whether a context of this app outlives the request with the host's session in a transaction (as in tests)."""
@@ -253,11 +286,11 @@ class Recorder:
             and self._host_in_transaction()
         )
 
-    def _store(self, store: Callable[[], None], count: int) -> None:
-        """Run `store`; whatever fails is logged and counted here, and never reaches the request."""
+    def _safely(self, action: Callable[[], None], count: int) -> None:
+        """Run `action`, which stores `count` records; what fails is logged and counted here, and never reaches the request."""
         counters = self.counters
         try:
-            store()
+            action()
         except NotStored as failure:
             self._lose(failure.lost, failure.__cause__ or failure, failure.fix)
         except Exception as error:
@@ -312,6 +345,7 @@ class _Body:
             raise
         except BaseException as error:
             self._exchange.error = error
+            self._record()
             raise
         self._sent += len(chunk)
         return chunk
@@ -345,7 +379,7 @@ def mask_secrets(query: str) -> str:
     )
 
 
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
+def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
     """Whether a path or an endpoint is excluded; patterns that begin with `/` are for paths."""
     if not patterns:
         return lambda path, endpoint: False

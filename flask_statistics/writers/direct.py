@@ -5,6 +5,7 @@ Writes the raw table, on a connection of its own from the host's pool, never thr
 
 from __future__ import annotations
 
+import atexit
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +20,11 @@ from .rows import row_of
 LOCK_WAIT_MS = 1_000
 """How long an insert waits for another writer of a SQLite database."""
 MOST_WAITING = 1_000
-"""Rows that may wait for a transaction of the host's to end; the next ones are refused."""
+"""Rows that may wait for somebody's transaction to end; the next ones are refused."""
 
 
-class _HostHoldsLock(Exception):
-    """The host's own open transaction is in the way; it ends with the host's context."""
+class _Locked(Exception):
+    """An open transaction is in the way: the host's own, which ends with its context, or another process's."""
 
 
 class _Disconnected(sa.exc.DBAPIError):
@@ -38,29 +39,34 @@ class DirectWriter:
         self._engine = engine
         self._insert = sa.insert(raw.table)
         self._waiting: deque[dict[str, Any]] = deque()
+        self._kept = False
+        """Whether rows ever had to wait."""
 
     def write(self, record: Record, *, host_in_transaction: bool) -> None:
         """Store `record`, after what had to wait.
 
         While a transaction of the host's own is in the way it waits for the end of the host's context: to wait for the
-        lock would be to wait for ourselves. Raises `NotStored` if the database refuses it.
+        lock would be to wait for ourselves. If another process holds the lock for too long, which SQLite's unfair
+        locking lets happen when many write, it waits for the next request. Raises `NotStored` if the database refuses it.
         """
-        rows = [*self._take(), row_of(record, self._raw)]
-        try:
-            self._store(rows, 0 if host_in_transaction else LOCK_WAIT_MS)
-        except _HostHoldsLock as reason:
-            if len(rows) > MOST_WAITING:
-                raise NotStored(len(rows), "A transaction of the app stays open; close it.") from reason
-            self._waiting.extend(rows)
+        self._store_or_keep([*self._take(), row_of(record, self._raw)], 0 if host_in_transaction else LOCK_WAIT_MS)
 
     def flush(self) -> None:
-        """Store the rows that waited for the host's transaction, if it has ended. Raises `NotStored`."""
+        """Store the rows that had to wait, if nothing is in the way any more. Raises `NotStored`."""
         rows = self._take()
         if rows:
-            try:
-                self._store(rows, LOCK_WAIT_MS)
-            except _HostHoldsLock:
-                self._waiting.extend(rows)
+            self._store_or_keep(rows, LOCK_WAIT_MS)
+
+    def _store_or_keep(self, rows: list[dict[str, Any]], wait_ms: int) -> None:
+        try:
+            self._store(rows, wait_ms)
+        except _Locked as reason:
+            if not self._kept:
+                self._kept = True
+                atexit.register(self.flush)  # there may be no next request
+            self._waiting.extend(rows[:MOST_WAITING])
+            if len(rows) > MOST_WAITING:
+                raise NotStored(len(rows) - MOST_WAITING, "A transaction stays open; close it.") from reason
 
     def _take(self) -> list[dict[str, Any]]:
         rows = []
@@ -73,14 +79,14 @@ class DirectWriter:
             engine = self._engine()
             shared = dialects.shared_connection(engine)
             if shared is not None and shared.in_transaction:
-                raise _HostHoldsLock
+                raise _Locked("a transaction of the app is open")
             try:
                 self._commit(engine, rows, wait_ms)
             except _Disconnected:  # the server restarted since the pool's connection was last used
                 self._commit(engine, rows, wait_ms)
         except sa.exc.SQLAlchemyError as error:
-            if wait_ms == 0 and dialects.is_locked(error):
-                raise _HostHoldsLock from error
+            if dialects.is_locked(error):
+                raise _Locked("the database is locked") from error
             raise NotStored(len(rows), self._fix(error)) from error
 
     def _commit(self, engine: sa.Engine, rows: list[dict[str, Any]], wait_ms: int) -> None:
@@ -95,8 +101,6 @@ class DirectWriter:
 
     def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
         """What to do about `error`, found by looking whether the table is there."""
-        if dialects.is_locked(error):
-            return "Another process held the SQLite database for too long."
         try:
             there = sa.inspect(self._engine()).has_table(self._raw.table.name, schema=self._raw.table.schema)
         except sa.exc.SQLAlchemyError:

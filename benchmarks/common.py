@@ -1,0 +1,44 @@
+"""An app to measure, on a temporary SQLite file or on the database that the command line names."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_statistics import RequestMixin, Statistics
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """URL of a database to measure on."""
+    if len(sys.argv) > 1:
+        yield sys.argv[1]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{Path(folder) / 'benchmark.sqlite'}"
+
+
+def make_app(url: str, **config: Any) -> Flask:
+    """An app with one page and empty tables."""
+    app = bare_app()
+    app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
+    db = SQLAlchemy(app)
+    Statistics(app, db, type("Request", (RequestMixin, db.Model), {}))
+    with app.app_context():
+        db.drop_all()
+        db.create_all()
+    return app
+
+
+def bare_app() -> Flask:
+    """The same app without statistics."""
+    app = Flask(__name__)
+    app.add_url_rule("/page/<int:number>", "page", lambda number: f"page {number}")
+    return app

@@ -1,0 +1,200 @@
+"""The JSON API where the contract suite does not look: bad parameters, shapes, zeros, strict SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_statistics.state import state_of
+
+from .conftest import App
+
+MakeApp = Callable[..., App]
+DAY = "start=2026-03-01&end=2026-03-01"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    app = App(f"sqlite:///{tmp_path_factory.mktemp('api') / 'app.sqlite'}")
+    app.insert(
+        *({"date": datetime(2026, 3, 1, 12) + timedelta(minutes=n), "path": f"/{n}", "size": n} for n in range(5))
+    )
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("summary?start=x", "start is 'x', but must be a date such as 2026-11-22, or 2026-11-22T14:00"),
+        ("series?end=2026-02-30", "end is '2026-02-30', but must be a date such as 2026-11-22, or 2026-11-22T14:00"),
+        (
+            "summary?start=2026-03-02&end=2026-03-01",
+            "start is '2026-03-02', but must be before end, which is '2026-03-01'",
+        ),
+        (
+            "summary?span=x",
+            "span is 'x', but must be one of today, 24h, 7d, 28d, 91d, 12mo, all, or a number of days such as 30d",
+        ),
+        (
+            "summary?status_code=x",
+            "status_code is 'x', but must be a status code such as 404, or a class of them such as 5xx",
+        ),
+        ("series?unit=decade", "unit is 'decade', but must be one of minute, hour, day, week, month"),
+        (
+            "series?unit=minute&span=91d",
+            "unit is 'minute', but the span has more than 10,000 of them; ask for a longer unit",
+        ),
+        (
+            "breakdown/color",
+            "dimension is 'color', but must be one of path, route, referrer, browser, platform, device, status_code, "
+            "method, mimetype, exception",
+        ),
+        (
+            "breakdown/path?sort=up",
+            "sort is 'up', but must be one of value, hits, visitors, client_errors, server_errors, server_error_share, "
+            "size, avg, p50, p95, p99, max, last_requested, with - for the largest first",
+        ),
+        ("breakdown/path?limit=0", "limit is '0', but must be a whole number up to 1,000"),
+        ("breakdown/path?limit=1001", "limit is '1001', but must be a whole number up to 1,000"),
+        ("breakdown/path?offset=-1", "offset is '-1', but must be a whole number up to 1,000,000,000"),
+        ("requests?limit=²", "limit is '²', but must be a whole number up to 1,000"),
+        ("requests?limit=" + "9" * 50, f"limit is '{'9' * 50}', but must be a whole number up to 1,000"),
+        ("requests?before=x", "before is 'x', but must be the id of a stored request"),
+        ("requests?after=99999", "after is '99999', but must be the id of a stored request"),
+        ("requests?before=1&after=2", "before and after are both given, but only one of them can be"),
+    ],
+)
+def test_api_refuses(app: App, url: str, message: str) -> None:
+    assert app.json(url, 400) == {"error": message}
+
+
+def test_api_ignores_parameters_of_others(app: App) -> None:
+    assert app.json(f"summary?{DAY}&utm_source=x&page=2")["hits"] == 5
+
+
+def test_api_summary_of_nothing(app: App) -> None:
+    found = app.json("summary?start=2025-01-01&end=2025-01-01")
+    assert found | {"as_of": None} == {
+        "start": "2025-01-01T00:00:00+00:00",
+        "end": "2025-01-02T00:00:00+00:00",
+        "timezone": "UTC",
+        "source": "raw",
+        "as_of": None,
+        "hits": 0,
+        "visitors": 0,
+        "client_errors": 0,
+        "server_errors": 0,
+        "size": 0,
+        "response_time": {"avg": None, "p50": None, "p95": None, "p99": None, "max": None},
+        "last_requested": None,
+    }
+
+
+def test_api_counts_the_last_second_of_the_day(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url)
+    moments = ["00:00:00", "23:59:59", "23:59:59.000060", "23:59:59.999999"]
+    app.insert(*({"date": datetime.fromisoformat(f"2026-03-01 {moment}")} for moment in moments))
+    app.insert({"date": datetime(2026, 3, 2)}, {"date": datetime(2026, 2, 28, 23, 59, 59, 999999)})
+    assert app.json(f"summary?{DAY}")["hits"] == 4
+    assert [point["hits"] for point in app.json("series?unit=day&start=2026-02-28&end=2026-03-02")["points"]] == [
+        1,
+        4,
+        1,
+    ]
+
+
+def test_api_series_has_zeros(app: App) -> None:
+    points = app.json("series?unit=day&start=2026-02-27&end=2026-03-03")["points"]
+    assert [(point["start"][:10], point["hits"], point["visitors"]) for point in points] == [
+        ("2026-02-27", 0, 0),
+        ("2026-02-28", 0, 0),
+        ("2026-03-01", 5, 0),
+        ("2026-03-02", 0, 0),
+        ("2026-03-03", 0, 0),
+    ]
+
+
+def test_api_rows_without_anything_break_nothing(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url)
+    app.insert({"date": datetime(2026, 3, 1)}, {"date": datetime(2026, 3, 1), "remote_address": "192.0.2.1"})
+    summary = app.json(f"summary?{DAY}")
+    assert [summary[name] for name in ("hits", "visitors", "client_errors", "server_errors", "size")] == [2, 1, 0, 0, 0]
+    for dimension in state_of(app.flask).dimensions:
+        for sort in ("-hits", "avg", "-p95", "value", "last_requested", "server_error_share"):
+            (row,) = app.json(f"breakdown/{dimension}?{DAY}&sort={sort}")["rows"]
+            assert (row["value"], row["hits"], row["visitors"]) == (None, 2, 1)
+    assert len(app.json(f"requests?{DAY}")["rows"]) == 2
+
+
+def test_api_reads_what_the_original_stored(make_app: MakeApp) -> None:
+    app = make_app()
+    date = datetime(2026, 3, 1)
+    app.insert(
+        {"date": date, "browser": "None None", "platform": None},
+        {"date": date, "browser": "firefox 72.0", "platform": "windows"},
+    )
+    browsers = app.json(f"breakdown/browser?{DAY}")["rows"]
+    assert [row["value"] for row in browsers] == ["firefox", None]
+    assert app.json(f"summary?{DAY}&platform=Windows")["hits"] == 1
+
+
+def test_api_many_values_in_a_filter(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url)
+    hosts = [f"https://x.example/{number}'\"\\é" for number in range(150)]
+    app.insert(*({"date": datetime(2026, 3, 1), "referrer": host} for host in [*hosts, "https://y.example/", None]))
+    assert app.json(f"summary?{DAY}&referrer=x.example")["hits"] == 150
+    assert app.json(f"summary?{DAY}&referrer!=x.example")["hits"] == 2
+    assert app.json(f"breakdown/referrer?{DAY}")["rows"][0]["hits"] == 150
+
+
+def test_api_longer_series_than_a_statement_holds(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url)
+    app.insert(*({"date": datetime(2026, 3, 1) + timedelta(hours=h), "path": "/"} for h in range(0, 600, 7)))
+    points = app.json("series?unit=hour&start=2026-03-01&end=2026-03-25")["points"]
+    assert [point["hits"] for point in points] == [1 if hour % 7 == 0 else 0 for hour in range(600)]
+
+
+def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(TESTING=False)
+    with app.flask.app_context():
+        app.db.drop_all()
+    assert app.json("summary", 503) == {"error": "The database could not answer; see the app's log."}
+    assert "Flask-Statistics: a question to the database failed." in [record.message for record in caplog.records]
+
+
+def test_api_health_after_a_request(app: App) -> None:
+    assert app.json("health") == {
+        "status": "ok",
+        "database": "ok",
+        "recording": True,
+        "recorded": 0,
+        "lost": 0,
+        "last_error": None,
+        "last_error_at": None,
+    }
+
+
+def test_api_does_not_write(app: App) -> None:
+    statements: list[str] = []
+    engine = state_of(app.flask).engine()
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    for url in ("summary", "series", "breakdown/path", "breakdown/browser", "requests", "health"):
+        app.json(f"{url}?span=all")
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert statements
+    assert all(statement.startswith("SELECT") for statement in statements)
+
+
+def test_api_answers_are_not_cached(app: App) -> None:
+    headers = app.client.get("/statistics/api/summary").headers
+    assert headers["Cache-Control"] == "private, no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"

@@ -1,0 +1,75 @@
+"""Data flows one way: a module imports only from those before it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import flask_statistics
+
+PACKAGE = Path(flask_statistics.__file__).parent
+ORDER = (
+    "config",
+    "user_agents",
+    "models",
+    "dialects",
+    "dimensions",
+    "latency",
+    "recorder",
+    "writers",
+    "spans",
+    "filters",
+    "queries",
+    "rollups",
+    "access_log",
+    "traffic",
+    "imports",
+    "guards",
+    "state",
+    "formatting",
+    "charts",
+    "page_state",
+    "pages",
+    "export",
+    "api",
+    "views",
+    "cli",
+    "extension",
+    "demo",
+)
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
+ONLY_FLASK = {"recorder", "guards", "state", "api", "views", "cli", "extension", "demo", "export"}
+"""Modules that may know Flask; all others are pure, or know only the database."""
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this package that the file imports, by their name at the top."""
+    parts = path.relative_to(PACKAGE).parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = parts[: len(parts) - node.level]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {".".join([*above, name]).split(".")[0] for name in names if name}
+    return found - {parts[0].removesuffix(".py")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_import_only_what_is_before_them(path: Path) -> None:
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert imported(path) <= set(ORDER[: ORDER.index(name)])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_that_are_pure_do_not_know_flask(path: Path) -> None:
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    tree = ast.walk(ast.parse(path.read_text("utf-8")))
+    flask = any(isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "flask" for node in tree)
+    assert not flask or name in ONLY_FLASK or name == "rollups"
+
+
+def test_modules_import_by_relative_names() -> None:
+    for path in MODULES:
+        assert "from flask_statistics" not in path.read_text("utf-8"), path.name

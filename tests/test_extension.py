@@ -1,0 +1,191 @@
+"""Wiring: the public constructor, app factories, several apps, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask
+from flask_sqlalchemy import SQLAlchemy
+
+import flask_statistics
+from flask_statistics import Dimension, RequestMixin, SettingError, Statistics
+from flask_statistics.state import state_of
+
+from .conftest import App, whole_model
+
+MakeApp = Callable[..., App]
+
+
+def new(**config: Any) -> tuple[Flask, SQLAlchemy, type[Any]]:
+    app = Flask("tests.app")
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
+    db = SQLAlchemy(app)
+    return app, db, whole_model(db)
+
+
+def test_statistics_takes_four_positional_arguments() -> None:
+    app, db, model = new()
+    Statistics(app, db, model, lambda: False)
+    assert app.test_client().get("/statistics/").status_code == 403
+
+
+def test_statistics_init_app_later() -> None:
+    app, db, model = new()
+    statistics = Statistics()
+    statistics.init_app(app, db, model, lambda: False)
+    assert app.test_client().get("/statistics/").status_code == 403
+    assert vars(statistics) == {}
+
+
+def test_statistics_app_factory() -> None:
+    db = SQLAlchemy()
+    model = whole_model(db)
+    statistics = Statistics()
+
+    def create_app() -> Flask:
+        app = Flask("tests.app")
+        app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+        db.init_app(app)
+        statistics.init_app(app, db, model)
+        with app.app_context():
+            db.create_all()
+        return app
+
+    for app in (create_app(), create_app()):
+        app.test_client().get("/")
+        assert app.test_client().get("/statistics/api/summary").get_json()["hits"] == 1
+
+
+def test_statistics_before_the_database_knows_the_app() -> None:
+    app, db = Flask("tests.app"), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    model = whole_model(db)
+    Statistics(app, db, model)
+    db.init_app(app)
+    with app.app_context():
+        db.create_all()
+    app.test_client().get("/")
+    assert app.test_client().get("/statistics/api/summary").get_json()["hits"] == 1
+
+
+def test_statistics_with_some_arguments_is_refused() -> None:
+    app, db, _ = new()
+    with pytest.raises(
+        TypeError, match=r"^Statistics takes app, db and model together, Statistics\(app, db, Request\)"
+    ):
+        Statistics(app, db)
+
+
+def test_statistics_unknown_argument_is_refused() -> None:
+    app, db, model = new()
+    with pytest.raises(TypeError, match="url_prefix"):
+        Statistics(app, db, model, url_prefix="/x")  # type: ignore[call-arg]
+
+
+def test_statistics_refuses_a_strange_database() -> None:
+    app, _, model = new()
+    with pytest.raises(SettingError, match=r"^db is 'db', but must be the app's flask_sqlalchemy.SQLAlchemy object\.$"):
+        Statistics(app, "db", model)  # type: ignore[arg-type]
+
+
+def test_statistics_twice_on_one_app_is_refused() -> None:
+    app, db, model = new()
+    Statistics(app, db, model)
+    with pytest.raises(RuntimeError, match=r"^This app is registered with a Statistics object already"):
+        Statistics(app, db, model)
+
+
+def test_statistics_refuses_a_blueprint_of_its_name_and_changes_nothing() -> None:
+    app, db, model = new()
+    app.register_blueprint(Blueprint("statistics", __name__))
+    with pytest.raises(RuntimeError, match=r"^The app has a blueprint named 'statistics' of its own already"):
+        Statistics(app, db, model)
+    assert "statistics" not in app.extensions
+    assert app.wsgi_app.__func__ is Flask.wsgi_app  # type: ignore[attr-defined]
+
+
+def test_statistics_refuses_a_table_of_its_name() -> None:
+    app, db, model = new()
+    type("Mine", (db.Model,), {"__tablename__": "statistics_import", "id": db.Column(db.Integer, primary_key=True)})
+    with pytest.raises(SettingError, match=r"^The app has a table 'statistics_import' of its own"):
+        Statistics(app, db, model)
+
+
+def test_state_of_an_app_without_statistics() -> None:
+    with pytest.raises(RuntimeError, match=r"Did you forget to call statistics.init_app\(app, db, Request\)\?"):
+        state_of(Flask("tests.app"))
+
+
+def test_statistics_warns_of_unknown_settings(caplog: pytest.LogCaptureFixture) -> None:
+    app, db, model = new(STATISTICS_TIMEZON="UTC", STATISTICS_MINE=1)
+    Statistics(app, db, model)
+    assert [record.message for record in caplog.records] == [
+        "Flask-Statistics knows no setting STATISTICS_TIMEZON. Did you mean STATISTICS_TIMEZONE?",
+        "Flask-Statistics knows no setting STATISTICS_MINE.",
+    ]
+
+
+def test_statistics_disable_f_can_be_overridden() -> None:
+    class Mine(Statistics):
+        def disable_f(self) -> bool:
+            return True
+
+    app, db, model = new()
+    Mine(app, db, model)
+    app.test_client().get("/")
+    assert app.test_client().get("/statistics/api/health").get_json()["recorded"] == 0
+
+
+def test_statistics_endpoint_and_prefix() -> None:
+    app, db, model = new(STATISTICS_URL_PREFIX="/admin/hits")
+    Statistics(app, db, model)
+    with app.test_request_context():
+        assert app.url_for("statistics.index") == "/admin/hits/"
+    client = app.test_client()
+    assert client.get("/admin/hits").status_code == 308
+    assert client.get("/admin/hits/api/health").get_json()["recorded"] == 0
+    assert client.get("/statistics/").status_code == 404
+
+
+def test_statistics_dimension_of_ones_own(make_app: MakeApp, database_url: str) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"tenant_id": db.Column(db.Integer, default=7)})
+
+    app = make_app(database_url, model=model, dimensions=[Dimension("tenant", column="tenant_id")])
+    app.client.get("/")
+    assert [(row["value"], row["hits"]) for row in app.json("breakdown/tenant")["rows"]] == [(7, 1)]
+    assert app.json("summary?tenant=7")["hits"] == 1
+    assert app.json("summary?tenant=8")["hits"] == 0
+    assert app.json("summary?tenant=x", 400)["error"] == "tenant is 'x', but must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("dimension", "message"),
+    [
+        (Dimension("browser"), "There is a dimension 'browser' already; give yours another name."),
+        (
+            Dimension("tenant"),
+            "The dimension 'tenant' reads the column 'tenant', which the model does not have.",
+        ),
+    ],
+)
+def test_statistics_refuses_a_dimension(dimension: Dimension, message: str) -> None:
+    app, db, model = new()
+    with pytest.raises(SettingError) as error:
+        Statistics(app, db, model, dimensions=[dimension])
+    assert str(error.value) == message
+
+
+def test_public_names() -> None:
+    assert flask_statistics.__all__ == ["Dimension", "RequestMixin", "SettingError", "Statistics"]
+
+
+def test_import_is_light() -> None:
+    heavy = ("user_agents", "ua_parser", "crawleruseragents", "apscheduler")
+    code = f"import sys, flask_statistics; print([name for name in {heavy!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

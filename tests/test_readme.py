@@ -1,0 +1,80 @@
+"""README says what is true: its example runs, its table of settings is the code's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flask_statistics.config import PREFIX, SETTINGS, Setting
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def row(setting: Setting) -> str:
+    default = repr(setting.default).removeprefix("datetime.")
+    return f"| `{PREFIX}{setting.key}` | `{default}` | {setting.meaning} |"
+
+
+def test_readme_settings_are_those_of_the_code() -> None:
+    table = re.search(r"<!-- settings -->\n(.*)<!-- /settings -->", README, re.DOTALL)
+    assert table is not None
+    expected = ["| key | default | meaning |", "|---|---|---|", *map(row, SETTINGS)]
+    assert table[1].splitlines() == expected, "put these lines into README:\n" + "\n".join(expected)
+
+
+def flask(folder: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    found = subprocess.run(
+        [sys.executable, "-m", "flask", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_readme_example_works_as_printed(tmp_path: Path) -> None:
+    example = re.search(r"save it as `app.py`:\n\n```python\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    (tmp_path / "app.py").write_text(example[1])
+    assert "flask statistics init\nflask run\n" in README
+    assert flask(tmp_path, "statistics", "init") == "Created the table request.\nCreated the table statistics_import.\n"
+    code = (
+        "from app import app; client = app.test_client(); assert client.get('/').text == 'Hello!'; "
+        "assert client.get('/statistics/').status_code == 200; "
+        "print(client.get('/statistics/api/breakdown/path').get_json()['rows'][0]['value'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "/\n"
+
+
+@pytest.mark.parametrize("command", ["init", "import-log", "demo-data"])
+def test_readme_commands_exist(command: str, tmp_path: Path) -> None:
+    assert f"`flask statistics {command}" in README
+    from flask_statistics.cli import commands
+
+    assert set(commands.commands) >= {command}
+
+
+def test_readme_names_files_that_exist() -> None:
+    links = re.findall(r"\]\(((?!http|#)[^)]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists() and not link.endswith(".png")] == []
+
+
+def test_ci_runs_the_command_of_readme() -> None:
+    assert 'pip install -e ".[dev]" && pytest\n' in README
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert script.rstrip().endswith('-e ".[dev]" && pytest')

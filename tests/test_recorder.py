@@ -1,0 +1,627 @@
+"""Request to record, through a test client: exactly one right row, whatever happens during the request."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from flask import Flask, Response, abort, redirect, request, stream_with_context
+from flask.views import MethodView
+from flask.wrappers import Request
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client
+
+from flask_statistics import Statistics
+from flask_statistics.recorder import LONGEST_TRACEBACK, excluder, mask_secrets
+
+from .conftest import App
+
+MakeApp = Callable[..., App]
+FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:72.0) Gecko/20100101 Firefox/72.0"
+
+
+def view(rule: str, function: Callable[..., Any], **options: Any) -> Callable[[Flask], None]:
+    """Adds one view to an app that is being made."""
+    return lambda app: app.add_url_rule(rule, "view", function, **options)
+
+
+def hello(**_: Any) -> str:
+    return "hello"
+
+
+def broken() -> str:
+    raise ValueError("broken")
+
+
+# ---- what is stored ----------------------------------------------------------------------------------------------
+
+
+def test_recorder_fills_every_column(make_app: MakeApp) -> None:
+    app = make_app(before=view("/user/<int:number>", hello))
+    before = datetime.now(timezone.utc).replace(tzinfo=None)
+    app.client.get("/user/7?a=1&token=x", headers={"User-Agent": FIREFOX, "Referer": "https://x.example/?q=1"})
+    row = app.row()
+    assert before <= row.date <= datetime.now(timezone.utc).replace(tzinfo=None)
+    assert 0 < row.response_time < 1
+    names = "method path route query_string status_code size mimetype exception traceback remote_address user_agent"
+    assert {name: getattr(row, name) for name in f"{names} browser platform device referrer".split()} == {
+        "method": "GET",
+        "path": "/user/7",
+        "route": "/user/<int:number>",
+        "query_string": "a=1&token=***",
+        "status_code": 200,
+        "size": 5,
+        "mimetype": "text/html",
+        "exception": None,
+        "traceback": None,
+        "remote_address": "127.0.0.1",
+        "user_agent": FIREFOX,
+        "browser": "firefox 72.0",
+        "platform": "Windows",
+        "device": "desktop",
+        "referrer": "https://x.example/?q=1",
+    }
+
+
+def test_recorder_stores_what_is_absent(make_app: MakeApp) -> None:
+    app = make_app()
+    app.client.get("/nowhere", headers={"User-Agent": ""})
+    row = app.row()
+    assert (row.user_agent, row.browser, row.platform, row.device) == ("", None, None, "other")
+    assert (row.route, row.query_string, row.referrer) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/page", 200),
+        ("HEAD", "/page", 200),
+        ("OPTIONS", "/page", 200),
+        ("POST", "/page", 405),
+        ("GET", "/nowhere", 404),
+        ("GET", "/static/nothing.css", 404),
+    ],
+)
+def test_recorder_method_and_status(make_app: MakeApp, method: str, path: str, status: int) -> None:
+    app = make_app(before=view("/page", hello))
+    app.client.open(path, method=method)
+    row = app.row()
+    assert (row.method, row.path, row.status_code) == (method, path, status)
+
+
+def test_recorder_head_has_the_size_of_get(make_app: MakeApp) -> None:
+    app = make_app(before=view("/page", hello))
+    assert app.client.head("/page").data == b""
+    assert app.row().size == 5
+
+
+def test_recorder_redirect_to_the_slash(make_app: MakeApp) -> None:
+    app = make_app(before=view("/page/", hello))
+    app.client.get("/page", follow_redirects=True)
+    assert [(row.path, row.status_code, row.route) for row in app.rows()] == [
+        ("/page", 308, None),
+        ("/page/", 200, "/page/"),
+    ]
+
+
+def test_recorder_duration_ignores_g_start_time(make_app: MakeApp) -> None:
+    def before(app: Flask) -> None:
+        from flask import g
+
+        app.before_request(lambda: setattr(g, "start_time", 0))
+
+    app = make_app(before=before)
+    app.client.get("/")
+    assert app.row().response_time < 1
+
+
+def test_recorder_early_answer_of_before_request(make_app: MakeApp) -> None:
+    app = make_app(before=lambda flask: flask.before_request(lambda: ("early", 418)))
+    app.client.get("/page")
+    row = app.row()
+    assert (row.path, row.status_code, row.size) == ("/page", 418, 5)
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["TESTING", "DEBUG", "PROPAGATE_EXCEPTIONS"])
+def test_recorder_error_that_propagates(make_app: MakeApp, key: str) -> None:
+    app = make_app(before=view("/", broken), **{key: True})
+    with pytest.raises(ValueError, match="broken"):
+        app.client.get("/")
+    row = app.row()
+    assert (row.status_code, row.exception, row.size, row.mimetype) == (500, "ValueError('broken')", None, None)
+    assert row.traceback.endswith("ValueError: broken\n")
+
+
+def test_recorder_error_page(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", broken))
+    size = len(app.client.get("/").data)
+    row = app.row()
+    assert (row.status_code, row.exception, row.size, row.mimetype) == (500, "ValueError('broken')", size, "text/html")
+
+
+@pytest.mark.parametrize(("handled", "status"), [(500, 500), (Exception, 500), (Exception, 503), (ValueError, 502)])
+def test_recorder_error_handler_keeps_the_exception(make_app: MakeApp, handled: Any, status: int) -> None:
+    def before(app: Flask) -> None:
+        app.register_error_handler(handled, lambda error: ("sorry", status))
+        app.add_url_rule("/", "view", broken)
+
+    app = make_app(before=before)
+    app.client.get("/")
+    row = app.row()
+    assert (row.status_code, row.exception, row.size) == (status, "ValueError('broken')", 5)
+
+
+def test_recorder_exception_that_is_answered_is_none(make_app: MakeApp) -> None:
+    def before(app: Flask) -> None:
+        app.register_error_handler(ValueError, lambda error: ("try again", 400))
+        app.add_url_rule("/", "view", broken)
+
+    app = make_app(before=before)
+    app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (400, None)
+
+
+def test_recorder_abort_has_no_exception(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", lambda: abort(404)))
+    app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (404, None)
+
+
+def test_recorder_failing_after_request(make_app: MakeApp) -> None:
+    def fail(response: Response) -> Response:
+        raise ValueError("after")
+
+    def before(app: Flask) -> None:
+        app.add_url_rule("/", "view", hello)
+        app.after_request(fail)
+
+    app = make_app(before=before)
+    app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (500, "ValueError('after')")
+
+
+def test_recorder_failing_teardown_is_a_500(make_app: MakeApp) -> None:
+    def fail(_error: BaseException | None) -> None:
+        raise ValueError("teardown")
+
+    def before(app: Flask) -> None:
+        app.add_url_rule("/", "view", hello)
+        app.teardown_request(fail)
+
+    app = make_app(before=before)
+    with pytest.raises(ValueError, match="teardown"):
+        app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (500, "ValueError('teardown')")
+
+
+def test_recorder_session_that_cannot_be_opened(make_app: MakeApp) -> None:
+    class Sessions:
+        def open_session(self, _app: Flask, _request: Request) -> None:
+            raise ConnectionError("no sessions")
+
+    app = make_app(before=view("/page", hello))
+    app.flask.session_interface = Sessions()  # type: ignore[assignment]
+    app.client.get("/page")
+    row = app.row()
+    assert (row.path, row.status_code, row.exception) == ("/page", 500, "ConnectionError('no sessions')")
+
+
+def test_recorder_worker_that_is_told_to_stop(make_app: MakeApp) -> None:
+    def stop() -> str:
+        raise SystemExit(1)
+
+    app = make_app(before=view("/", stop))
+    with pytest.raises(SystemExit):
+        app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (500, "SystemExit(1)")
+
+
+def test_recorder_exception_without_a_repr(make_app: MakeApp) -> None:
+    class Shy(Exception):
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        __str__ = __repr__
+
+    def raise_shy() -> str:
+        raise Shy
+
+    app = make_app(before=view("/", raise_shy))
+    app.flask.log_exception = lambda exc_info: None  # type: ignore[method-assign]
+    app.client.get("/")
+    assert app.row().exception == "Shy(...)"
+    assert "raise Shy" in app.row().traceback
+
+
+def test_recorder_cuts_tracebacks_at_their_start(make_app: MakeApp) -> None:
+    def raise_long() -> str:
+        raise ValueError("x" * 30_000 + "end")
+
+    app = make_app(before=view("/", raise_long))
+    app.client.get("/")
+    assert len(app.row().traceback) == LONGEST_TRACEBACK
+    assert app.row().traceback.endswith("xend\n")
+
+
+# ---- streams -----------------------------------------------------------------------------------------------------
+
+
+def test_recorder_stream_counts_its_bytes_at_its_end(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", lambda: Response(iter([b"one", b"three"]))))
+    response = app.client.get("/", buffered=False)
+    assert app.rows() == []
+    assert response.data == b"onethree"
+    response.close()
+    assert (app.row().status_code, app.row().size) == (200, 8)
+
+
+def test_recorder_stream_that_fails_in_the_middle(make_app: MakeApp) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"one"
+        raise ValueError("middle")
+
+    app = make_app(before=view("/", lambda: Response(chunks())))
+    with pytest.raises(ValueError, match="middle"):
+        app.client.get("/").get_data()
+    row = app.row()
+    assert (row.status_code, row.size, row.exception) == (200, 3, "ValueError('middle')")
+
+
+def test_recorder_stream_whose_client_disconnects(make_app: MakeApp) -> None:
+    closed = []
+
+    def chunks() -> Iterator[bytes]:
+        try:
+            yield b"one"
+            yield b"two"
+        finally:
+            closed.append(True)
+
+    app = make_app(before=view("/", lambda: Response(chunks())))
+    response = app.client.get("/", buffered=False)
+    assert next(iter(response.response)) == b"one"
+    response.close()
+    assert (app.row().status_code, app.row().size, closed) == (200, 3, [True])
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "4"}])
+def test_recorder_stream_with_context_is_asked_for(make_app: MakeApp, length: dict[str, str]) -> None:
+    def stream() -> Response:
+        return Response(stream_with_context(iter([request.method])), headers=length)
+
+    app = make_app(
+        before=lambda flask: flask.add_url_rule("/<name>", "view", lambda name: stream()),
+        disable_f=lambda: request.path == "/private",
+    )
+    assert app.client.get("/private", headers=length).data == b"GET"
+    assert app.client.get("/public").data == b"GET"
+    assert [row.path for row in app.rows()] == ["/public"]
+
+
+# ---- who and what is not recorded --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/statistics", "/statistics/", "/statistics/api/summary", "/statistics/nowhere", "/statistics/static/x.js"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_recorder_leaves_the_dashboard_out(make_app: MakeApp, path: str, method: str) -> None:
+    app = make_app()
+    app.client.open(path, method=method)
+    assert app.rows() == []
+
+
+def test_recorder_keeps_what_only_looks_like_the_dashboard(make_app: MakeApp) -> None:
+    def before(app: Flask) -> None:
+        app.add_url_rule("/statistics-of-cats", "cats", hello)
+        app.add_url_rule("/statistics/mine", "mine", hello)
+
+    app = make_app(before=before)
+    for path in ("/statistics-of-cats", "/statistics/mine"):
+        app.client.get(path)
+    assert [(row.path, row.status_code) for row in app.rows()] == [
+        ("/statistics-of-cats", 200),
+        ("/statistics/mine", 200),
+    ]
+
+
+def test_recorder_excludes_paths_and_endpoints(make_app: MakeApp) -> None:
+    def before(app: Flask) -> None:
+        app.add_url_rule("/health", "health", hello)
+        app.add_url_rule("/admin/<page>", "admin.page", hello)
+        app.add_url_rule("/shop", "shop", hello)
+
+    app = make_app(before=before, STATISTICS_EXCLUDE=["/heal*", "admin.*", "/static/*.css"])
+    for path in ("/health", "/admin/users", "/static/site.css", "/static/site.js", "/shop", "/admin"):
+        app.client.get(path)
+    assert [row.path for row in app.rows()] == ["/static/site.js", "/shop", "/admin"]
+
+
+def test_excluder_without_patterns_excludes_nothing() -> None:
+    assert not excluder(())("/", "home")
+    assert not excluder(("/a",))("/", "home")
+    assert not excluder(("home",))("/home", None)
+
+
+@pytest.mark.parametrize("header", ["Sec-GPC", "DNT"])
+def test_recorder_respects_gpc_if_told(make_app: MakeApp, header: str) -> None:
+    app, other = make_app(STATISTICS_RESPECT_GPC=True), make_app()
+    for value in ("1", "0"):
+        app.client.get(f"/{value}", headers={header: value})
+        other.client.get(f"/{value}", headers={header: value})
+    assert [row.path for row in app.rows()] == ["/0"]
+    assert [row.path for row in other.rows()] == ["/1", "/0"]
+
+
+def test_recorder_records_nothing_if_not_enabled(make_app: MakeApp) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.client.get("/")
+    assert app.rows() == []
+    assert app.json("health")["recording"] is False
+
+
+# ---- disable_f ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/broken", "/nowhere"])
+def test_disable_f_is_asked_once_a_request(make_app: MakeApp, path: str) -> None:
+    def before(app: Flask) -> None:
+        app.add_url_rule("/", "view", hello)
+        app.add_url_rule("/broken", "broken", broken)
+
+    asked: list[str] = []
+    app = make_app(before=before, disable_f=lambda: asked.append(request.path))
+    with app.client:
+        app.client.get(path)
+        assert asked == [path]
+    assert asked == [path]
+    assert app.row().path == path
+
+
+@pytest.mark.parametrize("key", ["TESTING", "DEBUG"])
+def test_disable_f_is_asked_when_an_error_propagates(make_app: MakeApp, key: str) -> None:
+    app = make_app(before=view("/", broken), disable_f=lambda: True, **{key: True})
+    with pytest.raises(ValueError, match="broken"):
+        app.client.get("/")
+    assert app.rows() == []
+
+
+def test_disable_f_knows_what_happened_in_the_request(make_app: MakeApp) -> None:
+    from flask import session
+
+    def login() -> str:
+        session["private"] = True
+        return "welcome"
+
+    app = make_app(before=view("/login", login), disable_f=lambda: session.get("private"), SECRET_KEY="x")
+    for path in ("/", "/login", "/"):
+        app.client.get(path)
+    assert [row.path for row in app.rows()] == ["/"]
+
+
+def test_disable_f_that_raises_is_logged_and_not_recorded(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(before=view("/", hello), disable_f=broken)
+    assert app.client.get("/").status_code == 200
+    assert app.rows() == []
+    assert [record.message for record in caplog.records] == [
+        "Flask-Statistics: disable_f raised, so this request was not recorded."
+    ]
+    assert caplog.records[0].exc_info
+
+
+def test_disable_f_none_is_as_if_not_given(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", hello), disable_f=None)
+    assert app.client.get("/").status_code == 200
+    assert app.row().path == "/"
+
+
+# ---- addresses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "headers", "address"),
+    [
+        (None, {"X-Real-IP": "6.6.6.6", "X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),
+        ("X-Real-IP", {"X-Real-IP": "192.0.2.7"}, "192.0.2.7"),
+        ("X-Real-IP", {"X-Real-IP": "2001:DB8::7"}, "2001:db8::7"),
+        ("X-Real-IP", {}, "127.0.0.1"),
+        ("X-Real-IP", {"X-Real-IP": "nonsense'--"}, "127.0.0.1"),
+        ("X-Real-IP", {"X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),
+        ("X-Forwarded-For", {"X-Forwarded-For": "6.6.6.6, 192.0.2.7"}, "192.0.2.7"),
+    ],
+)
+def test_recorder_address(make_app: MakeApp, header: str | None, headers: dict[str, str], address: str) -> None:
+    app = make_app(STATISTICS_REAL_IP_HEADER=header)
+    app.client.get("/", headers=headers)
+    assert app.row().remote_address == address
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_recorder_address_behind_proxy_fix(make_app: MakeApp, first: bool) -> None:
+    def fix(flask: Flask) -> None:
+        flask.wsgi_app = ProxyFix(flask.wsgi_app)  # type: ignore[method-assign]
+
+    app = make_app(before=fix if first else None)
+    if not first:
+        fix(app.flask)
+    app.client.get("/", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"})
+    assert app.row().remote_address == "192.0.2.7"
+
+
+# ---- apps and mounts ---------------------------------------------------------------------------------------------
+
+
+def test_recorder_path_is_without_script_name(make_app: MakeApp) -> None:
+    app = make_app(before=view("/page", hello))
+    client = Client(DispatcherMiddleware(Flask("front"), {"/shop": app.flask}))
+    assert client.get("/shop/page").data == b"hello"
+    assert client.get("/shop/statistics/api/health").json == app.json("health")
+    assert app.row().path == "/page"
+
+
+def test_recorder_app_mounted_in_another_app(make_app: MakeApp) -> None:
+    inner = make_app(before=view("/page", hello))
+    outer = make_app(before=view("/page", hello))
+    outer.flask.wsgi_app = DispatcherMiddleware(outer.flask.wsgi_app, {"/in": inner.flask})  # type: ignore[method-assign]
+    for path in ("/page", "/in/page", "/in/statistics/", "/in/nowhere"):
+        outer.client.get(path)
+    assert [row.path for row in outer.rows()] == ["/page"]
+    assert [row.path for row in inner.rows()] == ["/page", "/nowhere"]
+
+
+def test_recorder_app_that_is_called_by_a_view_of_another(make_app: MakeApp) -> None:
+    inner = make_app(before=view("/page", hello))
+    outer = make_app(before=view("/", lambda: inner.client.get("/page").data))
+    outer.client.get("/")
+    assert (outer.row().path, inner.row().path) == ("/", "/page")
+
+
+def test_recorder_blueprint(make_app: MakeApp) -> None:
+    from flask import Blueprint
+
+    def before(app: Flask) -> None:
+        blog = Blueprint("blog", __name__, url_prefix="/blog")
+        blog.add_url_rule("/<slug>", "post", hello)
+        blog.register_error_handler(404, lambda error: ("not in this blog", 404))
+        app.register_blueprint(blog)
+
+    app = make_app(before=before)
+    app.client.get("/blog/cats")
+    assert (app.row().path, app.row().route) == ("/blog/cats", "/blog/<slug>")
+
+
+def test_recorder_two_apps_on_one_object(make_app: MakeApp) -> None:
+    statistics = Statistics()
+    one, two = (make_app(STATISTICS_ENABLED=False) for _ in range(2))
+    apps = []
+    for app in (one, two):
+        flask = Flask("another")
+        flask.config["SQLALCHEMY_DATABASE_URI"] = app.flask.config["SQLALCHEMY_DATABASE_URI"]
+        app.db.init_app(flask)
+        statistics.init_app(flask, app.db, app.Request)
+        apps.append(flask)
+    apps[0].test_client().get("/one")
+    apps[1].test_client().get("/two")
+    assert (one.row().path, two.row().path) == ("/one", "/two")
+    for flask, app in zip(apps, (one, two), strict=True):
+        with flask.app_context():
+            app.db.engine.dispose()
+
+
+def test_recorder_method_view_and_redirect(make_app: MakeApp) -> None:
+    class Form(MethodView):
+        def post(self) -> Any:
+            return redirect("/")
+
+    app = make_app(before=view("/form", Form.as_view("form"), methods=["POST"]))
+    app.client.post("/form", data={"password": "secret"})
+    row = app.row()
+    assert (row.method, row.status_code, row.query_string) == ("POST", 302, None)
+
+
+# ---- contexts of tests -------------------------------------------------------------------------------------------
+
+
+def test_recorder_with_client(make_app: MakeApp) -> None:
+    app = make_app(before=view("/<path>", hello))
+    with app.client as client:
+        client.get("/one")
+        client.get("/two")
+        assert request.path == "/two"
+    assert [row.path for row in app.rows()] == ["/one", "/two"]
+
+
+def test_recorder_is_silent_about_bare_contexts(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(before=view("/", hello))
+    with app.flask.test_request_context("/"):
+        app.flask.preprocess_request()
+        assert app.flask.full_dispatch_request().data == b"hello"
+    assert app.rows() == []
+    assert caplog.records == []
+
+
+def test_recorder_rows_do_not_mix_under_an_outer_context(make_app: MakeApp) -> None:
+    def before(app: Flask) -> None:
+        app.add_url_rule("/", "view", hello)
+        app.add_url_rule("/broken", "broken", broken)
+
+    app = make_app(before=before, TESTING=True)
+    with app.flask.app_context():
+        app.client.get("/")
+        with pytest.raises(ValueError, match="broken"):
+            app.client.get("/broken")
+    assert [(row.path, row.size, row.mimetype) for row in app.rows()] == [
+        ("/", 5, "text/html"),
+        ("/broken", None, None),
+    ]
+
+
+# ---- threads and faults ------------------------------------------------------------------------------------------
+
+
+def test_recorder_concurrent_threads(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url, before=view("/<path:name>", hello))
+
+    def visit(thread: int) -> None:
+        client = app.flask.test_client()
+        for number in range(10):
+            client.get(f"/{thread}/{number}")
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(row.path for row in app.rows()) == sorted(f"/{t}/{n}" for t in range(8) for n in range(10))
+    assert app.json("health")["recorded"] == 80
+
+
+def test_recorder_own_fault_is_logged_and_counted(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    class Strange(Request):
+        @property
+        def method(self) -> str:
+            raise RuntimeError("strange")
+
+        @method.setter
+        def method(self, value: str) -> None: ...
+
+    app = make_app(before=lambda flask: flask.before_request(hello))
+    app.flask.request_class = Strange
+    assert app.client.get("/").data == b"hello"
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.message == (
+        "Flask-Statistics could not record a request, which was served all the same (1 lost since start): strange "
+        "This is a fault of Flask-Statistics; please report it with this traceback."
+    )
+    assert app.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("query", "masked"),
+    [
+        ("", ""),
+        ("a=1&b=2", "a=1&b=2"),
+        ("password=x&b=2", "password=***&b=2"),
+        ("API%5Fkey=x", "API%5Fkey=***"),
+        ("access_token=x;y&reset-code=1&q=secret", "access_token=***&reset-code=***&q=secret"),
+        ("token", "token"),
+    ],
+)
+def test_mask_secrets(query: str, masked: str) -> None:
+    assert mask_secrets(query) == masked
+
+
+def test_recorder_date_is_when_the_request_arrived(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", lambda: Response(iter([b"x"]))))
+    app.client.get("/").get_data()
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    assert timedelta() <= now - app.row().date - timedelta(seconds=app.row().response_time) < timedelta(seconds=1)
