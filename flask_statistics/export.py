@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from .pages import breakdowns, errors
 from .pages.page import Page
@@ -23,6 +23,7 @@ LOG_ROWS = 1000
 PIECE = 64 * 1024
 """Characters sent at once."""
 
+T = TypeVar("T")
 Cells = Iterable[Any]
 Table = Callable[[Page], Iterator[Cells]]
 """The heading, then the rows."""
@@ -65,7 +66,9 @@ def _cell(page: Page, value: Any) -> Any:
         return neutralised(value)
     if isinstance(value, datetime):
         return (page.local(value) if value.tzinfo is None else value).isoformat(timespec="milliseconds")
-    return value if isinstance(value, (int, float)) or value is None else neutralised(str(value))
+    if isinstance(value, float):
+        return round(value, 6)  # microseconds
+    return value if isinstance(value, int) or value is None else neutralised(str(value))
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -121,22 +124,30 @@ def _exceptions(page: Page) -> Iterator[Cells]:
 
 def _failing(page: Page) -> Iterator[Cells]:
     yield ["Path", "5xx", "Hits", "Last seen"]
-    for row in errors.ask_failing(page, EVERY_ROW) or ():
+    for row in _answered(page, errors.ask_failing(page, EVERY_ROW)):
         yield [row.value, row.measures.server_errors, row.measures.hits, row.measures.last_requested]
 
 
 def _missing(page: Page) -> Iterator[Cells]:
     yield ["Path", "Hits", "Top referrer", "Last seen"]
-    tops = errors.top_referrers(errors.ask_links(page, EVERY_ROW) if errors.has_links(page) else None)
-    for row in errors.ask_missing(page, EVERY_ROW) or ():
+    links = _answered(page, errors.ask_links(page, EVERY_ROW)) if errors.has_links(page) else []
+    tops = errors.top_referrers(links)
+    for row in _answered(page, errors.ask_missing(page, EVERY_ROW)):
         yield [row.value, row.measures.hits, tops.get(str(row.value)), row.measures.last_requested]
 
 
 def _links(page: Page) -> Iterator[Cells]:
     yield ["Referrer", "Internal", "Path", "Hits", "Last seen"]
-    for link in errors.ask_links(page, EVERY_ROW) or ():
+    for link in _answered(page, errors.ask_links(page, EVERY_ROW)):
         internal = "yes" if errors.is_internal(page, link.referrer) else "no"
         yield [link.referrer, internal, link.path, link.hits, link.last_requested]
+
+
+def _answered(page: Page, answer: list[T] | None) -> list[T]:
+    """The answer to a question of a page. Raises what it failed with: a file with half of the rows looks whole."""
+    if answer is None:
+        raise page.asker.error or LookupError("no answer")
+    return answer
 
 
 def _requests(page: Page) -> Iterator[Cells]:

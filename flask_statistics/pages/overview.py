@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..filters import Filters
-from ..formatting import clipped, day, just_before, span_label
+from ..formatting import clipped
 from . import breakdowns, request_log
 from .breakdowns import Panel, Table
-from .page import Page
+from .nothing import Nothing, nothing
+from .page import Page, covered
 from .series import Series, series
 from .summary import Summary, ask_measures, summary
 
 RECENT = 20
 """Requests of a path that its page shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """What is said instead of numbers where there are none."""
-
-    heading: str
-    text: str | None
-    action: str
-    url: str
-    """Where the action leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +88,3 @@ def grouping_of(page: Page) -> str | None:
 def panel_names(page: Page) -> tuple[str, ...]:
     """Every registered dimension that the table of paths does not list."""
     return tuple(name for name in page.site.dimensions if name not in ("path", "route"))
-
-
-def covered(page: Page) -> str:
-    """What the span covers."""
-    span = page.state.span
-    return span_label(span.local_start, span.local_end, now=page.local_now)
-
-
-def nothing(page: Page) -> Nothing:
-    """Why there are no numbers, and what to do about it."""
-    state = page.state
-    if state.filters:
-        return Nothing("No requests match these filters.", None, "Clear all", state.url(filters=Filters()))
-    if page.asker.earliest() is None:
-        return Nothing(
-            "No requests recorded yet",
-            "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",
-            "Check again",
-            state.url(),
-        )
-    return Nothing(
-        f"No requests {_during(page)}.", None, "Show all time", state.url(span=replace(state.span, name="all"))
-    )
-
-
-def _during(page: Page) -> str:
-    span = page.state.span
-    first, last = span.local_start, just_before(span.local_end)
-    if span.whole_days is None:
-        return f"in {covered(page)}"
-    if span.whole_days == 1:
-        return f"on {covered(page)}"
-    year = first.year != page.local_now.year or last.year != page.local_now.year
-    return f"between {day(first, year=year)} and {day(last, year=year)}"

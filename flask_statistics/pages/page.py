@@ -11,7 +11,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from ..dimensions import Dimension, Value
-from ..formatting import clipped
+from ..formatting import clipped, span_label
 from ..page_state import PageState
 from ..queries.interface import Queries
 from ..spans import to_local
@@ -62,8 +62,8 @@ class Asker:
         return answer
 
     def give_up_without_answer(self) -> None:
-        """Raise the latest failure if no question was answered at all: then there is nothing to show."""
-        if self.error is not None and not self.answered:
+        """Raise the database's latest failure if it answered nothing at all: then there is nothing to show."""
+        if isinstance(self.error, sa.exc.SQLAlchemyError) and not self.answered:
             raise self.error
 
 
@@ -112,6 +112,12 @@ class Page:
         if text in filters.texts(dimension):
             return self.state.url(filters=filters.minus(dimension, text))
         return self.state.url(filters=filters.and_(dimension, text))
+
+
+def covered(page: Page) -> str:
+    """What the span covers."""
+    span = page.state.span
+    return span_label(span.local_start, span.local_end, now=page.local_now)
 
 
 def plural(count: int, noun: str) -> str:

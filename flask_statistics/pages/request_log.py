@@ -11,7 +11,8 @@ from typing import Any
 from ..formatting import clipped, day, duration, number, size, status_text, visible
 from ..queries.answers import RequestLog
 from ..queries.interface import Queries, UnknownRequest
-from .page import Page, plural
+from .nothing import Nothing, nothing
+from .page import Page, covered, plural
 from .series import Series, series
 
 LOG_ROWS = 50
@@ -66,10 +67,11 @@ class RequestTable:
 
 @dataclass(frozen=True, slots=True)
 class RequestLogView:
-    """The requests view; what is None could not be computed."""
+    """The requests view. `nothing` stands instead of all others; what is None could not be computed."""
 
-    series: Series | None
-    requests: RequestTable | None
+    nothing: Nothing | None = None
+    series: Series | None = None
+    requests: RequestTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,10 @@ class OneRequest:
 
 def request_log(page: Page) -> RequestLogView:
     """The whole view: when the requests came, and the log."""
-    return RequestLogView(
-        series=series(page, metric="hits", label="", compare=False),
-        requests=requests(page),
-    )
+    table = requests(page)
+    if table is not None and not table.rows and not (page.state.table.before or page.state.table.after):
+        return RequestLogView(nothing=nothing(page))
+    return RequestLogView(series=series(page, metric="hits", label=covered(page), compare=False), requests=table)
 
 
 def requests(page: Page) -> RequestTable | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import charts
 from ..formatting import compact, duration, number
@@ -100,7 +100,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
         hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
         base=state.base,
-        csv_url=page.csv("series"),
+        csv_url=replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off")).csv("series"),
         total=sum(point.measures.hits for point in points),
     )
 

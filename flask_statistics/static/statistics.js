@@ -49,11 +49,13 @@
   on("htmx:after:swap", (event) => {
     const context = event.detail.ctx;
     if (!context?.order) return;
+    const read = shown;
     enhance();
-    if (isPoll(context)) return;
+    if (isPoll(context)) return showBucket(read);
+    closeMenus();
     const hits = find("[data-measure=hits] .kv");
     say(`Updated: ${find(".range")?.textContent || document.title}${hits ? `, ${hits.title} hits` : ""}`);
-    if (document.activeElement === document.body) find(".chips a, .clear, #fs-main").focus({ preventScroll: true });
+    if (document.activeElement === document.body) (find(".chips a") || find("#fs-main")).focus({ preventScroll: true });
   });
 
   const fail = (context, message) => {
@@ -104,7 +106,6 @@
   on("click", (event) => {
     const button = event.target.closest("button");
     closeMenus(event.target);
-    if (event.target.closest(".menu .pop a")) closeMenus();
     if (!button) return;
     if (button.closest("#fs-error")) retry();
     if (button.id === "fs-help") openKeys();

@@ -1,0 +1,148 @@
+"""What surrounds a page, and how the summary compares: freshness, spans, chips, audiences."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+from werkzeug.datastructures import MultiDict
+
+from flask_statistics.dimensions import available
+from flask_statistics.filters import Filters
+from flask_statistics.models import ORIGINAL_COLUMNS
+from flask_statistics.page_state import read_state
+from flask_statistics.pages.frame import Frame, frame, updates
+from flask_statistics.pages.page import Asker, Page, Site
+from flask_statistics.pages.summary import summary
+from flask_statistics.queries.answers import Freshness, Measures, ResponseTime
+from flask_statistics.queries.interface import Queries
+from flask_statistics.spans import Span
+
+NOW = datetime(2026, 11, 22, 14, 37)
+MEASURES = Measures(107, 50, 3, 0, 9, ResponseTime(p50=0.1, p95=0.4), NOW)
+
+
+class Stub:
+    """Answers the summary of any span, and keeps for which it was asked."""
+
+    freshness: Freshness | None = None
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    def earliest(self) -> datetime:
+        return datetime(2026, 1, 1)
+
+    def recover(self) -> None: ...
+
+    def summary(self, span: Span, filters: Filters, **_: Any) -> Measures:
+        self.spans.append(span)
+        return Measures(100, 50, 6, 0, 9, ResponseTime(p50=0.1, p95=0.5), NOW)
+
+
+def page_of(*pairs: tuple[str, str], stub: Stub | None = None, zone: str = "UTC") -> Page:
+    asker = Asker(cast(Queries, stub or Stub()), lambda panel: None)
+    dimensions = available(dict.fromkeys(ORIGINAL_COLUMNS))
+    state = read_state(
+        MultiDict(pairs),
+        base="/statistics/",
+        now=NOW,
+        zone=ZoneInfo(zone),
+        default=timedelta(days=7),
+        dimensions=dimensions,
+        earliest=asker.earliest,
+    )
+    site = Site(dimensions, ORIGINAL_COLUMNS, lambda endpoint, **values: f"/statistics/{endpoint}")
+    return Page(state, site, asker, NOW)
+
+
+def framed(*pairs: tuple[str, str]) -> Frame:
+    return frame(page_of(*pairs), "index", title="Overview", default=timedelta(days=7), json_url="")
+
+
+def test_updates_of_the_moment() -> None:
+    found = updates(page_of(zone="Asia/Kolkata"), None)
+    assert (found.clock, found.zone, found.every, found.late) == ("20:07", "Asia/Kolkata", None, None)
+
+
+@pytest.mark.parametrize(
+    ("behind", "interval", "every", "late"),
+    [
+        (timedelta(minutes=2), timedelta(minutes=1), "updated every minute", None),
+        (timedelta(hours=2), timedelta(minutes=1), "updated every minute", "Numbers are 2 h behind."),
+        (timedelta(minutes=9), timedelta(minutes=5), "updated every 5 min", None),
+        (timedelta(days=2, hours=1), timedelta(hours=1), "updated every hour", "Numbers are 2 d 1 h behind."),
+    ],
+)
+def test_updates_by_a_job(behind: timedelta, interval: timedelta, every: str, late: str | None) -> None:
+    found = updates(page_of(), Freshness(NOW - behind, interval))
+    assert (found.every, found.late) == (every, late)
+
+
+def test_summary_compares_equal_elapsed_time() -> None:
+    stub = Stub()
+    tiles = summary(page_of(stub=stub), MEASURES, label="").tiles
+    assert [(span.start, span.end) for span in stub.spans] == [
+        (datetime(2026, 11, 9), datetime(2026, 11, 15, 14, 37)),
+    ]
+    changes = {tile.measure: tile.change and (tile.change.text, tile.change.tone) for tile in tiles}
+    assert changes == {
+        "hits": ("+7%", "good"),
+        "visitors": ("±0%", "flat"),
+        "p50": ("±0%", "flat"),
+        "p95": ("−20%", "good"),
+        "server_errors": ("±0%", "flat"),
+        "client_errors": ("−50%", "good"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("pair", "start"),
+    [(("vs", "year"), datetime(2025, 11, 17)), (("vs", "off"), None), (("span", "all"), None)],
+)
+def test_summary_compares_with(pair: tuple[str, str], start: datetime | None) -> None:
+    stub = Stub()
+    summary(page_of(pair, stub=stub), MEASURES, label="")
+    assert [span.start for span in stub.spans] == ([] if start is None else [start])
+
+
+def test_toolbar_steps_by_the_span_and_not_into_the_future() -> None:
+    toolbar = framed().toolbar
+    assert (toolbar.label, toolbar.earlier_url, toolbar.later_url) == (
+        "16 Nov – 22 Nov 2026",
+        "/statistics/?start=2026-11-09&end=2026-11-15",
+        None,
+    )
+    past = framed(("start", "2026-11-09"), ("end", "2026-11-15")).toolbar
+    assert past.later_url == "/statistics/?start=2026-11-16&end=2026-11-22"
+    everything = framed(("span", "all")).toolbar
+    assert (everything.earlier_url, everything.later_url, everything.comparisons) == (None, None, ())
+
+
+def test_toolbar_audiences_set_the_filter_on_the_device() -> None:
+    links = framed(("browser", "firefox"), ("device!", "bot")).toolbar.audiences
+    assert [(link.text, link.url, link.current) for link in links] == [
+        ("Everyone", "/statistics/?browser=firefox", False),
+        ("People", "/statistics/?browser=firefox&device!=bot", True),
+        ("Bots", "/statistics/?browser=firefox&device=bot", False),
+    ]
+
+
+def test_chips_flip_and_go() -> None:
+    one, two = framed(("browser", "firefox"), ("browser", ""), ("q", "x\n")).chips
+    assert (one.label, one.operator, one.flip_url) == ("Browser", "is", "/statistics/?browser!=firefox&browser!=&q=x")
+    assert [(value.text, value.remove_url) for value in one.values] == [
+        ("Firefox", "/statistics/?browser=&q=x"),
+        ("(unknown)", "/statistics/?browser=firefox&q=x"),
+    ]
+    assert (two.operator, two.flip_url, two.values[0].remove_url) == (
+        "contains",
+        None,
+        "/statistics/?browser=firefox&browser=",
+    )
+
+
+def test_chip_of_a_class_of_values() -> None:
+    assert [value.text for chip in framed(("status_code!", "5xx")).chips for value in chip.values] == ["5xx"]

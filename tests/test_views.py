@@ -1,0 +1,459 @@
+"""The routes: states and their texts, headers, prefixes, panels, failures, bad parameters, hostile values, statements."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from html import unescape
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask, g
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client, TestResponse
+
+from flask_statistics import Dimension, RequestMixin
+from flask_statistics.views import PANELS
+
+from .conftest import App, a_fortnight, original_model
+
+NOW = datetime.now(timezone.utc).replace(tzinfo=None)
+VIEWS = (
+    "",
+    "?span=28d&metric=time&by=route&rows=50&sort=-p95",
+    "?path=/",
+    "?device!=bot&browser=firefox&q=page",
+    "errors",
+    "requests",
+    "requests/1",
+    "live",
+    "list/path",
+    "list/exception?sort=value",
+    "?path=/nowhere",
+    "?start=2020-01-01&end=2020-01-07",
+    "requests/none",
+)
+PARTIALS = (*PANELS, "browser", "status_code", "exception")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app with two weeks of requests, that records nothing more."""
+    app = App(f"sqlite:///{tmp_path_factory.mktemp('views') / 'app.sqlite'}", STATISTICS_ENABLED=False)
+    app.insert(*a_fortnight(NOW))
+    yield app
+    app.close()
+
+
+def get(app: App, path: str = "", status: int = 200) -> str:
+    response = app.client.get(f"/statistics/{path}")
+    assert response.status_code == status, response.text
+    return response.text
+
+
+def quiet(make_app: Callable[..., App], url: str | None = None, **options: Any) -> App:
+    return make_app(url, STATISTICS_ENABLED=False, **options)
+
+
+# ---- states ----------------------------------------------------------------------------------------------------------
+
+
+def nothing(page: str) -> list[str]:
+    """Heading, text and action of what is said instead of numbers."""
+    card = re.search(r'<section class="card empty".*?</section>', page, re.DOTALL)
+    assert card is not None
+    return [unescape(text) for text in re.findall(r"<(?:h2|p|pre|a)\b[^>]*>([^<]+)<", card[0])]
+
+
+def test_view_of_an_empty_install(make_app: Callable[..., App]) -> None:
+    assert nothing(get(quiet(make_app))) == [
+        "No requests recorded yet",
+        "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",
+        "statistics = Statistics(app, db, Request)",
+        "Check again",
+    ]
+
+
+@pytest.mark.parametrize("view", ["", "errors", "requests"])
+def test_view_of_an_empty_install_says_so(make_app: Callable[..., App], view: str) -> None:
+    assert nothing(get(quiet(make_app), view))[0] == "No requests recorded yet"
+
+
+def test_view_of_an_empty_span(app: App) -> None:
+    assert nothing(get(app, "?start=2020-01-01&end=2020-01-07")) == [
+        "No requests between 1 Jan 2020 and 7 Jan 2020.",
+        "Show all time",
+    ]
+    assert nothing(get(app, "errors?start=2020-11-01&end=2020-11-01"))[0] == "No requests on 1 Nov 2020."
+
+
+def test_view_of_filters_without_a_match(app: App) -> None:
+    assert nothing(get(app, "?path=/nowhere")) == ["No requests match these filters.", "Clear all"]
+
+
+def test_view_of_an_empty_panel(app: App) -> None:
+    page = get(app, "?referrer!=&status_code=404&exception=")
+    assert "No exceptions in this span." in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "start=2026-13-45",
+        "start=2026-01-02&end=2026-01-01",
+        "start=0001-01-01",
+        "span=fortnight",
+        "span=99999999d",
+        "unit=second",
+        "unit=minute&span=all",
+        "unit=hour&span=12mo",
+        "metric=happiness",
+        "vs=neighbour",
+        "sort=colour",
+        "by=moon",
+        "rows=-1",
+        "rows=999999999999999999999999",
+        "offset=x",
+        "status_code=teapot",
+        "device=toaster",
+        "start=1990-01-01&end=2199-12-31",
+    ],
+)
+def test_view_falls_back_with_a_notice(app: App, query: str) -> None:
+    page = get(app, f"?{query}")
+    assert page.count('<p class="notice">') == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("path=%00", "path=", "end=&start=", "before=nonsense", "after=-9", "browser=%ff", "q=%25", "span=9999d"),
+        *("search=" + "a" * 5000, "span=all&vs=year", "path=" + "%F0%9F%99%82" * 500, "nobody=knows", "offset=99999"),
+    ],
+)
+@pytest.mark.parametrize("view", ["", "errors", "requests", "live", "list/browser", "panel/paths", "panel/requests"])
+def test_view_never_fails_on_a_strange_query(app: App, view: str, query: str) -> None:
+    assert app.client.get(f"/statistics/{view}?{query}").status_code in (200, 302)
+
+
+def test_view_of_the_original_parameters(app: App) -> None:
+    day = f"{NOW - timedelta(days=3):%Y-%m-%d}"
+    page = get(app, f"?start={day}&end={day}&path=/")
+    assert re.findall(r"<b title=[^>]*>([^<]*)</b>", page) == ["/"]
+    hits = app.json(f"summary?start={day}&end={day}&path=/")["hits"]
+    assert f'data-measure="hits"><span class="kl">Hits</span>\n<strong class="kv" title="{hits}">' in page
+    assert "Latest requests" in page
+    assert 'id="fs-paths"' not in page
+
+
+def test_view_takes_empty_fields_out_of_the_url(app: App) -> None:
+    response = app.client.get("/statistics/?q=&span=28d&browser=")
+    assert (response.status_code, response.location) == (302, "/statistics/?span=28d&browser=")
+
+
+def test_view_of_an_unknown_request(app: App) -> None:
+    assert "This request is not stored" in get(app, "requests/99999999", 404)
+    assert "This request is not stored" in get(app, "requests/none", 404)
+
+
+def test_view_of_unknown_names(app: App) -> None:
+    for path in ("list/moon", "panel/moon", "export/moon.csv", "nowhere", "static/moon.css"):
+        get(app, path, 404)
+
+
+def test_view_of_a_request_shows_every_column(app: App) -> None:
+    row = app.rows()[0]
+    page = unescape(get(app, f"requests/{row.index}"))
+    for text in (row.path, row.remote_address, row.user_agent, "500 Internal Server Error", "KeyError('cart')"):
+        assert text in page
+    assert "Traceback:\n  <b>line</b>" in page
+
+
+# ---- models and dimensions -------------------------------------------------------------------------------------------
+
+
+def minimal_model(db: Any) -> type[Any]:
+    columns = {"id": db.Column(db.Integer, primary_key=True), "date": db.Column(db.DateTime)}
+    return type("Request", (db.Model,), columns)
+
+
+@pytest.mark.parametrize("model", [minimal_model, original_model])
+def test_view_of_a_model_that_lacks_columns(make_app: Callable[..., App], model: Callable[..., Any]) -> None:
+    app = quiet(make_app, model=model)
+    app.insert({"date": NOW - timedelta(minutes=2)})
+    for view in VIEWS:
+        assert app.client.get(f"/statistics/{view}").status_code in (200, 404)
+    page = get(app)
+    assert ("Visitors" in page, 'id="fs-paths"' in page) == ((model is original_model),) * 2
+    assert ">Route<" not in page
+
+
+def tenant_model(db: Any) -> type[Any]:
+    return type("Request", (RequestMixin, db.Model), {"tenant_id": db.Column(db.Integer)})
+
+
+def test_view_of_a_dimension_of_ones_own(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, model=tenant_model, dimensions=[Dimension("tenant", column="tenant_id")])
+    app.insert(*({"date": NOW - timedelta(minutes=n), "tenant_id": n % 2 + 7, "path": "/"} for n in range(5)))
+    panel = get(app, "panel/tenant")
+    assert re.findall(r'href="[^"]*\?tenant=(\d)">\d</a></th><td class="n" title="(\d)">', panel) == [
+        ("7", "3"),
+        ("8", "2"),
+    ]
+    assert panel in get(app)
+    assert "Tenant</span>" in get(app, "?tenant=7")
+    assert "1–2 of 2 tenants" in get(app, "list/tenant")
+    assert get(app, "export/tenant.csv").splitlines()[1].startswith("7,3,")
+
+
+def test_view_with_a_dimension_that_raises(make_app: Callable[..., App], caplog: pytest.LogCaptureFixture) -> None:
+    broken = Dimension("tenant", column="tenant_id", value=lambda raw: 1 // 0)
+    app = quiet(make_app, model=tenant_model, dimensions=[broken])
+    app.insert({"date": NOW - timedelta(minutes=2), "tenant_id": 1, "path": "/here", "browser": "firefox 1"})
+    page = get(app)
+    assert page.count("Could not be computed") == 1
+    assert "/here" in page
+    assert "Firefox" in page
+    assert "Flask-Statistics: tenant could not be computed." in caplog.text
+    assert "Could not be computed" in get(app, "list/tenant")
+
+
+def test_view_with_a_statement_that_fails(make_app: Callable[..., App], database_url: str) -> None:
+    app = quiet(make_app, database_url)
+    app.insert({"date": NOW - timedelta(minutes=2), "path": "/here", "browser": "firefox 1"})
+    with app.flask.app_context(), app.db.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE request DROP COLUMN mimetype"))
+    page = get(app)
+    failed = re.findall(r'<section class="card panel" id="fs-p-(\w+)"(?:(?!</section>).)*Could not', page, re.DOTALL)
+    assert failed == ["mimetype"]
+    assert "/here" in page
+    assert "Firefox" in page
+
+
+def test_view_on_every_database(make_app: Callable[..., App], database_url: str) -> None:
+    app = quiet(make_app, database_url)
+    app.insert(*a_fortnight(NOW)[:120])
+    for view in (*VIEWS, *(f"panel/{name}" for name in PARTIALS), "export/path.csv", "export/requests.csv"):
+        response = app.client.get(f"/statistics/{view}")
+        assert response.status_code in (200, 404)
+        assert "Could not be computed" not in response.text, view
+
+
+def test_view_without_the_table(make_app: Callable[..., App], database_url: str) -> None:
+    app = quiet(make_app, database_url)
+    with app.flask.app_context():
+        app.db.drop_all()
+    for view in ("", "errors", "requests", "requests/1", "live", "list/path", "panel/paths", "export/path.csv"):
+        assert "The numbers cannot be read" in get(app, view, 503)
+
+
+def test_view_without_the_database(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    app.statistics_state()._reading_engine = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
+    assert "The database did not answer" in get(app, "", 503)
+
+
+# ---- panels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PARTIALS)
+def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
+    panel = PANELS.get(name)
+    page = {"index": "", "requests": "requests", "errors": "errors"}[panel.endpoint if panel else "index"]
+    query = "?path=/&span=28d" if name == "recent" else "?span=28d&sort=-p95&device!=bot"
+    response = app.client.get(f"/statistics/panel/{name}{query}")
+    assert steady(response.text) in steady(get(app, page + query))
+    assert response.headers["HX-Push-Url"].startswith(f"/statistics/{page}?")
+    assert len(re.findall(r'^<section [^>]*id="fs-', response.text, re.MULTILINE)) == 1
+
+
+def steady(markup: str) -> str:
+    """Markup without the time of day, which may go on between two requests."""
+    return re.sub(r"\d\d:\d\d(:\d\d)?|\s+", " ", markup).strip()
+
+
+# ---- statements ------------------------------------------------------------------------------------------------------
+
+STATEMENTS = {
+    "": 11,
+    "?metric=time": 13,
+    "?vs=off": 8,
+    "?span=all": 9,
+    "?device!=bot&browser=firefox": 16,
+    "?path=/": 10,
+    "?path=/nowhere": 2,
+    "errors": 8,
+    "requests": 2,
+    "requests?before=5": 3,
+    "requests/1": 1,
+    "live": 3,
+    "list/path": 2,
+    "list/browser": 3,
+    "panel/paths": 2,
+    "panel/browser": 1,
+    "export/path.csv": 2,
+}
+"""SQL statements that a view may issue, and no more."""
+
+
+@contextmanager
+def statements(app: App) -> Iterator[list[str]]:
+    """The SELECTs that are issued meanwhile, with their parameters."""
+    issued: list[str] = []
+    with app.flask.app_context():
+        engine = app.db.engine
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        issued.append(f"{statement} {parameters}")
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield issued
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("view", STATEMENTS)
+def test_view_issues_few_statements_and_none_twice(app: App, view: str) -> None:
+    with statements(app) as issued:
+        get(app, view)
+    assert len(issued) == STATEMENTS[view]
+    assert len(set(issued)) == len(issued)
+
+
+# ---- headers and URLs ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "panel/paths", "export/path.csv", "nowhere", "api/summary"])
+def test_headers_protect_every_view(app: App, view: str) -> None:
+    headers = app.client.get(f"/statistics/{view}").headers
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    assert headers["Cache-Control"] == "private, no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "Set-Cookie" not in headers
+
+
+def test_headers_carry_the_hosts_nonce(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, STATISTICS_CSP_NONCE=lambda: g.setdefault("nonce", "aGVsbG8="))
+    response = app.client.get("/statistics/")
+    assert response.headers["Content-Security-Policy"].count("'nonce-aGVsbG8='") == 2
+    assert response.text.count('nonce="aGVsbG8="') == 3
+
+
+def test_static_files_are_kept_by_browsers_until_they_change(app: App) -> None:
+    urls = re.findall(r'(?:href|src)="(/statistics/static/[^"]+)"', get(app))
+    assert [url.partition("?v=")[0] for url in urls] == [
+        f"/statistics/static/{name}" for name in ("statistics.css", "htmx.min.js", "statistics.js")
+    ]
+    for url in urls:
+        for asked, control in ((url, "public, max-age=31536000, immutable"), (f"{url}0", "no-cache")):
+            with app.client.get(asked) as response:
+                assert response.headers["Cache-Control"] == control
+
+
+def test_first_view_is_at_most_30_kb_gzipped(app: App) -> None:
+    page = get(app)
+    texts = [page.encode()]
+    for url in re.findall(r'(?:href|src)="(/statistics/static/[^"]+)"', page):
+        with app.client.get(url) as response:
+            texts.append(response.data)
+    assert sum(len(gzip.compress(text, 9)) for text in texts) <= 30_000
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_page_has_nothing_from_outside_and_nothing_inline(app: App, view: str) -> None:
+    page = app.client.get(f"/statistics/{view}").text
+    recorded = re.findall(r'<a href="(https?:[^"]*)" rel="noreferrer noopener nofollow" target="_blank">', page)
+    assert all(url.startswith("https://www.search.example/") for url in recorded)
+    urls = re.findall(r"(?:href|src|action|hx-get)=\"([^\"]*)\"", page)
+    assert [url for url in urls if not url.startswith(("/statistics/", "#", "data:,")) and url not in recorded] == []
+    assert re.findall(r"<style|<script(?! src=)|\sstyle=|\son\w+=|javascript:|hx-on|hx-vals", page) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_page_nests_and_has_unique_ids(app: App, view: str) -> None:
+    page = app.client.get(f"/statistics/{view}").text
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert sorted(set(ids)) == sorted(ids)
+    for tag in ("section", "div", "table", "a", "svg", "nav", "form", "ul", "details", "main"):
+        assert len(re.findall(rf"<{tag}[\s>]", page)) == page.count(f"</{tag}>"), tag
+
+
+def test_links_follow_prefix_and_mount(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, STATISTICS_URL_PREFIX="/admin/numbers")
+    app.insert(*a_fortnight(NOW)[:60])
+    mounted = Client(DispatcherMiddleware(Flask("outer"), {"/shop": app.flask.wsgi_app}), TestResponse)
+    for view in VIEWS:
+        page = mounted.get(f"/shop/admin/numbers/{view}").text
+        urls = re.findall(r"(?:href|src|action|hx-get)=\"(/[^\"]*)\"", page)
+        assert urls
+        assert [url for url in urls if not url.startswith("/shop/admin/numbers/")] == []
+    assert 'data-path="/shop/admin/numbers/"' in mounted.get("/shop/admin/numbers/").text
+
+
+def test_guard_refuses_every_new_route(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, before_f=lambda: False)
+    for view in (*VIEWS, "panel/paths", "export/path.csv", "nowhere"):
+        get(app, view, 403)
+    assert app.client.post("/statistics/theme", data={"theme": "dark"}).status_code == 403
+
+
+def test_theme_is_kept_in_a_cookie(app: App) -> None:
+    client = app.flask.test_client()
+    response = client.post("/statistics/theme", data={"theme": "dark", "back": "/statistics/errors?span=28d"})
+    assert (response.status_code, response.location) == (303, "/statistics/errors?span=28d")
+    assert response.headers["Set-Cookie"].endswith("Path=/statistics/; SameSite=Lax")
+    assert '<html lang="en" data-theme="dark">' in client.get("/statistics/").text
+    client.post("/statistics/theme", data={"theme": "<b>"})
+    assert '<html lang="en" data-theme="dark">' in client.get("/statistics/").text
+
+
+@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/statistics/\\evil", "/elsewhere", ""])
+def test_theme_leads_nowhere_else(app: App, back: str) -> None:
+    assert app.client.post("/statistics/theme", data={"theme": "auto", "back": back}).location == "/statistics/"
+
+
+def test_theme_form_carries_the_token_of_a_host_that_checks_forms(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    app.flask.jinja_env.globals["csrf_token"] = lambda: "t0ken"
+    assert '<input type="hidden" name="csrf_token" value="t0ken">' in get(app)
+
+
+def test_theme_is_not_changed_by_get(app: App) -> None:
+    get(app, "theme?theme=dark", 404)
+
+
+# ---- hostile values --------------------------------------------------------------------------------------------------
+
+
+def test_hostile_values_are_text(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    markup = '"><script>alert(1)</script>\u202e\n🙂'
+    fields = ("path", "route", "method", "referrer", "browser", "platform", "device", "mimetype", "user_agent")
+    texts = dict.fromkeys((*fields, "exception", "query_string", "traceback", "remote_address"), markup)
+    app.insert({"date": NOW - timedelta(minutes=1), "status_code": 404, **texts})
+    app.insert({"date": NOW - timedelta(minutes=1), "status_code": 500, "path": "/" + "x" * 8000, "referrer": "//e"})
+    for view in (*VIEWS, "requests/1", "list/referrer", "?path=" + "%22%3E%3Cscript%3E"):
+        page = app.client.get(f"/statistics/{view}").text
+        assert "<script>alert" not in page
+        assert "\u202e" not in page
+        assert len(re.sub(r"=\"[^\"]*\"", "", page)) < 40_000
+        assert 'href="//' not in page
+
+
+@pytest.mark.parametrize(
+    "referrer", ["javascript:alert(1)", "data:text/html,x", "//evil.example", "ftp://a/", "http://"]
+)
+def test_hostile_referrer_is_no_link(make_app: Callable[..., App], referrer: str) -> None:
+    app = quiet(make_app)
+    app.insert({"date": NOW - timedelta(minutes=1), "status_code": 404, "path": "/", "referrer": referrer})
+    for view in ("errors", "requests/1"):
+        page = get(app, view)
+        assert f'href="{referrer}' not in page
+        assert "_blank" not in page
