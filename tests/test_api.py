@@ -176,6 +176,7 @@ def test_api_health_after_a_request(app: App) -> None:
         "lost": 0,
         "last_error": None,
         "last_error_at": None,
+        "rollups": None,
     }
 
 

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from ..spans import Span, midnight, next_edge, to_local
 from . import lease, store
 from .dictionary import Dictionary
-from .segment import Segment, merge
 from .source import Source
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
 
@@ -200,9 +199,10 @@ class Job:
         zone = self.source.zone
         with self.engine.connect() as connection:
             covered = coverage(connection, self.tables)
-            start = self._day_of(now) if covered.start is None else max(covered.start, self._day_of(now - RECOUNTED))
-            if covered.end is not None:
-                start = min(start, self._day_of(covered.end))  # the job may have been away for days
+            start = self._day_of(now)
+            if covered.start is not None and covered.end is not None:
+                # counted from the last run, as rows may have come late while the job was away
+                start = max(covered.start, self._day_of(min(now, covered.end) - RECOUNTED))
             edges = Span(start, now, zone).edges("hour")
             counted = self.source.counts(connection, edges)
             hour = self.tables.hour.c
@@ -410,8 +410,8 @@ class Job:
                 mine = [part for part in parts if part.audience == audience]
                 if not mine:
                     continue
-                segments = store.read(connection, self.tables, [part.id for part in mine], names)
-                whole: Segment = merge([segments[part.id] for part in mine], most_values=self.source.most_values)
+                ids = [part.id for part in mine]
+                whole = store.read_joined(connection, self.tables, ids, names, most_values=self.source.most_values)
                 end = next_edge(start, unit, self.source.zone)
                 store.write(
                     connection,

@@ -316,13 +316,26 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
 
     Beyond `most_values` of a dimension, the rarer values are folded into `OTHER`.
     """
+    merged = join(parts)
+    for part in parts:
+        merged.whole.add(part.whole)
+        for name, values in part.values.items():
+            added = merged.values.setdefault(name, {})
+            for value, sums in values.items():
+                added.setdefault(value, Sums()).add(sums)
+    fold(merged, most_values)
+    return merged
+
+
+def join(parts: Sequence[Segment]) -> Segment:
+    """What `merge` makes of `parts`, but for the measures of values and of the whole, and without folding."""
     parts = [part for part in parts if part.hits] or list(parts[:1])
     placed: list[tuple[Segment, int]] = []
     hits = 0
     for part in parts:
         placed.append((part, hits))
         hits += part.hits
-    merged = Segment(
+    return Segment(
         hits=hits,
         hours=_hours([(part.hours, offset) for part, offset in placed]),
         offsets=_joined("I", [part.offsets for part in parts]),
@@ -330,18 +343,18 @@ def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
         visitors=_joined("I", [part.visitors for part in parts]),
         sizes=_slices([(part.sizes, offset) for part, offset in placed]),
         times=_slices([(part.times, offset) for part, offset in placed]),
-        timed=bitmaps.shifted([(part.timed, offset) for part, offset in placed]),
+        timed=bitmaps.shifted((part.timed, offset) for part, offset in placed),
         latency=_sets([(part.latency, offset) for part, offset in placed]),
         errors=_sets([(part.errors, offset) for part, offset in placed]),
         indexes={name: _sets([(part.indexes[name], offset) for part, offset in placed]) for name in parts[0].indexes},
         columns={name: _joined("I", [part.columns[name] for part in parts]) for name in parts[0].columns},
-        values={name: _added([part.values[name] for part in parts]) for name in parts[0].values},
     )
-    for part in parts:
-        merged.whole.add(part.whole)
-    for name in list(merged.indexes):
-        _fold_dimension(merged, name, most_values)
-    return merged
+
+
+def fold(segment: Segment, most_values: int) -> None:
+    """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
+    for name in list(segment.indexes):
+        _fold_dimension(segment, name, most_values)
 
 
 def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[tuple[datetime, int]]:
@@ -355,7 +368,8 @@ def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[
 def _joined(code: str, columns: Sequence[Sequence[int]]) -> array[int]:
     whole: array[int] = array(code)
     for column in columns:
-        whole.extend(column)
+        # arrays of one type are copied as they are; a stored column may be of a shorter type
+        whole.extend(column if isinstance(column, array) and column.typecode == code else iter(column))
     return whole
 
 
@@ -372,14 +386,6 @@ def _sets(parts: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap
         for value in sets:
             members[value].append((sets[value], offset))
     return {value: bitmaps.shifted(pieces) for value, pieces in members.items()}
-
-
-def _added(parts: Sequence[Mapping[int, Sums]]) -> dict[int, Sums]:
-    added: defaultdict[int, Sums] = defaultdict(Sums)
-    for values in parts:
-        for value, sums in values.items():
-            added[value].add(sums)
-    return dict(added)
 
 
 def _fold_dimension(segment: Segment, name: str, most: int) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from . import bitmaps
-from .segment import Segment, Sums
+from .segment import Segment, Sums, fold, join
 from .tables import TOTAL, Tables
 
 CHUNK = 400
@@ -100,30 +100,44 @@ def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many
         connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
 
 
-def read(connection: sa.Connection, tables: Tables, ids: Sequence[int], names: Mapping[int, str]) -> dict[int, Segment]:
-    """Whole segments by id, with the measures of the dimensions whose numbers `names` names: what a merge needs."""
-    segments = read_parts(connection, tables, ids, None)
+def read_joined(
+    connection: sa.Connection, tables: Tables, ids: Sequence[int], names: Mapping[int, str], *, most_values: int
+) -> Segment:
+    """The segments `ids`, one audience's in time order, merged into one; `names` are the dimensions by number.
+
+    The measures are added as they are read, so that memory holds those of the whole and not of each part.
+    """
+    parts = read_parts(connection, tables, ids, None)
+    for part in parts.values():
+        part.hits = len(part.offsets)
+        part.indexes = {name: part.indexes[name] for name in names.values()}
+    joined = join(list(parts.values()))
+    parts.clear()
+    joined.values = {name: {} for name in names.values()}
+
+    def place(dimension: int, value: int) -> Sums | None:
+        if dimension == TOTAL:
+            return joined.whole
+        return joined.values[names[dimension]].setdefault(value, Sums()) if dimension in names else None
+
+    streamed = {"yield_per": 1_000}
     for some in chunks(ids):
-        rollup, sets = tables.rollup.c, tables.sets.c
-        for row in connection.execute(sa.select(tables.rollup).where(rollup.segment_id.in_(some))).mappings():
-            segment, number = segments[row["segment_id"]], row["dimension_id"]
-            if number == TOTAL:
-                segment.whole = _measures(row)
-                segment.hits = row["hits"]
-            elif number in names:
-                segment.values.setdefault(names[number], {})[row["value_id"]] = _measures(row)
-        for number, dimension, value, visitors, latency in connection.execute(
-            sa.select(tables.sets).where(sets.segment_id.in_(some))
-        ):
-            segment = segments[number]
-            if dimension == TOTAL or dimension in names:
-                sums = segment.whole if dimension == TOTAL else segment.values[names[dimension]][value]
-                sums.visitors = bitmaps.load(visitors)
+        measures = sa.select(tables.rollup).where(tables.rollup.c.segment_id.in_(some))
+        for row in connection.execute(measures, execution_options=streamed).mappings():
+            sums = place(row["dimension_id"], row["value_id"])
+            if sums is not None:
+                sums.add(_measures(row))
+        sets = tables.sets.c
+        query = sa.select(sets.dimension_id, sets.value_id, sets.visitors, sets.latency).where(
+            sets.segment_id.in_(some)
+        )
+        for dimension, value, visitors, latency in connection.execute(query, execution_options=streamed):
+            sums = place(dimension, value)
+            if sums is not None:
+                sums.visitors |= bitmaps.load(visitors)
                 add_latency(sums.latency, latency)
-    for segment in segments.values():
-        segment.indexes = {name: segment.indexes[name] for name in names.values()}
-        segment.values = {name: segment.values.get(name, {}) for name in names.values()}
-    return segments
+    fold(joined, most_values)
+    return joined
 
 
 def read_parts(
@@ -219,9 +233,8 @@ def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, 
 
 
 def _parts(segment: Segment) -> dict[str, bytes]:
-    hours = array("q", [number for start, first in segment.hours for number in (_seconds(start), first)])
     parts = {
-        ":hours": _pack_array(hours),
+        ":hours": _pack_long(number for start, first in segment.hours for number in (_seconds(start), first)),
         ":offsets": _pack_array(segment.offsets),
         ":visitors": _pack_array(segment.visitors),
         ":sizes": bitmaps.pack(dict(enumerate(segment.sizes))),
@@ -231,28 +244,26 @@ def _parts(segment: Segment) -> dict[str, bytes]:
         ":errors": bitmaps.pack(segment.errors),
     }
     if segment.keys is not None:
-        parts[":keys"] = _pack_array(array("q", _differences(segment.keys)))
+        parts[":keys"] = _pack_long(_differences(segment.keys))
     parts |= {name: bitmaps.pack(sets) for name, sets in segment.indexes.items()}
     return parts | {f"{name}:column": _pack_array(column) for name, column in segment.columns.items()}
 
 
 def _segment(parts: Mapping[str, bytes]) -> Segment:
-    hours = _unpack_array("q", parts.get(":hours"))
+    hours = _unpack_long(parts.get(":hours"))
     return Segment(
         hits=0,
         hours=[(_EPOCH + timedelta(seconds=hours[k]), hours[k + 1]) for k in range(0, len(hours), 2)],
-        offsets=_unpack_array("I", parts.get(":offsets")),
-        keys=_sums(_unpack_array("q", parts[":keys"])) if ":keys" in parts else None,
-        visitors=_unpack_array("I", parts.get(":visitors")),
+        offsets=_unpack_array(parts.get(":offsets")),
+        keys=_sums(_unpack_long(parts[":keys"])) if ":keys" in parts else None,
+        visitors=_unpack_array(parts.get(":visitors")),
         sizes=_slices(parts.get(":sizes")),
         times=_slices(parts.get(":times")),
         timed=bitmaps.load(parts[":timed"]) if ":timed" in parts else BitMap(),
         latency=_sets(parts.get(":latency")),
         errors=_sets(parts.get(":errors")),
         indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},
-        columns={
-            name.partition(":")[0]: _unpack_array("I", blob) for name, blob in parts.items() if name.find(":") > 0
-        },
+        columns={name.partition(":")[0]: _unpack_array(blob) for name, blob in parts.items() if name.find(":") > 0},
     )
 
 
@@ -261,11 +272,25 @@ def _seconds(moment: datetime) -> int:
 
 
 def _pack_array(column: Sequence[int]) -> bytes:
-    return zlib.compress(column.tobytes() if isinstance(column, array) else bytes(array("I", column)), 1)
+    """A column as an array of its shortest type, whose letter comes first."""
+    code = "H" if max(column, default=0) < 2**16 else "I"
+    return code.encode() + array(code, column).tobytes()
 
 
-def _unpack_array(code: str, blob: bytes | None) -> array[int]:
-    column: array[int] = array(code)
+def _unpack_array(blob: bytes | None) -> array[int]:
+    column: array[int] = array("I" if blob is None else chr(blob[0]))
+    if blob is not None:
+        column.frombytes(memoryview(blob)[1:])
+    return column
+
+
+def _pack_long(column: Iterable[int]) -> bytes:
+    """64-bit numbers, compressed: differences of keys are small and alike."""
+    return zlib.compress(array("q", column).tobytes(), 1)
+
+
+def _unpack_long(blob: bytes | None) -> array[int]:
+    column: array[int] = array("q")
     if blob is not None:
         column.frombytes(zlib.decompress(blob))
     return column
