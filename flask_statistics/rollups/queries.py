@@ -26,7 +26,7 @@ from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measur
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, midnight, next_edge, to_local
-from . import bitmaps, store
+from . import bitmaps, gather, store
 from .dictionary import Dictionary
 from .job import Coverage
 from .segment import Segment, Sums
@@ -548,7 +548,7 @@ class RollupQueries:
             for name in names:
                 hits = found[name]
                 if name in many and _is_sparse(members, segment.hits):
-                    hits.update(map(segment.columns[name].__getitem__, members))
+                    hits.update(gather.counts(segment.columns[name], members))
                 elif everything:
                     hits.update({value: len(members) for value, members in segment.indexes[name].items()})
                 else:
@@ -723,7 +723,7 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
 
 
 def _is_sparse(members: BitMap, hits: int) -> bool:
-    return len(members) < MANY or len(members) * FEW < hits
+    return gather.is_fast() or len(members) < MANY or len(members) * FEW < hits
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:
