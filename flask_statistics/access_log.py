@@ -31,7 +31,8 @@ _LINE: Final = re.compile(
     rf"{_QUOTED} (\d{{3}}) (\d{{1,18}}|-)"
     rf'(?: {_QUOTED} {_QUOTED}(?: .*)?| [^"].*)?'  # a quote that opens and never closes is a line cut off
 )
-_REQUEST: Final = re.compile(r"([\w!#$%&'*+.^`|~-]+) +(\S.*?)(?: +(HTTP/\d(?:\.\d)?))? *", re.ASCII)
+_METHOD: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_PROTOCOL: Final = re.compile(r"HTTP/\d(?:\.\d)?", re.ASCII)
 _ORIGIN: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _ESCAPED: Final = {b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -111,11 +112,17 @@ def _split_request(request: str) -> tuple[str | None, str | None, str | None]:
     if len(parts) == 3 and parts[1].startswith("/") and parts[2].startswith("HTTP/") and parts[0].isalpha():
         method, target = parts[0], parts[1]
     else:
-        match = _REQUEST.fullmatch(request)
+        # no expression for the whole: clients send spaces by the thousand, and it would look at each as often
+        method, _, rest = request.rstrip(" ").partition(" ")
+        target, _, protocol = rest.lstrip(" ").rpartition(" ")
+        if not target or not _PROTOCOL.fullmatch(protocol):
+            target, protocol = rest.lstrip(" "), ""
         # only HTTP/0.9 names no protocol, and it knows only GET
-        if match is None or (match[3] is None and match[1] != "GET"):
+        if not (protocol or method == "GET") or not _METHOD.fullmatch(method):
             return None, None, None
-        method, target = match[1], match[2]
+        if not target or target[0].isspace() or "\n" in target:
+            return None, None, None
+        target = target.rstrip(" ")
     method = method.upper()
     if method == "CONNECT" or target == "*":
         return method, target, None

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import user_agents
-from .access_log import Entry, digests, parse_line, read_lines
+from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
 from .config import SettingError
 from .models import OURS, RawTable
 from .recorder import mask_secrets
@@ -26,6 +26,8 @@ from .recorder import mask_secrets
 NAME = "statistics_import"
 BATCH = 5_000
 """Lines, or rows, that are stored at once."""
+BATCH_CHARACTERS = 16 << 20
+"""Characters of lines that are held at once: a file that is no log can have very long ones."""
 MOST_EXAMPLES = 5
 """Malformed lines of which the text is kept to be shown."""
 
@@ -164,9 +166,9 @@ class LogImport:
             for _ in islice(lines, job.lines):
                 pass
             while job.finished_at is None:
-                batch, damage = _take(lines)
+                batch, finished, damage = _take(lines)
                 rows = self._rows(job, batch)
-                if damage is None and len(batch) < BATCH:
+                if finished:
                     job.finished_at = utc_now()
                 self._commit(job, rows)
                 yield min(file.tell(), self.size_bytes)
@@ -183,7 +185,7 @@ class LogImport:
             except ValueError as reason:
                 job.malformed += 1
                 seen.malformed += 1
-                unfinished = not line.endswith("\n")
+                unfinished = not line.endswith("\n") and len(line) < MAX_LINE
                 if len(seen.examples) < MOST_EXAMPLES:
                     seen.examples.append(f"line {job.lines:,}: {reason}: {line.rstrip()[:120]!r}")
                 continue
@@ -223,15 +225,20 @@ class LogImport:
         return connection.execute(sa.update(self._table).where(unchanged).values(values)).rowcount == 1
 
 
-def _take(lines: Iterator[str]) -> tuple[list[str], ValueError | None]:
-    """The next batch, and what ended it before its time."""
+def _take(lines: Iterator[str]) -> tuple[list[str], bool, ValueError | None]:
+    """The next batch, whether it is the last one, and what ended it before its time."""
     batch: list[str] = []
+    characters = 0
     try:
-        for line in islice(lines, BATCH):
-            batch.append(line)  # noqa: PERF402 - what came before an error must not be lost
+        while len(batch) < BATCH and characters < BATCH_CHARACTERS:
+            line = next(lines, None)
+            if line is None:
+                return batch, True, None
+            batch.append(line)
+            characters += len(line)
     except ValueError as damage:
-        return batch, damage
-    return batch, None
+        return batch, False, damage
+    return batch, False, None
 
 
 def _row(entry: Entry, raw: RawTable) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Lines of access logs, as Apache and nginx write them."""
 
 import gzip
+import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -138,6 +139,14 @@ def test_parse_line_malformed(line: str, reason: str | None) -> None:
     with pytest.raises(ValueError, match=r".+") as error:
         parse_line(line)
     assert reason in (None, str(error.value))
+
+
+def test_parse_line_of_spaces_takes_no_time() -> None:
+    request = "GET /" + " " * 200_000 + "x"
+    started = time.perf_counter()
+    entry = parse_line(f'192.0.2.7 - - [17/May/2026:10:00:00 +0000] "{request}" 400 0 "-" "-"')
+    assert time.perf_counter() - started < 0.5
+    assert (entry.method, entry.path) == ("GET", request[4:])
 
 
 def test_open_log_knows_gzip_by_its_bytes(tmp_path: Path) -> None:

@@ -306,6 +306,42 @@ def test_import_of_no_log_stores_nothing(make_app: MakeApp) -> None:
     assert result.stderr.endswith("Error: test_imports.py is no access log in the common or combined format.\n")
 
 
+def test_import_holds_few_of_the_lines_that_are_too_long(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "BATCH_CHARACTERS", 250)
+    batches: list[int] = []
+    rows = imports.LogImport._rows
+
+    def note(self: imports.LogImport, job: imports.Import, batch: list[str]) -> list[dict[str, Any]]:
+        batches.append(len(batch))
+        return rows(self, job, batch)
+
+    monkeypatch.setattr(imports.LogImport, "_rows", note)
+    log = tmp_path / "access.log"
+    log.write_text("".join([line(0), "x" * 1_000 + "\n", "x" * 1_000 + "\n", line(1), line(2)]))
+    app = make_app()
+    assert run(app, log).exit_code == 0
+    assert batches == [2, 1, 2, 0]
+    assert paths(app) == ["/0", "/1", "/2"]
+    assert (job(app).lines, job(app).malformed, job(app).finished_at is not None) == (5, 2, True)
+
+
+def test_import_counts_the_pieces_of_a_line_that_is_too_long(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (access_log, imports):
+        monkeypatch.setattr(module, "MAX_LINE", 200)
+    log = tmp_path / "access.log"
+    log.write_text(line(0) + "x" * 200 * 9 + "\n" + line(1))
+    app = make_app()
+    run(app, log)
+    assert job(app).lines == 1 + 9 + 1 + 1  # the end of the line is a piece as well
+    log.write_text(log.read_text() + line(2))
+    run(app, log)
+    assert paths(app) == ["/0", "/1", "/2"]
+
+
 def test_import_of_an_empty_file(make_app: MakeApp, tmp_path: Path) -> None:
     (tmp_path / "empty.log").touch()
     result = run(make_app(), tmp_path / "empty.log")
