@@ -68,6 +68,10 @@ class Statistics:
         settings = read_settings(app.config)
         if not isinstance(db, SQLAlchemy):
             raise SettingError(f"db is {db!r}, but must be the app's flask_sqlalchemy.SQLAlchemy object.")
+        for name, function in (("before_f", before_f), ("disable_f", disable_f)):
+            if function is not None and not callable(function):
+                raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
+        disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
@@ -95,7 +99,7 @@ class Statistics:
                 app,
                 settings,
                 writer=DirectWriter(raw, state.engine),
-                disabled=disable_f or self.disable_f,
+                disabled=disabled,
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),

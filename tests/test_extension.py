@@ -92,6 +92,13 @@ def test_statistics_refuses_a_strange_database() -> None:
         Statistics(app, "db", model)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["before_f", "disable_f"])
+def test_statistics_refuses_what_is_no_function(name: str) -> None:
+    app, db, model = new()
+    with pytest.raises(SettingError, match=rf"^{name} is True, but must be a function without arguments, or None\.$"):
+        Statistics(app, db, model, **{name: True})  # type: ignore[arg-type]
+
+
 def test_statistics_twice_on_one_app_is_refused() -> None:
     app, db, model = new()
     Statistics(app, db, model)
