@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 from sqlalchemy.sql.functions import FunctionElement
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
-    """The one DBAPI connection that in-memory SQLite has, which the host's session uses too; None anywhere else."""
-    if engine.dialect.name != "sqlite" or not isinstance(engine.pool, StaticPool):
+    """The DBAPI connection of in-memory SQLite, which the host's session uses too; None anywhere else."""
+    if engine.dialect.name != "sqlite":
+        return None
+    if isinstance(engine.pool, SingletonThreadPool):  # one a thread; all that hold it must give it back
+        with closing(engine.raw_connection()) as borrowed:
+            return borrowed.dbapi_connection
+    if not isinstance(engine.pool, StaticPool):
         return None
     if engine.pool.connection.dbapi_connection is None:
         engine.connect().close()  # nobody has connected yet, so nobody has an open transaction either
@@ -28,15 +33,13 @@ def reading_engine(engine: sa.Engine) -> sa.Engine:
     It is `engine` itself, but for in-memory SQLite: there, giving the connection back would roll the host's open
     transaction back, so reads go through a wrapper whose transactions do nothing.
     """
-    shared = shared_connection(engine)
-    if shared is None:
+    if shared_connection(engine) is None:
         return engine
-    borrowed = _Borrowed(shared)
-    return sa.create_engine("sqlite://", creator=lambda: borrowed, poolclass=StaticPool, pool_reset_on_return=None)
+    return sa.create_engine("sqlite://", creator=lambda: _Borrowed(shared_connection(engine)), poolclass=NullPool)
 
 
 class _Borrowed:
-    """A DBAPI connection of somebody else's: its transactions are not ours to end, nor is it ours to close."""
+    """A DBAPI connection of somebody else's: its transactions are not ours to end, nor is it ours to change or close."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -49,6 +52,14 @@ class _Borrowed:
     def rollback(self) -> None: ...
 
     def close(self) -> None: ...
+
+    def create_function(self, *_: Any, **__: Any) -> None:
+        """Nothing: SQLAlchemy gave it its functions already, and SQLite refuses new ones while a statement runs."""
+
+
+def is_exhausted(pool: sa.Pool) -> bool:
+    """Whether all connections of `pool` are in use, so that to ask for one is to wait."""
+    return isinstance(pool, QueuePool) and 0 <= pool._max_overflow <= pool.checkedout() - pool.size()
 
 
 def snapshot(connection: sa.Connection) -> None:
@@ -83,9 +94,11 @@ def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
         cursor.close()
 
 
-def is_locked(error: Exception) -> bool:
+def is_locked(engine: sa.Engine, error: Exception) -> bool:
     """Whether `error` says that another writer holds the SQLite database."""
-    return isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
+    # MySQL says "Account is locked", which does not pass
+    sqlite = engine.dialect.name == "sqlite"
+    return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
 
 
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:

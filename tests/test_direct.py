@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
+from flask_statistics import dialects
 from flask_statistics.state import state_of
 from flask_statistics.writers import direct
 
@@ -169,6 +171,72 @@ def test_direct_refuses_when_too_many_wait(
     assert host.app.json("health")["lost"] == 2
 
 
+SHARED_MEMORY = "sqlite:///file:{}?mode=memory&cache=shared&uri=true"
+"""In-memory SQLite where each thread has one connection, which a session and its writer share."""
+
+
+@pytest.mark.parametrize("question", ["/nowhere", "/statistics/api/summary"])
+def test_direct_leaves_the_transaction_of_a_threads_connection(make_app: MakeApp, question: str) -> None:
+    options = {"poolclass": sa.pool.SingletonThreadPool}
+    host = Host(make_app, SHARED_MEMORY.format(question.count("/")), SQLALCHEMY_ENGINE_OPTIONS=options)
+    with host.app.flask.app_context():
+        for end, things in ((host.db.session.rollback, 0), (host.db.session.commit, 1)):
+            host.db.session.add(host.Thing(name="test"))
+            host.db.session.flush()
+            assert host.app.client.get(question).status_code in (200, 404)
+            end()
+            assert host.db.session.scalar(sa.select(sa.func.count()).select_from(host.Thing)) == things
+            host.db.session.rollback()
+
+
+def test_direct_reads_a_memory_that_was_made_anew(make_app: MakeApp) -> None:
+    app = make_app("sqlite://")
+    app.client.get("/")
+    assert app.json("summary")["hits"] == 1
+    with app.flask.app_context():
+        app.db.engine.dispose()
+        app.db.create_all()
+    assert app.json("summary")["hits"] == 0
+
+
+def test_direct_waits_for_a_connection_that_the_host_holds(make_app: MakeApp) -> None:
+    host = Host(make_app, SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0})
+    with host.app.flask.app_context():
+        host.read()
+        started = time.perf_counter()
+        host.app.client.get("/nowhere")
+        assert time.perf_counter() - started < AT_ONCE
+    assert host.app.row().path == "/nowhere"
+
+
+def test_direct_does_not_wait_in_a_context_inside_an_open_transaction(host: Host) -> None:
+    with host.app.flask.app_context():
+        host.db.session.add(host.Thing(name="test"))
+        host.db.session.flush()
+        host.app.client.get("/nowhere")
+        started = time.perf_counter()
+        with host.app.flask.app_context():
+            pass
+        assert time.perf_counter() - started < AT_ONCE
+    assert host.app.row().path == "/nowhere"
+
+
+def test_direct_loses_no_row_to_another_thread_that_takes_them(make_app: MakeApp) -> None:
+    class Hasty(deque[Any]):
+        """Says that there are rows, and then another thread has them already."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    app = make_app()
+    recorder = state_of(app.flask).recorder
+    assert recorder is not None
+    recorder._writer._waiting = Hasty()  # type: ignore[attr-defined]
+    app.client.get("/")
+    assert app.row().path == "/"
+    assert recorder.counters.lost == 0
+
+
 # ---- a database in trouble ---------------------------------------------------------------------------------------
 
 
@@ -211,6 +279,22 @@ def test_direct_database_down(make_app: MakeApp, url: str, caplog: pytest.LogCap
     assert health["database"].startswith("OperationalError: ")
     assert health["last_error"].startswith("OperationalError: ")
     engine.dispose()
+
+
+def test_direct_pool_without_a_free_connection(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2})
+    started = time.perf_counter()
+    with state_of(app.flask).engine().connect():
+        app.client.get("/")
+    assert time.perf_counter() - started < 0.4, "it waited more than once"
+    assert only_error(caplog).endswith(
+        " Does the app give its connections back? Or raise pool_size in SQLALCHEMY_ENGINE_OPTIONS."
+    )
+
+
+def test_is_locked_is_about_sqlite_only() -> None:
+    error = sa.exc.OperationalError("INSERT", {}, Exception("Account is locked."))
+    assert not dialects.is_locked(sa.create_engine("postgresql+psycopg://"), error)
 
 
 def test_direct_logs_a_lasting_fault_once_a_minute(

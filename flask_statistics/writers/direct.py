@@ -24,7 +24,7 @@ MOST_WAITING = 1_000
 
 
 class _Locked(Exception):
-    """An open transaction is in the way: the host's own, which ends with its context, or another process's."""
+    """The host is in the way, with a transaction or connections that it gives back, or another process's transaction."""
 
 
 class _Disconnected(sa.exc.DBAPIError):
@@ -49,13 +49,17 @@ class DirectWriter:
         lock would be to wait for ourselves. If another process holds the lock for too long, which SQLite's unfair
         locking lets happen when many write, it waits for the next request. Raises `NotStored` if the database refuses it.
         """
-        self._store_or_keep([*self._take(), row_of(record, self._raw)], 0 if host_in_transaction else LOCK_WAIT_MS)
+        row = row_of(record, self._raw)
+        self._store_or_keep([*self._take(), row], 0 if host_in_transaction else LOCK_WAIT_MS)
 
     def flush(self) -> None:
         """Store the rows that had to wait, if nothing is in the way any more. Raises `NotStored`."""
+        self._flush(0)  # contexts end in the middle of requests too, and the next one comes soon
+
+    def _flush(self, wait_ms: int) -> None:
         rows = self._take()
         if rows:
-            self._store_or_keep(rows, LOCK_WAIT_MS)
+            self._store_or_keep(rows, wait_ms)
 
     def _store_or_keep(self, rows: list[dict[str, Any]], wait_ms: int) -> None:
         try:
@@ -63,29 +67,33 @@ class DirectWriter:
         except _Locked as reason:
             if not self._kept:
                 self._kept = True
-                atexit.register(self.flush)  # there may be no next request
+                atexit.register(self._flush, LOCK_WAIT_MS)  # there may be no next request
             self._waiting.extend(rows[:MOST_WAITING])
             if len(rows) > MOST_WAITING:
                 raise NotStored(len(rows) - MOST_WAITING, "A transaction stays open; close it.") from reason
 
     def _take(self) -> list[dict[str, Any]]:
-        rows = []
-        while self._waiting:
-            rows.append(self._waiting.popleft())
-        return rows
+        rows: list[dict[str, Any]] = []
+        try:
+            while True:
+                rows.append(self._waiting.popleft())
+        except IndexError:  # asking first whether there are any would be too early: other threads take them as well
+            return rows
 
     def _store(self, rows: list[dict[str, Any]], wait_ms: int) -> None:
+        engine = self._engine()
         try:
-            engine = self._engine()
             shared = dialects.shared_connection(engine)
             if shared is not None and shared.in_transaction:
                 raise _Locked("a transaction of the app is open")
+            if not wait_ms and dialects.is_exhausted(engine.pool):
+                raise _Locked("the app holds all connections of the pool")
             try:
                 self._commit(engine, rows, wait_ms)
             except _Disconnected:  # the server restarted since the pool's connection was last used
                 self._commit(engine, rows, wait_ms)
         except sa.exc.SQLAlchemyError as error:
-            if dialects.is_locked(error):
+            if dialects.is_locked(engine, error):
                 raise _Locked("the database is locked") from error
             raise NotStored(len(rows), self._fix(error)) from error
 
@@ -101,6 +109,10 @@ class DirectWriter:
 
     def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
         """What to do about `error`, found by looking whether the table is there."""
+        if isinstance(error, sa.exc.TimeoutError):
+            return "Does the app give its connections back? Or raise pool_size in SQLALCHEMY_ENGINE_OPTIONS."
+        if not isinstance(error, sa.exc.StatementError) or error.statement is None:
+            return "Is the database running and reachable?"  # to look would be to wait for it once more
         try:
             there = sa.inspect(self._engine()).has_table(self._raw.table.name, schema=self._raw.table.schema)
         except sa.exc.SQLAlchemyError:
