@@ -21,7 +21,7 @@ from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
 from .config import SettingError
 from .models import OURS, RawTable
-from .recorder import mask_secrets
+from .recorder import mask_secrets, mask_url
 
 NAME = "statistics_import"
 BATCH = 5_000
@@ -245,6 +245,7 @@ def _row(entry: Entry, raw: RawTable) -> dict[str, Any]:
     values = entry._asdict()
     agent = user_agents.parse(entry.user_agent)
     values["browser"], values["platform"], values["device"] = agent.browser, agent.platform, agent.device
+    values["referrer"] = mask_url(entry.referrer)
     if entry.query_string is not None:
         values["query_string"] = mask_secrets(entry.query_string)
     return raw.row(values)

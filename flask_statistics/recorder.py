@@ -153,14 +153,20 @@ class Recorder:
     # ---- around the request --------------------------------------------------------------------------------------
 
     def _wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        exchange = environ[self._key] = _Exchange()
+        exchange, outer = _Exchange(), environ.get(self._key)
+        environ[self._key] = exchange
         try:
             body = self._serve(environ, start_response)
         except BaseException as error:
-            # nobody made a response of it, or a tear-down function failed after it: the server answers 500
-            exchange.error, exchange.response = exchange.error or error, None
+            # a StopIteration from a response tells gunicorn that a WebSocket took the connection over (Flask-Sock)
+            if exchange.response is None or not isinstance(error, StopIteration):
+                # nobody made a response of it, or a tear-down function failed after it: the server answers 500
+                exchange.error, exchange.response = exchange.error or error, None
             self._finish(exchange)
             raise
+        finally:
+            if outer is not None:
+                environ[self._key] = outer  # a view called the app again with its own environment
         response = exchange.response
         if exchange.record is not None and response is not None and _is_of_unknown_length(response):
             return _Body(body, exchange, self._finish)
@@ -191,9 +197,10 @@ class Recorder:
             self._note(exchange)  # if it was the session that could not be opened, nothing was started
             self._ask(exchange)
 
-    def _on_teardown(self, _sender: Flask, **_: Any) -> None:
+    def _on_teardown(self, _sender: Flask, *, exc: BaseException | None = None, **_: Any) -> None:
         exchange = request.environ.get(self._key)
-        if exchange is not None:  # SystemExit and its like send no other signal
+        # SystemExit and its like send no other signal; a copied context ends before the request does
+        if exchange is not None and exc is not None and not isinstance(exc, Exception):
             self._ask(exchange)
 
     def _on_context_teardown(self, _sender: Flask, **_: Any) -> None:
@@ -245,7 +252,7 @@ class Recorder:
             query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
             remote_address=self._client(request),
             user_agent=headers.get("User-Agent", ""),
-            referrer=headers.get("Referer"),
+            referrer=mask_url(headers.get("Referer")),
         )
 
     def _client(self, request: Request) -> str | None:
@@ -253,7 +260,7 @@ class Recorder:
         if header is None:
             return request.remote_addr
         # a list is written from left to right, so only its last entry comes from the proxy in front of us
-        named = request.headers.get(header, "").rpartition(",")[2].strip()
+        named = request.headers.get(header, "").rpartition(",")[2].partition("%")[0].strip()
         try:
             return str(ipaddress.ip_address(named))
         except ValueError:
@@ -263,6 +270,8 @@ class Recorder:
         record = exchange.record
         if record is not None:
             self._safely(lambda: self._complete(record, exchange, sent), 1)
+        # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
+        exchange.error = exchange.handled = exchange.response = None
 
     def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> None:
         response, error = exchange.response, exchange.error
@@ -377,6 +386,15 @@ def mask_secrets(query: str) -> str:
         f"{name}{sign}***" if sign and _SECRET.search(unquote_plus(name)) else name + sign + value
         for name, sign, value in pairs
     )
+
+
+def mask_url(url: str | None) -> str | None:
+    """`url` with the secrets in its query masked: what a page was opened with, it sends on as the referrer of others."""
+    if url is None or "?" not in url:
+        return url
+    page, _, rest = url.partition("?")
+    query, sharp, fragment = rest.partition("#")
+    return f"{page}?{mask_secrets(query)}{sharp}{fragment}"
 
 
 def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from flask import Flask, Response, abort, redirect, request, stream_with_context
+from flask import Flask, Response, abort, copy_current_request_context, g, redirect, request, stream_with_context
 from flask.views import MethodView
 from flask.wrappers import Request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.test import Client
+from werkzeug.test import Client, create_environ
 
 from flask_statistics import Statistics
 from flask_statistics.recorder import LONGEST_TRACEBACK, excluder, mask_secrets
@@ -111,8 +114,6 @@ def test_recorder_redirect_to_the_slash(make_app: MakeApp) -> None:
 
 def test_recorder_duration_ignores_g_start_time(make_app: MakeApp) -> None:
     def before(app: Flask) -> None:
-        from flask import g
-
         app.before_request(lambda: setattr(g, "start_time", 0))
 
     app = make_app(before=before)
@@ -222,6 +223,40 @@ def test_recorder_worker_that_is_told_to_stop(make_app: MakeApp) -> None:
     with pytest.raises(SystemExit):
         app.client.get("/")
     assert (app.row().status_code, app.row().exception) == (500, "SystemExit(1)")
+
+
+def test_recorder_websocket_that_took_the_connection_over(make_app: MakeApp) -> None:
+    class Hijack(Response):
+        def __call__(self, *_: Any) -> Any:
+            raise StopIteration  # as Flask-Sock does under gunicorn
+
+    app = make_app(before=view("/", Hijack))
+    with pytest.raises(StopIteration):
+        app.flask.wsgi_app(create_environ("/"), lambda *_: bytes)
+    assert (app.row().status_code, app.row().exception) == (200, None)
+
+
+def test_recorder_keeps_nothing_alive_of_an_answered_error(make_app: MakeApp) -> None:
+    class Thing: ...
+
+    things: list[weakref.ref[Thing]] = []
+
+    def fail() -> str:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        raise ValueError("failed")
+
+    def before(app: Flask) -> None:
+        app.add_url_rule("/", "view", fail)
+        app.register_error_handler(ValueError, lambda error: ("sorry", 400))
+
+    app = make_app(before=before)
+    gc.disable()
+    try:
+        app.client.get("/")
+        assert things[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_recorder_exception_without_a_repr(make_app: MakeApp) -> None:
@@ -417,6 +452,31 @@ def test_disable_f_that_raises_is_logged_and_not_recorded(make_app: MakeApp, cap
     assert caplog.records[0].exc_info
 
 
+def test_disable_f_is_asked_after_contexts_that_were_copied(make_app: MakeApp) -> None:
+    def work_in_a_thread() -> str:
+        thread = threading.Thread(target=copy_current_request_context(lambda: None))
+        thread.start()
+        thread.join()
+        g.private = True
+        return "done"
+
+    app = make_app(before=view("/", work_in_a_thread), disable_f=lambda: g.get("private"))
+    app.client.get("/")
+    assert app.rows() == []
+
+
+def test_disable_f_can_be_a_coroutine_function(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def disabled() -> bool:
+        return request.path == "/private"
+
+    # what Flask does with asgiref, which need not be installed
+    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: asyncio.run(function()))
+    app = make_app(disable_f=disabled)
+    for path in ("/private", "/public"):
+        app.client.get(path)
+    assert [row.path for row in app.rows()] == ["/public"]
+
+
 def test_disable_f_none_is_as_if_not_given(make_app: MakeApp) -> None:
     app = make_app(before=view("/", hello), disable_f=None)
     assert app.client.get("/").status_code == 200
@@ -432,6 +492,7 @@ def test_disable_f_none_is_as_if_not_given(make_app: MakeApp) -> None:
         (None, {"X-Real-IP": "6.6.6.6", "X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),
         ("X-Real-IP", {"X-Real-IP": "192.0.2.7"}, "192.0.2.7"),
         ("X-Real-IP", {"X-Real-IP": "2001:DB8::7"}, "2001:db8::7"),
+        ("X-Real-IP", {"X-Real-IP": "fe80::7%anything at all"}, "fe80::7"),
         ("X-Real-IP", {}, "127.0.0.1"),
         ("X-Real-IP", {"X-Real-IP": "nonsense'--"}, "127.0.0.1"),
         ("X-Real-IP", {"X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),
@@ -482,6 +543,21 @@ def test_recorder_app_that_is_called_by_a_view_of_another(make_app: MakeApp) -> 
     outer = make_app(before=view("/", lambda: inner.client.get("/page").data))
     outer.client.get("/")
     assert (outer.row().path, inner.row().path) == ("/", "/page")
+
+
+def test_recorder_app_that_calls_itself_with_the_same_environment(make_app: MakeApp) -> None:
+    def forward() -> str:
+        environ = request.environ
+        environ["PATH_INFO"] = "/inner"
+        return b"".join(app.flask.wsgi_app(environ, lambda *_: bytes)).decode()
+
+    def before(flask: Flask) -> None:
+        flask.add_url_rule("/", "forward", forward)
+        flask.add_url_rule("/inner", "inner", hello)
+
+    app = make_app(before=before)
+    assert app.client.get("/").text == "hello"
+    assert [(row.path, row.status_code, row.size) for row in app.rows()] == [("/inner", 200, 5), ("/", 200, 5)]
 
 
 def test_recorder_blueprint(make_app: MakeApp) -> None:
@@ -618,6 +694,20 @@ def test_recorder_own_fault_is_logged_and_counted(make_app: MakeApp, caplog: pyt
 )
 def test_mask_secrets(query: str, masked: str) -> None:
     assert mask_secrets(query) == masked
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        (None, None),
+        ("https://x.example/token?", "https://x.example/token?"),
+        ("https://x.example/reset?token=x&a=1#top", "https://x.example/reset?token=***&a=1#top"),
+    ],
+)
+def test_recorder_masks_the_secrets_of_the_referrer(make_app: MakeApp, url: str | None, masked: str | None) -> None:
+    app = make_app()
+    app.client.get("/", headers={"Referer": url} if url else {})
+    assert app.row().referrer == masked
 
 
 def test_recorder_date_is_when_the_request_arrived(make_app: MakeApp) -> None:
