@@ -72,8 +72,8 @@ class Writer(Protocol):
 class NotStored(Exception):
     """Records that could not be stored and are lost; the cause is the database's error."""
 
-    def __init__(self, lost: int, fix: str) -> None:
-        super().__init__(f"{lost} lost")
+    def __init__(self, lost: int, fix: str, reason: str = "") -> None:
+        super().__init__(reason or f"{lost} lost")
         self.lost = lost
         self.fix = fix
         """What the operator can do about it."""
@@ -301,21 +301,24 @@ class Recorder:
         try:
             action()
         except NotStored as failure:
-            self._lose(failure.lost, failure.__cause__ or failure, failure.fix)
+            cause = failure.__cause__ or failure
+            # the whole message of a database repeats the row, with line ends that the client wrote into it
+            shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
+            self._lose(failure.lost, cause, failure.fix, shown=shown)
         except Exception as error:
-            self._lose(
-                max(count, 1), error, "This is a fault of Flask-Statistics; please report it with this traceback."
-            )
+            fix = "This is a fault of Flask-Statistics; please report it with this traceback."
+            self._lose(max(count, 1), error, fix, shown=error)
         else:
             if count:
                 with counters.lock:
                     counters.recorded += count
 
-    def _lose(self, lost: int, error: BaseException, fix: str) -> None:
+    def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
+        """Count `lost` requests and log why, with the traceback of `shown`."""
         counters, now = self.counters, time.monotonic()
         with counters.lock:
             counters.lost += lost
-            counters.last_error = f"{type(error).__name__}: {error}"[:500]
+            counters.last_error = f"{type(error).__name__}: {_first_line(error)}"[:500]
             counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
             total, quiet = counters.lost, now < self._quiet_until
             if not quiet:
@@ -324,9 +327,9 @@ class Recorder:
             self._app.logger.error(
                 "Flask-Statistics could not record a request, which was served all the same (%d lost since start): %s %s",
                 total,
-                str(error).partition("\n")[0],
+                _first_line(error),
                 fix,
-                exc_info=error,
+                exc_info=shown,
             )
 
 
@@ -408,6 +411,10 @@ def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
 
 def _union(globs: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs) or r"(?!)")
+
+
+def _first_line(error: BaseException) -> str:
+    return "".join(filter(str.isprintable, str(error).partition("\n")[0]))
 
 
 def _repr(error: BaseException) -> str:

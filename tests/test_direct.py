@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import dialects
+from flask_statistics import RequestMixin, dialects
 from flask_statistics.state import state_of
 from flask_statistics.writers import direct
 
@@ -279,6 +279,24 @@ def test_direct_database_down(make_app: MakeApp, url: str, caplog: pytest.LogCap
     assert health["database"].startswith("OperationalError: ")
     assert health["last_error"].startswith("OperationalError: ")
     engine.dispose()
+
+
+def test_direct_log_has_nothing_of_the_row(
+    make_app: MakeApp, new_database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def picky(db: SQLAlchemy) -> type[Any]:
+        never = sa.CheckConstraint("status_code < 0")
+        return type("Request", (RequestMixin, db.Model), {"__table_args__": (never,)})
+
+    with new_database("postgresql") as url:
+        app = make_app(url, model=picky)
+        app.client.get("/%0ACRITICAL forged", headers={"User-Agent": "somebody"})
+        assert only_error(caplog).endswith(" The table refused the row: do its columns allow what is recorded?")
+        assert "_store" in caplog.text
+        for text in ("forged", "somebody"):
+            assert text not in caplog.text
+            assert text not in app.json("health")["last_error"]
+        app.close()
 
 
 def test_direct_pool_without_a_free_connection(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
