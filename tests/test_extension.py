@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -156,6 +157,14 @@ def test_statistics_endpoint_and_prefix() -> None:
     assert client.get("/admin/hits").status_code == 308
     assert client.get("/admin/hits/api/health").get_json()["recorded"] == 0
     assert client.get("/statistics/").status_code == 404
+
+
+@pytest.mark.parametrize(("length", "days"), [(timedelta(days=7), 7), (timedelta(days=31), 31)])
+def test_statistics_default_span(make_app: MakeApp, length: timedelta, days: int) -> None:
+    found = make_app(STATISTICS_DEFAULT_DATE_SPAN=length).json("summary")
+    start, end = (datetime.fromisoformat(found[name]) for name in ("start", "end"))
+    assert end - start == timedelta(days=days)
+    assert start.time() == end.time() == time()
 
 
 def test_statistics_dimension_of_ones_own(make_app: MakeApp, database_url: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import abort, redirect
+from flask import Flask, abort, redirect
 
 from .conftest import App
 
@@ -56,6 +57,32 @@ def test_guard_denies_every_url(make_app: MakeApp, guard: Callable[[], Any], sta
     assert response.status_code == status
     assert b"hits" not in response.data
     assert response.headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/summary", "/%61pi/summary", "/api//summary", "/api/summary/", "/nowhere"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_guard_denies_every_method_and_spelling(make_app: MakeApp, method: str, path: str) -> None:
+    assert make_app(before_f=lambda: False).client.open(f"/statistics{path}", method=method).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["", "//", "//api/summary", "/static/../api/summary", "/static/..%2fapi.py"])
+def test_guard_is_not_got_round(make_app: MakeApp, path: str) -> None:
+    app = make_app(before_f=lambda: False)
+    for method in ("GET", "POST", "TRACE"):
+        response = app.client.open(f"/statistics{path}", method=method, follow_redirects=True)
+        assert response.status_code in (403, 404, 405)
+
+
+@pytest.mark.parametrize(("answer", "status"), [(True, 200), (False, 403)])
+def test_guard_can_be_a_coroutine_function(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, answer: bool, status: int
+) -> None:
+    async def guard() -> bool:
+        return answer
+
+    # what Flask does with asgiref, which need not be installed
+    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: asyncio.run(function()))
+    assert make_app(before_f=guard).client.get("/statistics/api/health").status_code == status
 
 
 def test_guard_leaves_static_files_open(make_app: MakeApp) -> None:

@@ -215,14 +215,36 @@ def test_recorder_session_that_cannot_be_opened(make_app: MakeApp) -> None:
     assert (row.path, row.status_code, row.exception) == ("/page", 500, "ConnectionError('no sessions')")
 
 
-def test_recorder_worker_that_is_told_to_stop(make_app: MakeApp) -> None:
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_recorder_worker_that_is_told_to_stop(make_app: MakeApp, error: type[BaseException]) -> None:
     def stop() -> str:
-        raise SystemExit(1)
+        raise error(1)
 
-    app = make_app(before=view("/", stop))
-    with pytest.raises(SystemExit):
+    asked: list[str] = []
+    app = make_app(before=view("/", stop), disable_f=lambda: asked.append(request.path))
+    with pytest.raises(error):
         app.client.get("/")
-    assert (app.row().status_code, app.row().exception) == (500, "SystemExit(1)")
+    assert (app.row().status_code, app.row().exception) == (500, f"{error.__name__}(1)")
+    assert asked == ["/"]
+
+
+def test_recorder_error_handler_that_fails(make_app: MakeApp) -> None:
+    def fail(_error: Exception) -> str:
+        raise KeyError("handler")
+
+    def before(app: Flask) -> None:
+        app.register_error_handler(ValueError, fail)
+        app.add_url_rule("/", "view", broken)
+
+    app = make_app(before=before)
+    app.client.get("/")
+    assert (app.row().status_code, app.row().exception) == (500, "KeyError('handler')")
+
+
+def test_recorder_abort_in_before_request(make_app: MakeApp) -> None:
+    app = make_app(before=lambda flask: flask.before_request(lambda: abort(401)))
+    app.client.get("/page")
+    assert (app.row().path, app.row().status_code, app.row().exception) == ("/page", 401, None)
 
 
 def test_recorder_websocket_that_took_the_connection_over(make_app: MakeApp) -> None:
@@ -296,6 +318,12 @@ def test_recorder_stream_counts_its_bytes_at_its_end(make_app: MakeApp) -> None:
     assert response.data == b"onethree"
     response.close()
     assert (app.row().status_code, app.row().size) == (200, 8)
+
+
+def test_recorder_head_of_a_stream_sends_nothing(make_app: MakeApp) -> None:
+    app = make_app(before=view("/", lambda: Response(iter([b"one"]))))
+    app.client.head("/").close()
+    assert (app.row().method, app.row().status_code, app.row().size) == ("HEAD", 200, 0)
 
 
 def test_recorder_stream_that_fails_in_the_middle(make_app: MakeApp) -> None:
