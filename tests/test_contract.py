@@ -134,8 +134,8 @@ def test_contract_breakdown_options(app: App) -> None:
     assert counts(app.json(by_path.format("value", 0))) == [["/"], ["/broken"]]
     assert counts(app.json(by_path.format("-value", 1))) == [["/nowhere"], ["/gone"]]
     assert counts(app.json(by_path.format("-server_errors", 0)), "server_errors") == [["/broken", 1], ["/", 0]]
-    slowest = max(app.rows(), key=lambda row: row.response_time)
-    assert app.json(by_path.format("-p95", 0))["rows"][0]["value"] == slowest.path
+    slowest = max(row.response_time for row in app.rows())  # its path may share its bin with another one
+    assert app.json(by_path.format("-p95", 0))["rows"][0]["response_time"]["p95"] == pytest.approx(slowest, rel=0.02)
     assert counts(app.json("breakdown/path?search=NO"), "hits") == [["/nowhere", 2]]
 
 
