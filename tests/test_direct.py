@@ -299,6 +299,19 @@ def test_direct_log_has_nothing_of_the_row(
         app.close()
 
 
+def test_direct_knocks_once_at_a_database_that_is_down(make_app: MakeApp) -> None:
+    knocks: list[int] = []
+
+    def connect() -> Any:
+        knocks.append(1)  # each can take as long as the driver's timeout, and the visitor waits
+        raise sqlite3.OperationalError("unreachable")
+
+    app = make_app()
+    state_of(app.flask)._engine = sa.create_engine("sqlite:///x", creator=connect)
+    app.client.get("/")
+    assert len(knocks) == 1
+
+
 def test_direct_pool_without_a_free_connection(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
     app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2})
     started = time.perf_counter()
