@@ -124,7 +124,7 @@ def _exceptions(page: Page) -> Iterator[Cells]:
 
 
 def _failing(page: Page) -> Iterator[Cells]:
-    yield ["Path", "5xx", "Hits", "Last seen"]
+    yield ["Path", "5xx", "Hits", "Last request"]
     for row in _answered(page, errors.ask_failing(page, EVERY_ROW)):
         yield [row.value, row.measures.server_errors, row.measures.hits, row.measures.last_requested]
 
