@@ -140,6 +140,15 @@ def test_view_never_fails_on_a_strange_query(app: App, view: str, query: str) ->
     assert app.client.get(f"/statistics/{view}?{query}").status_code in (200, 302)
 
 
+def test_view_of_hours_that_a_clock_repeats_leads_to_each(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, STATISTICS_TIMEZONE="Europe/Berlin")
+    app.insert(*({"date": datetime(2026, 10, 24, 22) + timedelta(minutes=30 * n), "path": "/"} for n in range(50)))
+    page = get(app, "?start=2026-10-25&end=2026-10-25&unit=hour")
+    links = re.findall(r'href="/statistics/(\?start=2026-10-25T0[1-4][^"]*)"', page)
+    hits = [re.findall(r'data-measure="hits">.*?title="(\d+)"', get(app, unescape(link)), re.DOTALL) for link in links]
+    assert hits == [["2"], ["2"], ["4"], ["2"], ["2"]]  # one URL says 02:00 to 03:00: both hours that are called so
+
+
 def test_view_of_the_original_parameters(app: App) -> None:
     day = f"{NOW - timedelta(days=3):%Y-%m-%d}"
     page = get(app, f"?start={day}&end={day}&path=/")
