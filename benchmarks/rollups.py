@@ -1,6 +1,6 @@
 """Rollups at scale: makes a raw table, backfills it, and times what one Overview asks, beside DuckDB.
 
-    python benchmarks/rollups.py --rows 10000000 --days 365 --folder /var/tmp/fs-bench [--duckdb] [--url postgresql+psycopg://...]
+    python benchmarks/rollups.py --rows 10000000 --days 365 --folder DIR [--duckdb] [--job] [--url postgresql+psycopg://...]
 
 Each step is kept in the folder and not repeated. Times are medians of several runs over a warm database; every question
 is asked on a connection and a query object of its own for each Overview, as a page does.
@@ -9,12 +9,14 @@ is asked on a connection and a query object of its own for each Overview, as a p
 from __future__ import annotations
 
 import argparse
+import csv
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -87,6 +89,11 @@ class Bench:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(self.raw.table), rows)
 
+    def add(self, start: datetime, end: datetime, a_day: int) -> None:
+        """Add rows from `start` to `end` at so many a day."""
+        count = max(1, round((end - start) / timedelta(days=1) * a_day))
+        self._insert(list(traffic.generate(start=start, end=end, requests=count, seed=2)))
+
     def queries(self, connection: sa.Connection) -> Queries:
         key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
         dictionary = Dictionary(connection, self.tables, self.dimensions, key=key, learn=False)
@@ -118,15 +125,112 @@ class Bench:
             timed("panels", lambda: queries.breakdowns(PANELS, span, filters, limit=6))
 
 
-def median_overview(bench: Bench, span: Span, filters: Filters, runs: int) -> tuple[float, dict[str, float]]:
+class DuckDb:
+    """The same questions asked of DuckDB, from its own columnar copy of the raw rows; derived values are columns there."""
+
+    def __init__(self, bench: Bench, file: Path) -> None:
+        import duckdb
+
+        fresh = not file.exists()
+        self.connection = duckdb.connect(str(file))
+        self.names = list(bench.dimensions)
+        if fresh:
+            self._load(bench, file.with_suffix(".csv"))
+
+    def _load(self, bench: Bench, csv_file: Path) -> None:
+        started = time.perf_counter()
+        dimensions = list(bench.dimensions.values())
+        columns = [
+            bench.raw.columns[name] for name in ("date", "remote_address", "size", "response_time", "status_code")
+        ]
+        wanted = [*columns, *(bench.raw.columns[dimension.column] for dimension in dimensions)]
+        known: list[dict[Any, Any]] = [{} for _ in dimensions]
+        with bench.engine.connect() as connection, csv_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            labelled = [column.label(f"c{number}") for number, column in enumerate(wanted)]
+            query = sa.select(*labelled).order_by(bench.raw.columns["date"])
+            for batch in connection.execute(query, execution_options={"yield_per": 50_000}).partitions():
+                for row in batch:
+                    values = []
+                    for dimension, cache, raw in zip(dimensions, known, row[5:], strict=True):
+                        if raw not in cache:
+                            cache[raw] = dimension.value_of(raw)
+                        values.append(cache[raw])
+                    writer.writerow([*row[:5], *values])
+        types = {
+            "date": "TIMESTAMP",
+            "remote_address": "VARCHAR",
+            "size": "BIGINT",
+            "response_time": "DOUBLE",
+            "status": "INTEGER",
+        }
+        types |= {f"d_{name}": "VARCHAR" for name in self.names}
+        self.connection.execute(
+            f"CREATE TABLE request AS SELECT * FROM read_csv('{csv_file}', header=false, columns={types!r})"
+        )
+        csv_file.unlink()
+        print(f"DuckDB's copy made in {time.perf_counter() - started:.0f} s")
+
+    def overview(self, span: Span, pairs: list[tuple[str, str]], spent: dict[str, float]) -> None:
+        """What one Overview asks, with the seconds of each question."""
+        where, values = ["date >= ?", "date < ?"], [str(value) for _, value in pairs]
+        where += [
+            f"d_{name.removesuffix('!')} IS DISTINCT FROM ?" if name.endswith("!") else f"d_{name} = ?"
+            for name, _ in pairs
+        ]
+        condition = " AND ".join(where)
+        measures = (
+            "count(*), count(DISTINCT remote_address), count(*) FILTER (status BETWEEN 400 AND 499), "
+            "count(*) FILTER (status BETWEEN 500 AND 599), sum(size), avg(response_time), max(response_time), "
+            "quantile_disc(response_time, [0.5, 0.95, 0.99]), max(date)"
+        )
+        before = span.moved(-1).elapsed(NOW, span)
+
+        def timed(name: str, query: str, over: Span = span) -> None:
+            started = time.perf_counter()
+            self.connection.execute(query, [over.start, over.end, *values]).fetchall()
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+
+        timed("summary", f"SELECT {measures} FROM request WHERE {condition}")
+        timed("previous", f"SELECT {measures} FROM request WHERE {condition}", before)
+        timed(
+            "series",
+            f"SELECT date_trunc('{span.default_unit()}', date), count(*) FROM request WHERE {condition} GROUP BY 1",
+        )
+        timed("paths", f"SELECT d_path, {measures} FROM request WHERE {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT 10")
+        for name in PANELS:
+            timed(
+                "panels", f"SELECT d_{name}, count(*) FROM request WHERE {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT 6"
+            )
+
+
+def median_overview(ask: Callable[[dict[str, float]], None], runs: int) -> tuple[float, dict[str, float]]:
     """Milliseconds of a whole Overview, and of its questions, medians."""
     each: list[dict[str, float]] = []
     for _ in range(runs):
         spent: dict[str, float] = {}
-        bench.overview(span, filters, spent)
+        ask(spent)
         each.append(spent)
     parts = {name: statistics.median(one[name] for one in each) * 1e3 for name in each[0]}
     return statistics.median(sum(one.values()) for one in each) * 1e3, parts
+
+
+def job_runs(bench: Bench, a_day: int) -> float:
+    """Milliseconds of one run of the job a minute, at so many requests a day: the median over ten minutes of traffic.
+
+    The runs begin half past an hour, so that half an hour of requests is built again each time.
+    """
+    each = []
+    for minute in range(10):
+        now = NOW + timedelta(minutes=minute)
+        hour = now.replace(minute=0, second=0)
+        if minute == 0:
+            bench.add(hour, now, a_day)
+        bench.add(now, now + timedelta(minutes=1), a_day)
+        started = time.perf_counter()
+        bench.job.run(now + timedelta(minutes=1))
+        each.append(time.perf_counter() - started)
+    return statistics.median(each) * 1e3
 
 
 def main(arguments: list[str]) -> None:
@@ -134,28 +238,50 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--url")
+    parser.add_argument("--url", help="of an empty database; default: a SQLite file in the folder")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--spans", default="7d,28d,365d")
+    parser.add_argument("--duckdb", action="store_true", help="ask DuckDB the same (pip install duckdb)")
+    parser.add_argument("--job", action="store_true", help="time the job's runs; adds rows after the last one")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     file = options.folder / f"rollups-{options.rows}-{options.days}.sqlite"
     bench = Bench(options.url or f"sqlite:///{file.resolve()}")
     bench.fill(options.rows, options.days)
-    started = time.perf_counter()
-    report = bench.job.run(NOW)
-    spent = time.perf_counter() - started
-    assert report is not None
-    if report.built:
-        print(f"backfill: {options.rows / spent:,.0f} rows/s ({spent:.0f} s)")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    backfill(bench, options.rows)
+    duck = DuckDb(bench, file.with_suffix(".duckdb")) if options.duckdb else None
+    before = peak_mb()
+    print(f"{'':22s} {'span':5s} {'rollups':>10s}" + (f" {'DuckDB':>10s} {'ratio':>6s}" if duck else ""))
     for name, pairs in FILTERS.items():
         filters, _ = read_filters(pairs, bench.dimensions)
         for length in options.spans.split(","):
-            total, parts = median_overview(bench, bench.span(length), filters, options.runs)
-            each = ", ".join(f"{part} {ms:.0f}" for part, ms in parts.items())
-            print(f"{name:22s} {length:5s} {total:7.1f} ms   ({each})")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+            span = bench.span(length)
+            total, parts = median_overview(partial(bench.overview, span, filters), options.runs)
+            line = f"{name:22s} {length:5s} {total:7.0f} ms"
+            if duck:
+                other, _ = median_overview(partial(duck.overview, span, pairs), options.runs)
+                line += f" {other:7.0f} ms {other / total:5.1f}x"
+            print(line + "   " + ", ".join(f"{part} {ms:.0f}" for part, ms in parts.items()))
+    if duck is None:
+        print(f"peak memory: {before:.0f} MB before the questions, {peak_mb():.0f} MB after")
+    if options.job:
+        for a_day in (30_000, 1_000_000):
+            print(f"one run of the job at {a_day:,} requests a day: {job_runs(bench, a_day):.0f} ms")
+
+
+def backfill(bench: Bench, rows: int) -> None:
+    """Roll up what is not rolled up yet, and say how fast."""
+    started = time.perf_counter()
+    report = bench.job.run(NOW)
+    spent = time.perf_counter() - started
+    assert report is not None, "another process has the lease"
+    if report.built:
+        print(f"backfill: {rows / spent:,.0f} rows/s ({spent:.0f} s), peak memory {peak_mb():.0f} MB")
+
+
+def peak_mb() -> float:
+    """The most memory this process had, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

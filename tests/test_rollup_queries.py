@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
+from flask_statistics.rollups import queries
 from flask_statistics.rollups.job import coverage
 from flask_statistics.spans import Span
 
@@ -151,7 +153,8 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     dimension, sort = data.draw(st.sampled_from(sorted(DIMENSIONS))), data.draw(st.sampled_from(SORTS))
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
-    with expected.raw() as raw, rolled.rollups() as rollups:
+    loaded = mock.patch.object(queries, "MOST_LOADED", data.draw(st.sampled_from([0, 2_000_000])))
+    with expected.raw() as raw, rolled.rollups() as rollups, loaded:
 
         def same(question: str, *arguments: Any, **options: Any) -> None:
             right = getattr(raw, question)(*arguments, **options)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measur
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, midnight, next_edge, to_local
-from . import bitmaps, store
+from . import bitmaps, gather, store
 from .dictionary import Dictionary
 from .job import Coverage
 from .segment import Segment, Sums
@@ -38,6 +38,8 @@ MOST_TAIL_ROWS = 200_000
 """Raw rows built into memory at most; more mean that the job has stopped, which the page says."""
 MOST_LISTED = 20_000
 """Raw rows looked at for exceptions and links, the newest."""
+MOST_LOADED = 2_000_000
+"""Requests whose segments are in memory at a time: some 20 bytes each."""
 FEW = 8
 MANY = 50_000
 """To count the values of a dimension that has many, each request is looked up if there are fewer of them than `MANY`, or
@@ -145,7 +147,8 @@ class RollupQueries:
         if plan.single is not None:
             for one in self._stored(plan.stored, plan.single, want).values():
                 found.sums.add(one)
-        self._add(found, plan.parts, want)
+        for batch in self._batches(plan.parts):
+            self._add(found, batch, want)
         return self._measures(found, want)
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
@@ -159,7 +162,7 @@ class RollupQueries:
             for segment, one in self._stored(plan.stored, plan.single, want, by="segment_id").items():
                 found[_place(edges, starts[segment])].sums.add(one)
         self._need([detail for detail, _ in plan.parts], (":hours",))
-        for detail, members in plan.parts:
+        for detail, members in chain.from_iterable(self._batches(plan.parts)):
             first = max(0, _place(edges, self._moment_of_hour(detail, members.min())))
             low = self._ordinal(detail, edges[first])
             for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
@@ -458,6 +461,27 @@ class RollupQueries:
         segments, _ = self._source.segments(self._connection, since, end, ids=self._dictionary.ids)
         return segments
 
+    def _batches(self, parts: Sequence[tuple[_Detail, BitMap]]) -> Iterator[Sequence[tuple[_Detail, BitMap]]]:
+        """`parts` in pieces whose contents fit into memory together; what was loaded for one is dropped before the next."""
+        if sum(detail.segment.hits for detail, _ in parts) <= MOST_LOADED:
+            yield parts
+            return
+        batch: list[tuple[_Detail, BitMap]] = []
+        for detail, members in parts:
+            if batch and sum(one.segment.hits for one, _ in batch) + detail.segment.hits > MOST_LOADED:
+                yield batch
+                self._forget(batch)
+                batch = []
+            batch.append((detail, members))
+        yield batch
+        self._forget(batch)
+
+    def _forget(self, parts: Sequence[tuple[_Detail, BitMap]]) -> None:
+        for detail, _ in parts:
+            if detail.id >= 0:
+                store.clear(detail.segment)
+                self._loaded[detail.id] &= {":hours"}
+
     def _need(self, details: Sequence[_Detail], parts: Iterable[str]) -> None:
         """Load `parts` of the segments that lack them: one statement for all."""
         wanted = list(dict.fromkeys(parts))
@@ -538,17 +562,22 @@ class RollupQueries:
         """How many requests each value of each dimension has."""
         found = self._stored_hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
         many = [name for name in names if self._source.dimensions[name].many]
-        sparse = [detail for detail, members in plan.parts if _is_sparse(members, detail.segment.hits)]
-        dense = [detail for detail, members in plan.parts if not _is_sparse(members, detail.segment.hits)]
-        self._need(sparse, [f"{name}:column" if name in many else name for name in names])
-        self._need(dense, names)
-        for detail, members in plan.parts:
+        for batch in self._batches(plan.parts):
+            sparse = [detail for detail, members in batch if _is_sparse(members, detail.segment.hits)]
+            dense = [detail for detail, members in batch if not _is_sparse(members, detail.segment.hits)]
+            self._need(sparse, [f"{name}:column" if name in many else name for name in names])
+            self._need(dense, names)
+            self._count(batch, {name: (found[name], name in many) for name in names})
+        return found
+
+    def _count(self, parts: Sequence[tuple[_Detail, BitMap]], names: Mapping[str, tuple[Counter[int], bool]]) -> None:
+        """Add how many requests each value of some dimensions has in some segments."""
+        for detail, members in parts:
             segment = detail.segment
             everything = len(members) == segment.hits
-            for name in names:
-                hits = found[name]
-                if name in many and _is_sparse(members, segment.hits):
-                    hits.update(map(segment.columns[name].__getitem__, members))
+            for name, (hits, many) in names.items():
+                if many and _is_sparse(members, segment.hits):
+                    hits.update(gather.counts(segment.columns[name], members))
                 elif everything:
                     hits.update({value: len(members) for value, members in segment.indexes[name].items()})
                 else:
@@ -556,7 +585,6 @@ class RollupQueries:
                         count = members.intersection_cardinality(having)
                         if count:
                             hits[value] += count
-        return found
 
     def _searched(self, dimension: str, hits: Counter[int], search: str) -> Counter[int]:
         needle, label_of = search.casefold(), self._source.dimensions[dimension].label_of
@@ -591,13 +619,19 @@ class RollupQueries:
             single = _Single(number, frozenset(shown), False)
             for value, sums in self._stored(plan.stored, single, want, by="value_id").items():
                 found[value].sums.add(sums)
-        self._need([detail for detail, _ in plan.parts], (dimension,))
+        for batch in self._batches(plan.parts) if shown else ():
+            self._fill_from(batch, dimension, found, want)
+        return found
+
+    def _fill_from(
+        self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
+    ) -> None:
+        self._need([detail for detail, _ in parts], (dimension,))
+        sets = [(detail, members, detail.segment.indexes[dimension]) for detail, members in parts]
         for value, one in found.items():
-            sets = [(detail, members, detail.segment.indexes[dimension]) for detail, members in plan.parts]
             self._add(
                 one, [(detail, members & having[value]) for detail, members, having in sets if value in having], want
             )
-        return found
 
     # ---- measures ------------------------------------------------------------------------------------------------
 
@@ -723,7 +757,7 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
 
 
 def _is_sparse(members: BitMap, hits: int) -> bool:
-    return len(members) < MANY or len(members) * FEW < hits
+    return gather.is_fast() or len(members) < MANY or len(members) * FEW < hits
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 from pyroaring import BitMap
 
 from ..latency import bin_of
-from . import bitmaps
+from . import bitmaps, gather
 
 NOBODY = 0
 """Visitor id of requests without a client address."""
@@ -142,7 +142,7 @@ class Segment:
 
     def visitors_of(self, members: BitMap) -> BitMap:
         """The visitor ids of the requests with ordinals `members`."""
-        found = BitMap(map(self.visitors.__getitem__, members))
+        found = gather.distinct(self.visitors, members)
         found.discard(NOBODY)
         return found
 

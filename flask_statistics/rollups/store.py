@@ -171,6 +171,15 @@ def empty(hits: int) -> Segment:
     return segment
 
 
+def clear(segment: Segment) -> None:
+    """Drop all loaded parts of `segment` but for its hours."""
+    nothing = _segment({})
+    for part in PARTS:
+        if part != "hours":
+            setattr(segment, part, getattr(nothing, part))
+    segment.indexes, segment.columns = {}, {}
+
+
 def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     """Give `segment` the parts in `contents`."""
     other = _segment(contents)
