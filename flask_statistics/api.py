@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
 from .queries.interface import SORT_NAMES, Queries, UnknownRequest
@@ -64,6 +65,9 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
         except sa.exc.SQLAlchemyError:
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
             return _error(503, "The database could not answer; see the app's log.")
+        except DimensionError as error:
+            current_app.logger.exception("Flask-Statistics: a question could not be answered.")
+            return _error(500, f"{error} See the app's log.")
 
     return view
 

@@ -6,6 +6,7 @@ Panels, filters, the API, exports and rollups know of it from here alone. Pure.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 from . import user_agents
 from .config import SettingError
 
+_logger = logging.getLogger(__name__)
+
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
@@ -24,6 +27,10 @@ _PARAMETERS = "span start end unit metric vs q by sort search rows limit offset 
 _PANELS = "summary series paths recent requests exceptions failing missing links"
 RESERVED = frozenset(f"{_PARAMETERS} {_PANELS}".split())
 """Names of query parameters and of panels that mean something else already."""
+
+
+class DimensionError(Exception):
+    """The function of a dimension of the host's own failed; the message names the dimension, the cause says how."""
 
 
 def _same(raw: Any) -> Any:
@@ -107,10 +114,13 @@ class Dimension:
             object.__setattr__(self, key, field)
 
     def value_of(self, raw: Any) -> Value:
-        """The dimension's value of a raw value; None if there is none."""
+        """The dimension's value of a raw value; None if there is none. Raises `DimensionError` if `value` fails."""
         if raw is None or raw == "":
             return None
-        value: Value = self.value(raw)
+        try:
+            value: Value = self.value(raw)
+        except Exception as error:
+            raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
         return None if value == "" else value
 
     def values_of(self, text: str) -> tuple[Value, ...]:
@@ -125,8 +135,14 @@ class Dimension:
         return "" if value is None else str(value)
 
     def label_of(self, value: Value) -> str:
-        """What a reader sees for `value`."""
-        return self.none if value is None else self.display(value)
+        """What a reader sees for `value`; the plain value where `display` fails, so that it costs no page."""
+        if value is None:
+            return self.none
+        try:
+            return self.display(value)
+        except Exception:
+            _logger.exception("Flask-Statistics: the dimension %r cannot display %r.", self.name, value)
+            return _text(value)
 
 
 def _status_codes(text: str) -> tuple[Value, ...]:

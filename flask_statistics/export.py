@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
+from .models import KNOWN_COLUMNS
 from .pages import breakdowns, errors
 from .pages.page import Page
 from .pages.series import metric_of
@@ -123,7 +124,7 @@ def _exceptions(page: Page) -> Iterator[Cells]:
 
 
 def _failing(page: Page) -> Iterator[Cells]:
-    yield ["Path", "5xx", "Hits", "Last seen"]
+    yield ["Path", "5xx", "Hits", "Last request"]
     for row in _answered(page, errors.ask_failing(page, EVERY_ROW)):
         yield [row.value, row.measures.server_errors, row.measures.hits, row.measures.last_requested]
 
@@ -163,7 +164,7 @@ def _requests(page: Page) -> Iterator[Cells]:
             break
         before = log.older
     if names is None:
-        yield ["id", *(name for name in page.site.columns if name != "traceback")]
+        yield ["id", *(name for name in page.site.columns if name in KNOWN_COLUMNS and name != "traceback")]
 
 
 TABLES: dict[str, Table] = {

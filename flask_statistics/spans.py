@@ -189,14 +189,17 @@ def read_span(
     """The span that the parameters `start`, `end` and `span` ask for; without any, the default.
 
     `start` and `end` win over `span`. A day is `YYYY-MM-DD` (an `end` day is included), an instant `YYYY-MM-DDTHH:MM`
-    in the zone (an `end` instant is excluded). Without `start`, the default length ends at `end`; without `end`, it
-    ends with today. Empty parameters count as absent. Raises `SpanError` for what cannot be read.
+    in the zone (an `end` instant is excluded). A time that a clock set back shows twice is the first of the two; an
+    `end` that is then not after `start` is the second. Without `start`, the default length ends at `end`; without
+    `end`, it ends with today. Empty parameters count as absent. Raises `SpanError` for what cannot be read.
     """
     start, end = query.get("start"), query.get("end")
     if not start and not end:
         return preset(query.get("span") or name_of(default), now=now, zone=zone, earliest=earliest)
     upper = _instant("end", end, zone, days=1) if end else midnight(to_local(now, zone).date() + _DAY, zone)
     lower = _instant("start", start, zone, days=0) if start else _before(upper, default, zone)
+    if lower >= upper and end:
+        upper = _instant("end", end, zone, days=0, fold=1)
     if lower >= upper:
         raise SpanError(f"start is {start!r}, but must be before end, which is {end or 'today'!r}")
     return Span(lower, upper, zone)
@@ -206,12 +209,12 @@ def _before(upper: datetime, length: timedelta, zone: ZoneInfo) -> datetime:
     return from_wall(to_local(upper, zone).replace(tzinfo=None) - length, zone)
 
 
-def _instant(name: str, text: str, zone: ZoneInfo, *, days: int) -> datetime:
+def _instant(name: str, text: str, zone: ZoneInfo, *, days: int, fold: int = 0) -> datetime:
     for pattern, extra in (("%Y-%m-%d", timedelta(days=days)), ("%Y-%m-%dT%H:%M", timedelta())):
         try:
             wall = datetime.strptime(text, pattern)
         except ValueError:
             continue
         if FIRST_YEAR <= wall.year <= LAST_YEAR:
-            return from_wall(wall + extra, zone)
+            return from_wall((wall + extra).replace(fold=fold), zone)
     raise SpanError(f"{name} is {text!r}, but must be a date such as 2026-11-22, or 2026-11-22T14:00")

@@ -22,7 +22,7 @@ from flask import Blueprint, Response, abort, current_app, make_response, redire
 from flask.typing import ResponseReturnValue
 
 from . import api, export
-from .dimensions import referrer_host
+from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
 from .pages import breakdowns, errors, live, overview, request_log
@@ -126,7 +126,7 @@ class _NotStored(LookupError):
 
 
 def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
-    """`view`, with a page of its own for a database that does not answer."""
+    """`view`, with a page of its own for a database, or a host's dimension, that does not answer."""
 
     @wraps(view)
     def answer(**values: str) -> ResponseReturnValue:
@@ -140,6 +140,9 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
                 "The database did not answer; the app's log says why. If the table is missing, create it with "
                 "db.create_all() or with your migrations.",
             )
+        except DimensionError as error:
+            current_app.logger.exception("Flask-Statistics: a page could not be computed.")
+            return _message(500, "This could not be computed", f"{error} The app's log says how.")
 
     return answer
 
@@ -252,12 +255,14 @@ def _read_state(state: State, base: str, now: datetime, asker: Asker) -> PageSta
 
 
 def _site(state: State) -> Site:
+    retention = state.settings.raw_retention
     return Site(
         dimensions=state.dimensions,
         columns=state.raw.columns,
         url=_url,
         host=referrer_host(request.host_url) or "",
         theme=_theme(),
+        retention_days=None if retention is None else retention.days,
     )
 
 

@@ -106,6 +106,7 @@ def test_browser_log_pages_both_ways(window: Window) -> None:
     first = window.page.locator("#fs-requests tbody tr").first.inner_text()
     window.page.get_by_role("link", name="Older ›").click()
     expect(window.page.locator("#fs-requests tbody tr").first).not_to_have_text(first)
+    expect(window.page.get_by_role("link", name="Older ›")).to_be_focused()
     window.page.get_by_role("link", name="‹ Newer").click()
     expect(window.page.get_by_role("link", name="‹ Newer")).to_have_count(0)
     assert window.page.locator("#fs-requests tbody tr").first.inner_text() == first
@@ -308,6 +309,20 @@ def test_browser_menu_closes(window: Window) -> None:
     menu.get_by_role("link", name="Off").click()
     window.expect_url("?vs=off")
     expect(menu).not_to_have_attribute("open", "")
+
+
+def test_browser_focus_returns_to_the_menu_that_was_chosen_from(window: Window) -> None:
+    window.open()
+    window.page.locator("#fs-vs summary").click()
+    window.page.get_by_role("link", name="Same period last year").focus()
+    window.page.keyboard.press("Enter")
+    window.expect_url("?vs=year")
+    expect(window.page.locator("#fs-vs summary")).to_be_focused()
+    window.page.locator("#fs-dates summary").click()
+    window.page.get_by_role("button", name="Apply").click()
+    expect(window.page).to_have_url(re.compile(r"end="))
+    expect(window.page.locator("#fs-dates summary")).to_be_focused()
+    expect(window.page.locator("details.menu[open]")).to_have_count(0)
 
 
 def test_browser_theme_is_remembered(window: Window) -> None:

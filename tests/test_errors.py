@@ -68,6 +68,17 @@ def test_errors_tells_whose_links_are_broken(app: App) -> None:
     ]
 
 
+def test_errors_says_where_it_is_cut(app: App) -> None:
+    says = "These are the most frequent ones."
+    assert says not in app.client.get(f"/statistics/{VIEW}").text
+    referrer = "https://other.example/"
+    app.insert(*(row(1, path=f"/{n}", status_code=500, exception="KeyError()") for n in range(10)))
+    app.insert(*(row(1, path=f"/gone{n}", status_code=404, referrer=referrer) for n in range(10)))
+    for panel in ("exceptions", "links"):
+        assert len(table(app, f"panel/{panel}?span=24h", f"fs-{panel}")) == 10
+        assert says in app.client.get(f"/statistics/panel/{panel}?span=24h").text
+
+
 def test_errors_links_lead_to_the_requests(app: App) -> None:
     page = unescape(app.client.get(f"/statistics/{VIEW}").text)
     urls = re.findall(r'href="(/statistics/requests\?[^"]*path=/a[^"]*)"', page)

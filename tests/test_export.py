@@ -104,6 +104,7 @@ def test_export_without_rows_has_a_heading(app: App) -> None:
     for name in ("path", "exceptions", "failing", "missing", "links", "requests"):
         (heading,) = export(app, name, "start=2020-01-01&end=2020-01-01")
         assert len(heading) > 3
+    assert heading == export(app, "requests", SPAN)[0]
 
 
 def test_export_is_named_and_downloaded(app: App) -> None:

@@ -68,7 +68,9 @@ def test_page_says_how_new_it_is(app: App) -> None:
     with state.engine().begin() as connection:
         ago = (datetime(2000, 1, 1)).isoformat()
         connection.execute(sa.update(meta).where(meta.c.name == "covered_until").values(text=ago))
-    assert re.search(r"Numbers are .* behind\. Run: flask statistics rollup", app.client.get("/statistics/").text)
+    notices = re.findall(r'<p class="notice.*?</p>', app.client.get("/statistics/").text)
+    assert len(notices) == 1
+    assert re.search(r">Numbers are [^.]* behind\. Run <code>flask statistics rollup</code>, or see", notices[0])
 
 
 def test_page_names_what_is_being_prepared(app: App) -> None:

@@ -224,6 +224,19 @@ def test_read_span_refuses(query: dict[str, str], message: str) -> None:
     assert str(error.value) == message
 
 
+def test_read_of_an_hour_that_a_clock_set_back_repeats() -> None:
+    first = read({"start": "2026-10-25T02:00", "end": "2026-10-25T02:00"}, BERLIN)
+    assert (first.start, first.end) == (datetime(2026, 10, 25, 0), datetime(2026, 10, 25, 1))
+    before = read({"start": "2026-10-25T01:00", "end": "2026-10-25T02:00"}, BERLIN)
+    assert (before.start, before.end) == (datetime(2026, 10, 24, 23), datetime(2026, 10, 25, 0))
+    for query in (
+        {"start": "2026-10-25T04:00", "end": "2026-10-25T04:00"},
+        {"start": "2026-11-01", "end": "2026-10-31"},
+    ):
+        with pytest.raises(SpanError):
+            read(query, ZoneInfo("America/Havana") if "T" not in query["end"] else BERLIN)
+
+
 # ---- comparisons -------------------------------------------------------------------------------------------------
 
 

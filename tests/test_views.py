@@ -140,6 +140,15 @@ def test_view_never_fails_on_a_strange_query(app: App, view: str, query: str) ->
     assert app.client.get(f"/statistics/{view}?{query}").status_code in (200, 302)
 
 
+def test_view_of_hours_that_a_clock_repeats_leads_to_each(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app, STATISTICS_TIMEZONE="Europe/Berlin")
+    app.insert(*({"date": datetime(2026, 10, 24, 22) + timedelta(minutes=30 * n), "path": "/"} for n in range(50)))
+    page = get(app, "?start=2026-10-25&end=2026-10-25&unit=hour")
+    links = re.findall(r'href="/statistics/(\?start=2026-10-25T0[1-4][^"]*)"', page)
+    hits = [re.findall(r'data-measure="hits">.*?title="(\d+)"', get(app, unescape(link)), re.DOTALL) for link in links]
+    assert hits == [["2"], ["2"], ["4"], ["2"], ["2"]]  # one URL says 02:00 to 03:00: both hours that are called so
+
+
 def test_view_of_the_original_parameters(app: App) -> None:
     day = f"{NOW - timedelta(days=3):%Y-%m-%d}"
     page = get(app, f"?start={day}&end={day}&path=/")
@@ -220,6 +229,22 @@ def test_view_with_a_dimension_that_raises(make_app: Callable[..., App], caplog:
     assert "Firefox" in page
     assert "Flask-Statistics: tenant could not be computed." in caplog.text
     assert "Could not be computed" in get(app, "list/tenant")
+    message = "The function of the dimension 'tenant' failed on a recorded value."
+    assert app.json("breakdown/tenant", 500) == {"error": f"{message} See the app's log."}
+    assert unescape(get(app, "export/tenant.csv", 500)).count(message) == 1
+
+
+def test_view_with_a_dimension_that_cannot_be_displayed(
+    make_app: Callable[..., App], caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {7: "Acme"}
+    tenant = Dimension("tenant", column="tenant_id", display=names.__getitem__)
+    app = quiet(make_app, model=tenant_model, dimensions=[tenant])
+    app.insert(*({"date": NOW - timedelta(minutes=n), "tenant_id": n % 2 + 7, "path": "/"} for n in range(3)))
+    for view in ("", "list/tenant", "export/tenant.csv"):
+        page = get(app, view)
+        assert re.findall(r"[>\n](Acme|8)\b", page.replace("\r", "")) == ["Acme", "8"]
+    assert "the dimension 'tenant' cannot display 8" in caplog.text
 
 
 def test_view_with_a_statement_that_fails(make_app: Callable[..., App], database_url: str) -> None:
@@ -255,6 +280,19 @@ def test_view_without_the_database(make_app: Callable[..., App]) -> None:
     app = quiet(make_app)
     app.statistics_state()._reading_engine = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
     assert "The database did not answer" in get(app, "", 503)
+
+
+def test_view_says_how_long_requests_are_kept(make_app: Callable[..., App]) -> None:
+    days = timedelta(days=30)
+    app = quiet(make_app, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False, STATISTICS_RAW_RETENTION=days)
+    app.insert({"date": NOW - timedelta(minutes=2), "path": "/here"})
+    for view in ("requests", "?path=/here", "panel/requests"):
+        assert "Raw requests are kept for 30 days." in get(app, view)
+
+
+def test_view_offers_a_comparison_where_it_shows_one(app: App) -> None:
+    offering = [view for view in ("", "errors", "requests", "live", "list/path") if 'id="fs-vs"' in get(app, view)]
+    assert offering == ["", "errors"]
 
 
 # ---- panels ----------------------------------------------------------------------------------------------------------

@@ -92,6 +92,8 @@ class ErrorTable:
     rows: tuple[ExceptionRow | FailingRow | MissingRow | LinkRow, ...] | None
     csv_url: str
     all_url: str | None = None
+    cut: bool = False
+    """Whether there are more rows than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +153,11 @@ def _tile_urls(page: Page) -> dict[str, str]:
 
 def exceptions(page: Page) -> ErrorTable:
     """Exceptions by type, message and path, most frequent first."""
-    groups = ask_exceptions(page, SHOWN)
+    groups = ask_exceptions(page, SHOWN + 1)
     return ErrorTable(
-        rows=None if groups is None else tuple(_exception_row(page, group) for group in groups),
+        rows=None if groups is None else tuple(_exception_row(page, group) for group in groups[:SHOWN]),
         csv_url=page.csv("exceptions"),
+        cut=len(groups or ()) > SHOWN,
     )
 
 
@@ -287,6 +290,7 @@ def _links(page: Page, found: list[answers.Link] | None) -> ErrorTable:
     return ErrorTable(
         rows=None if found is None else tuple(_link_row(page, link) for link in found[:SHOWN]),
         csv_url=page.csv("links"),
+        cut=len(found or ()) > SHOWN,
     )
 
 

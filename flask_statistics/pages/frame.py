@@ -17,6 +17,8 @@ from .page import Page
 TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"))
 TIMELESS = ("live", "one_request")
 """Views that show no span."""
+COMPARED = ("index", "errors")
+"""Views that show the period before as well."""
 SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
@@ -132,7 +134,7 @@ def frame(
 ) -> Frame:
     """The frame around the page `view`, with the URLs of its numbers as JSON and CSV."""
     state, site = page.state, page.site
-    toolbar = _toolbar(page, default)
+    toolbar = _toolbar(page, default, compared=view in COMPARED)
     return Frame(
         view=view,
         heading=title,
@@ -177,7 +179,7 @@ def _late(freshness: Freshness, now: datetime) -> str | None:
     behind = now - freshness.as_of
     if behind <= LATE_AFTER * freshness.interval:
         return None
-    return f"Numbers are {duration(round(behind.total_seconds()))} behind. Run: flask statistics rollup"
+    return f"Numbers are {duration(round(behind.total_seconds()))} behind."
 
 
 def _preparing(page: Page) -> list[str]:
@@ -191,7 +193,7 @@ def _preparing(page: Page) -> list[str]:
 # ---- toolbar ---------------------------------------------------------------------------------------------------------
 
 
-def _toolbar(page: Page, default: timedelta) -> Toolbar:
+def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
     state, span = page.state, page.state.span
     earlier, later = span.moved(-1), span.moved(1)
     everything = span.name == "all"
@@ -204,7 +206,9 @@ def _toolbar(page: Page, default: timedelta) -> Toolbar:
         last_day=f"{just_before(span.local_end):%Y-%m-%d}",
         hidden=tuple(state.hidden("span", "start", "end", "unit")),
         comparison=COMPARISON_SUMMARIES[state.vs],
-        comparisons=() if everything else tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS),
+        comparisons=tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS)
+        if compared and not everything
+        else (),
         audiences=tuple(_audiences(page)),
         contains=state.filters.contains,
         contains_hidden=tuple(state.hidden("q")),

@@ -52,7 +52,9 @@
     const read = shown;
     enhance();
     if (isPoll(context)) return showBucket(read);
+    const menu = document.activeElement.closest("details.menu");
     closeMenus();
+    if (menu) find("summary", menu).focus();
     const hits = find("[data-measure=hits] .kv");
     say(`Updated: ${find(".range")?.textContent || document.title}${hits ? `, ${hits.title} hits` : ""}`);
     if (document.activeElement === document.body) (find(".chips a") || find("#fs-main")).focus({ preventScroll: true });
