@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask, abort, redirect
 
-from .conftest import App
+from .conftest import App, result_of
 
 MakeApp = Callable[..., App]
 
@@ -80,8 +79,7 @@ def test_guard_can_be_a_coroutine_function(
     async def guard() -> bool:
         return answer
 
-    # what Flask does with asgiref, which need not be installed
-    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: asyncio.run(function()))
+    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: result_of(function()))
     assert make_app(before_f=guard).client.get("/statistics/api/health").status_code == status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import threading
@@ -22,7 +21,7 @@ from werkzeug.test import Client, create_environ
 from flask_statistics import Statistics
 from flask_statistics.recorder import LONGEST_TRACEBACK, excluder, mask_secrets
 
-from .conftest import App
+from .conftest import App, result_of
 
 MakeApp = Callable[..., App]
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:72.0) Gecko/20100101 Firefox/72.0"
@@ -497,8 +496,7 @@ def test_disable_f_can_be_a_coroutine_function(make_app: MakeApp, monkeypatch: p
     async def disabled() -> bool:
         return request.path == "/private"
 
-    # what Flask does with asgiref, which need not be installed
-    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: asyncio.run(function()))
+    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: result_of(function()))
     app = make_app(disable_f=disabled)
     for path in ("/private", "/public"):
         app.client.get(path)
