@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -88,7 +89,8 @@ def gunicorn(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Pope
         "served:app",
     ]
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, text=True)
+        here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, text=True, env=here)
         try:
             yield f"http://127.0.0.1:{port}", server
         finally:
