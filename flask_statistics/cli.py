@@ -22,7 +22,7 @@ from . import dialects, traffic
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable
 from .recorder import excluder
-from .rollups.job import Report, RollupError
+from .rollups.job import SETTLING, Report, RollupError
 from .rollups.rollups import Rollups
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
@@ -239,7 +239,7 @@ def rollup(seconds: float | None) -> None:
     """
     state = state_of(current_app)
     with _job_errors(), _days("Rolling up") as progress:
-        report = _rollups(state).job().run(_utc_now(), seconds=seconds, progress=progress)
+        report = _rollups(state).job().run(_utc_now() - SETTLING, seconds=seconds, progress=progress)
     _say_what_was_done(report)
 
 

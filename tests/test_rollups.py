@@ -97,11 +97,11 @@ def test_missing_tables_leave_the_raw_answers(app: App, caplog: pytest.LogCaptur
 
 
 def test_health_says_how_the_rollups_stand(app: App) -> None:
-    app.client.get("/")
+    app.insert(old(1))
     command(app, "rollup")
     found = app.json("health")["rollups"]
     assert (found["preparing"], found["folded"]) == (False, {})
-    assert found["segments"] == {"hour": 1}
+    assert found["segments"] == {"day": 1, "month": 1}
 
 
 def test_status_before_and_after(app: App) -> None:

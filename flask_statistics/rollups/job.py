@@ -27,6 +27,8 @@ RECOUNTED = timedelta(days=2)
 """How far back each run counts raw rows again; a month is merged when it is older than this."""
 PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
+SETTLING = timedelta(seconds=5)
+"""How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 LEASE = timedelta(seconds=60)
 """How long a runner that died keeps the others waiting; a living one renews it as it works."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .job import Job, Report, RollupError
+from .job import SETTLING, Job, Report, RollupError
 
 BACKFILL_SECONDS = 20.0
 """How long one run works on history before it lets go of the lease."""
@@ -76,7 +76,8 @@ class Scheduler:
             return
         try:
             self._job = self._job or self._make_job()
-            report = self._job.run(datetime.now(timezone.utc).replace(tzinfo=None), seconds=BACKFILL_SECONDS)
+            now = datetime.now(timezone.utc).replace(tzinfo=None)
+            report = self._job.run(now - SETTLING, seconds=BACKFILL_SECONDS)
         except RollupError as error:
             self._complain("%s", error)
         except sa.exc.SQLAlchemyError as error:
