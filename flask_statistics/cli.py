@@ -24,7 +24,7 @@ from .models import OURS, RawTable
 from .recorder import excluder
 from .rollups.job import SETTLING, Report, RollupError
 from .rollups.rollups import Rollups
-from .spans import FIRST_YEAR, midnight, to_local
+from .spans import FIRST_YEAR, midnight, naive_utc, to_local
 from .state import State, state_of
 
 INTERRUPTED = 130
@@ -306,7 +306,9 @@ def status() -> None:
 
     with _job_errors(), state.engine().connect() as connection:
         date = state.raw.columns["date"]
-        oldest, newest = (_naive(connection.scalar(sa.select(end(date)))) for end in (sa.func.min, sa.func.max))
+        # asked for together, SQLite would read the whole index
+        ends = [connection.scalar(sa.select(end(date))) for end in (sa.func.min, sa.func.max)]
+        oldest, newest = (None if end is None else naive_utc(end) for end in ends)
         click.echo(f"Raw rows          from {local(oldest)} to {local(newest)} {zone.key}")
         if state.rollups is None:
             click.echo("Rollups           off (STATISTICS_ROLLUPS)")
@@ -327,7 +329,3 @@ def status() -> None:
         click.echo(f"Folded            {dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES")
     if found.holder is not None:
         click.echo(f"At work           {found.holder[0]}, until {local(found.holder[1])}")
-
-
-def _naive(moment: datetime | None) -> datetime | None:
-    return moment if moment is None or moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)

@@ -116,9 +116,14 @@ def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
     return moment.replace(tzinfo=timezone.utc).astimezone(zone)
 
 
+def naive_utc(moment: datetime) -> datetime:
+    """An instant as raw dates are, naive UTC; a naive one is taken to be that already."""
+    return moment if moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
+
+
 def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
     """The naive UTC instant at which a clock in `zone` shows `wall`: the first of two, the next if it never does."""
-    return wall.replace(tzinfo=zone).astimezone(timezone.utc).replace(tzinfo=None)
+    return naive_utc(wall.replace(tzinfo=zone))
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:

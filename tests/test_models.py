@@ -184,8 +184,8 @@ def test_nul_bytes_do_not_cost_the_row(make_app: MakeApp, database_url: str) -> 
     app.client.get("/a%00b?c%00d", headers={"Referer": "http://x.example/%00"})
     assert app.row().path == "/a\N{SYMBOL FOR NULL}b"
     assert app.json("summary?path=/a%00b")["hits"] == 1
-    assert app.json("breakdown/path?search=%00")["total"] in (0, 1)
-    assert app.json("summary?q=%00")["hits"] in (0, 1)
+    assert app.json("breakdown/path?search=%00")["total"] == 0
+    assert app.json("summary?q=%00")["hits"] == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,7 @@ from .. import dialects, latency
 from ..dimensions import Dimension, Value
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
-from ..spans import Span
+from ..spans import Span, naive_utc
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
     EVERYTHING,
@@ -135,7 +135,7 @@ class RawQueries:
             .where(*self._where(span, filters), exception.is_not(None), exception != "")
             .group_by(exception, *paths)
         )
-        groups = [ExceptionGroup(row[0], row[1], row[2], _moment(row[3]), _moment(row[4])) for row in found]
+        groups = [ExceptionGroup(row[0], row[1], row[2], naive_utc(row[3]), naive_utc(row[4])) for row in found]
         return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
     def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
@@ -147,7 +147,7 @@ class RawQueries:
             .where(*self._where(span, filters), path != "", referrer != "")
             .group_by(path, referrer)
         )
-        links = [Link(at, source, hits, _moment(last)) for at, source, hits, last in found]
+        links = [Link(at, source, hits, naive_utc(last)) for at, source, hits, last in found]
         return sorted(links, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
     def requests(
@@ -495,9 +495,5 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _moment(value: datetime) -> datetime:
-    return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
-
-
 def _naive(value: datetime | None) -> datetime | None:
-    return None if value is None else _moment(value)
+    return None if value is None else naive_utc(value)

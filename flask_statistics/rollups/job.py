@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from ..spans import Span, midnight, next_edge, to_local
+from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import lease, store
 from .dictionary import Dictionary
 from .source import Source
@@ -291,7 +291,7 @@ class Job:
                         self.source.raw.columns["date"] < self.source.raw.instant(day)
                     )
                 )
-            end = day if skip is None else min(day, next_edge(_naive(skip), "day", zone))
+            end = day if skip is None else min(day, next_edge(naive_utc(skip), "day", zone))
         with self._transaction(now) as connection:
             write_meta(connection, self.tables, {"covered_from": self._day_of(oldest).isoformat()})
         self._close(now, report)
@@ -503,7 +503,3 @@ def check_zone(meta: Mapping[str, str], zone: str) -> None:
 
 def _since(started: float) -> timedelta:
     return timedelta(seconds=time.monotonic() - started)
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta())

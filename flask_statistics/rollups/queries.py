@@ -25,7 +25,7 @@ from ..filters import Condition, Filters
 from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
 from ..queries.raw import RawQueries
-from ..spans import Span, midnight, next_edge, to_local
+from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import bitmaps, gather, store
 from .dictionary import Dictionary
 from .job import Coverage
@@ -452,7 +452,7 @@ class RollupQueries:
     def _read_tail(self, since: datetime) -> dict[int, Segment]:
         date = self._source.raw.columns["date"]
         latest = self._connection.scalar(sa.select(sa.func.max(date)))
-        latest = None if latest is None else _naive(latest)
+        latest = None if latest is None else naive_utc(latest)
         if latest is None or latest < since:
             return {}
         end = next_edge(latest, "hour", self._source.zone)
@@ -713,7 +713,7 @@ class RollupQueries:
     def _place_of(self, detail: _Detail, date: datetime, key: Any) -> int:
         """The ordinal that the request with that date and key has, or would have."""
         self._need([detail], (":hours", ":offsets"))
-        segment, date = detail.segment, _naive(date)
+        segment, date = detail.segment, naive_utc(date)
         place = segment.ordinal(date)
         while place < segment.hits and segment.moment(place) == date and segment.keys and segment.keys[place] < key:
             place += 1
@@ -733,7 +733,7 @@ class RollupQueries:
         columns = [raw.columns[name].label(name) for name in ("date", *names)]
         for some in store.chunks(sorted(keys, reverse=True)[:MOST_LISTED]):
             for row in self._connection.execute(sa.select(*columns).where(raw.key.in_(some))).mappings():
-                yield {**row, "date": _naive(row["date"])}
+                yield {**row, "date": naive_utc(row["date"])}
 
 
 def _sums(
@@ -783,7 +783,3 @@ def _minus(
     if start < end:
         rest.append((start, end))
     return rest
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta())

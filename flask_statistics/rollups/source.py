@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import Span
+from ..spans import Span, naive_utc
 from .segment import FIXED, Ids, Segment, Shape, build, merge
 from .tables import BOTS, PEOPLE
 
@@ -87,7 +87,7 @@ class Source:
     def oldest(self, connection: sa.Connection) -> datetime | None:
         """When the oldest raw row began, naive UTC; None if there is none."""
         date: datetime | None = connection.scalar(sa.select(sa.func.min(self.raw.columns["date"])))
-        return date if date is None or date.tzinfo is None else date.astimezone(timezone.utc).replace(tzinfo=None)
+        return None if date is None else naive_utc(date)
 
     def segments(
         self,
@@ -122,7 +122,7 @@ class Source:
     def _split(self, batch: list[sa.Row[Any]]) -> dict[int, list[Any]]:
         names = list(self.dimensions)
         aware = getattr(self.raw.columns["date"].type, "timezone", False)
-        rows: list[Any] = [(_naive(row[0]), *row[1:]) for row in batch] if aware else list(batch)
+        rows: list[Any] = [(naive_utc(row[0]), *row[1:]) for row in batch] if aware else list(batch)
         if AUDIENCE not in names:
             return {PEOPLE: rows}
         place, value_of = len(FIXED) + names.index(AUDIENCE), self.dimensions[AUDIENCE].value_of
@@ -130,7 +130,3 @@ class Source:
         people = [row for row in rows if row[place] not in bots]
         machines = [row for row in rows if row[place] in bots]
         return {audience: some for audience, some in ((PEOPLE, people), (BOTS, machines)) if some}
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
