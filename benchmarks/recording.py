@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
-from flask_statistics.recorder import Record
+from flask_statistics.recorder import Backlog, Record
 from flask_statistics.state import state_of
 
 from .common import bare_app, database, make_app
@@ -22,9 +23,19 @@ AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:72.0) Gecko/20100101 Firef
 class NoWriter:
     """Takes records and forgets them: what is left is the cost of collecting them."""
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None: ...
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        return 0
 
-    def flush(self) -> None: ...
+    def flush(self) -> int:
+        return 0
+
+    def settle(self) -> int:
+        return 0
+
+    def backlog(self) -> Backlog:
+        return Backlog(0, None)
+
+    def close(self) -> None: ...
 
 
 def seconds(app: Flask, number: int) -> float:
@@ -42,16 +53,25 @@ def _start_response(_status: str, _headers: Any, _error: Any = None, /) -> Calla
 
 
 def main() -> None:
-    with database() as url:
-        collecting, recording = make_app(url), make_app(url)
+    with database() as url, TemporaryDirectory() as folder:
+        collecting, direct = make_app(url), make_app(url)
+        spool = make_app(url, STATISTICS_WRITER="spool", STATISTICS_SPOOL_PATH=folder)
         recorder = state_of(collecting).recorder
         assert recorder is not None
         recorder._writer = NoWriter()
-        apps = {"bare": bare_app(), "collected, not written": collecting, "recorded (direct writer)": recording}
+        apps = {
+            "bare": bare_app(),
+            "collected, not written": collecting,
+            "spool writer": spool,
+            "direct writer": direct,
+        }
         times: dict[str, list[float]] = {name: [] for name in apps}
         for number in range(REQUESTS):
             for name, app in apps.items():
                 times[name].append(seconds(app, number))
+        writer = state_of(spool).writer
+        assert writer is not None
+        writer.close()
     bare = median(times["bare"])
     for name, found in times.items():
         cost = median(found)

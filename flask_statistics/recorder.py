@@ -62,21 +62,47 @@ class Record:
 class Writer(Protocol):
     """Takes records to the raw table."""
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None:
-        """Store `record`, or raise `NotStored`. `host_in_transaction`: the host's session in this thread may hold a lock."""
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        """Store `record`, or keep it; how many rows are in the raw table now that were not. Raises `NotStored`.
 
-    def flush(self) -> None:
-        """Store what had to wait. Raises `NotStored`."""
+        `host_in_transaction`: the host's session in this thread may hold a lock.
+        """
+
+    def flush(self) -> int:
+        """At the end of each context: store what waited for it; how many rows. Raises `NotStored`."""
+
+    def settle(self) -> int:
+        """Before somebody looks at the raw table: store what waits, within a short time; how many rows."""
+
+    def backlog(self) -> Backlog:
+        """What waits now, and why."""
+
+    def close(self) -> None:
+        """Stop what runs and close what is open, with all stored that can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not in the raw table yet."""
+
+    waiting: int
+    """Records that wait for their way into the raw table."""
+    trouble: str | None
+    """Why they wait, in one line; None: nothing is wrong."""
+    refused: int = 0
+    """Records that the raw table refused and that are kept in the spool."""
 
 
 class NotStored(Exception):
     """Records that could not be stored and are lost; the cause is the database's error."""
 
-    def __init__(self, lost: int, fix: str, reason: str = "") -> None:
+    def __init__(self, lost: int, fix: str, reason: str = "", *, stored: int = 0) -> None:
         super().__init__(reason or f"{lost} lost")
         self.lost = lost
         self.fix = fix
         """What the operator can do about it."""
+        self.stored = stored
+        """Rows stored all the same."""
 
 
 @dataclass(slots=True)
@@ -84,11 +110,18 @@ class Counters:
     """What this process has recorded since it started."""
 
     recorded: int = 0
+    """Rows stored in the raw table."""
     lost: int = 0
+    """Requests that are in no table and in no spool."""
     last_error: str | None = None
     last_error_at: datetime | None = None
     """Naive UTC."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def store(self, rows: int) -> None:
+        """Count rows that are in the raw table now."""
+        with self.lock:
+            self.recorded += rows
 
 
 class _Exchange:
@@ -123,8 +156,9 @@ class Recorder:
         host_in_transaction: Callable[[], bool],
         blueprint: str,
         keeps_traceback: bool,
+        counters: Counters,
     ) -> None:
-        self.counters = Counters()
+        self.counters = counters
         self._app = app
         self._settings = settings
         self._writer = writer
@@ -135,6 +169,10 @@ class Recorder:
         self._key = f"flask_statistics.{id(app)}"
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
+
+    def settle(self) -> None:
+        """Before the dashboard answers: let the raw table have what was just requested, if that takes no long time."""
+        self._safely(self._writer.settle)
 
     def attach(self) -> None:
         """Begin to record: connect the signals and stand around the app's WSGI call."""
@@ -204,7 +242,7 @@ class Recorder:
             self._ask(exchange)
 
     def _on_context_teardown(self, _sender: Flask, **_: Any) -> None:
-        self._safely(self._writer.flush, 0)
+        self._safely(self._writer.flush)
 
     # ---- the record ----------------------------------------------------------------------------------------------
 
@@ -212,7 +250,7 @@ class Recorder:
         """Make the record of the present request, once, unless it is one that is not recorded."""
         if not exchange.noted:
             exchange.noted = True
-            self._safely(lambda: self._begin(exchange), 0)
+            self._safely(lambda: self._begin(exchange))
 
     def _ask(self, exchange: _Exchange) -> None:
         """Ask `disable_f`, once a request, and drop the record if it says so."""
@@ -228,12 +266,13 @@ class Recorder:
         if unwanted:
             exchange.record = None
 
-    def _begin(self, exchange: _Exchange) -> None:
+    def _begin(self, exchange: _Exchange) -> int:
         if self._is_own(request) or self._excluded(request.path, request.endpoint):
-            return
+            return 0
         if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
-            return
+            return 0
         exchange.record = self._record(request, exchange.arrived_at)
+        return 0
 
     def _is_own(self, request: Request) -> bool:
         """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
@@ -269,11 +308,11 @@ class Recorder:
     def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
         record = exchange.record
         if record is not None:
-            self._safely(lambda: self._complete(record, exchange, sent), 1)
+            self._safely(lambda: self._complete(record, exchange, sent))
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
 
-    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> None:
+    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> int:
         response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
         if response is not None:
@@ -285,7 +324,7 @@ class Recorder:
         if error is not None:
             record.exception = _repr(error)
             record.traceback = _traceback(error) if self._keeps_traceback else None
-        self._writer.write(record, host_in_transaction=self._host_lives())
+        return self._writer.write(record, host_in_transaction=self._host_lives())
 
     def _host_lives(self) -> bool:
         """Whether a context of this app outlives the request with the host's session in a transaction (as in tests)."""
@@ -295,23 +334,23 @@ class Recorder:
             and self._host_in_transaction()
         )
 
-    def _safely(self, action: Callable[[], None], count: int) -> None:
-        """Run `action`, which stores `count` records; what fails is logged and counted here, and never reaches the request."""
+    def _safely(self, action: Callable[[], int]) -> None:
+        """Run `action`, which says how many rows it stored; what fails is logged and counted here, never the request's."""
         counters = self.counters
         try:
-            action()
+            stored = action()
         except NotStored as failure:
+            stored = failure.stored
             cause = failure.__cause__ or failure
             # the whole message of a database repeats the row, with line ends that the client wrote into it
             shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
             self._lose(failure.lost, cause, failure.fix, shown=shown)
         except Exception as error:
+            stored = 0
             fix = "This is a fault of Flask-Statistics; please report it with this traceback."
-            self._lose(max(count, 1), error, fix, shown=error)
-        else:
-            if count:
-                with counters.lock:
-                    counters.recorded += count
+            self._lose(1, error, fix, shown=error)
+        if stored:
+            counters.store(stored)
 
     def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
         """Count `lost` requests and log why, with the traceback of `shown`."""
