@@ -127,7 +127,7 @@ class DirectWriter:
         while rows:
             try:
                 stored += self._store([rows[0]], wait_ms)
-            except NotStored as reason:  # noqa: PERF203 - each row's outcome is its own
+            except NotStored as reason:
                 refused.append(reason)
             except Locked as reason:
                 self._keep(rows, reason)

@@ -43,6 +43,8 @@ STOP_S = 5.0
 """How long the end of a process waits for a last move; what is not moved by then, the next one moves."""
 LOCK_WAIT_MS = 2_000
 """How long a move waits for another writer of a SQLite database; requests do not."""
+LOCKED_S = 10.0
+"""A SQLite database that is locked for so long is worth a line in the log."""
 INLINE_LOCK_WAIT_MS = 1_000
 BACK_OFF_S = (0.5, 10.0)
 """The shortest and the longest pause between attempts while the database is away."""
@@ -293,6 +295,8 @@ class _Drain:
         self._tried_at = -math.inf
         self._in_round = False
         self._failed_since: float | None = None
+        self._said = False
+        """Whether the log has it."""
         self._back_off = 0.0
         self._refusals_said_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="flask-statistics-spool", daemon=True)
@@ -370,7 +374,8 @@ class _Drain:
         try:
             self._move_all(everybody=asked > self._answered)
         except Locked as reason:
-            self._fail(str(reason), "Another process keeps a transaction open.")
+            # usual where several write one SQLite database, unless it lasts
+            self._fail(str(reason), "Another process keeps a transaction open.", said_after=LOCKED_S)
         except sa.exc.SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
             self._fail(f"{type(error).__name__}: {cause}", self._fix(error))
@@ -434,12 +439,13 @@ class _Drain:
 
     # ---- faults --------------------------------------------------------------------------------------------------
 
-    def _fail(self, reason: str, help_: str) -> None:
-        reason = "".join(filter(str.isprintable, reason))[:500]
+    def _fail(self, reason: str, help_: str, *, said_after: float = 0.0) -> None:
+        reason, now = "".join(filter(str.isprintable, reason))[:500], time.monotonic()
         shortest, longest = BACK_OFF_S
         self._back_off = min(max(self._back_off * 2, shortest), longest)
-        if self._failed_since is None:
-            self._failed_since = time.monotonic()
+        self._failed_since = self._failed_since or now
+        if not self._said and now - self._failed_since >= said_after:
+            self._said = True
             self._writer._logger.error(
                 "Flask-Statistics: records wait in the spool, because the database does not take them: %s. %s "
                 "It is tried again until it does, and nothing is lost while fewer than %s wait (STATISTICS_SPOOL_MAX_ROWS).",
@@ -450,13 +456,15 @@ class _Drain:
         self._note(reason)
 
     def _succeed(self) -> None:
-        if self._failed_since is not None:
-            seconds = time.monotonic() - self._failed_since
-            self._failed_since, self._back_off = None, 0.0
-            self._note(None)
+        if self._failed_since is None:
+            return
+        seconds = time.monotonic() - self._failed_since
+        self._failed_since, self._back_off = None, 0.0
+        self._note(None)
+        if self._said:
+            self._said = False
             self._writer._logger.warning(
-                "Flask-Statistics: the database takes records again, after %.0f s; those that waited are stored.",
-                seconds,
+                "Flask-Statistics: the database takes records again, after %.0f s; those that waited are stored.", seconds
             )
 
     def _note(self, trouble: str | None) -> None:
