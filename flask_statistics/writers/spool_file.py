@@ -178,7 +178,8 @@ class SpoolFile:
             connection = self._connection or self._open()
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if free > FREE_PAGES:
-                connection.execute(f"PRAGMA incremental_vacuum({min(free - FREE_PAGES // 2, FREED_A_TIME)})").fetchall()
+                # it gives a page back with each step, of which `execute` makes but one
+                connection.executescript(f"PRAGMA incremental_vacuum({min(free - FREE_PAGES // 2, FREED_A_TIME)})")
             log = Path(f"{self.path}-wal")
             if (log.stat().st_size if log.exists() else 0) > LARGEST_LOG_BYTES or free > FREE_PAGES:
                 # first without keeping anybody waiting, so that little is left to do while appends wait
