@@ -19,11 +19,11 @@ from .common import make_app
 from .serving import Server, gunicorn, load, read_answered, stored, wait_until
 
 
-def kill(server: Server, *, seconds: float, rng: random.Random) -> tuple[int, list[int]]:
+def kill(server: Server, *, seconds: float, pause: float, rng: random.Random) -> tuple[int, list[int]]:
     """Kill workers at random for so many seconds, then the master: how many, and the workers that outlive it."""
     killed, deadline = 0, time.monotonic() + seconds
     while time.monotonic() < deadline:
-        time.sleep(rng.uniform(0.05, 0.4))
+        time.sleep(rng.uniform(0.1, 1.0) * pause)
         workers = server.workers()
         if workers:
             with suppress(ProcessLookupError):
@@ -53,9 +53,10 @@ def one_round(url: str, folder: Path, number: int, *, seconds: float, seed: int)
     """One round: what was answered, lost and stored twice, how many workers were killed, what was without response."""
     answered, rng = folder / f"answered-{number}", random.Random(seed)
     answered.touch()
-    # with --preload a new worker is a fork, and is there at once
-    with gunicorn(url, folder, *(["--preload"] if number % 2 == 0 else [])) as server, load(server.port, answered, name=f"{number}x"):
-        killed, orphans = kill(server, seconds=seconds, rng=rng)
+    # with --preload a new worker is a fork, and is there at once; without, it needs a second
+    options, pause = (["--preload"], 0.5) if number % 2 == 0 else ([], 2.0)
+    with gunicorn(url, folder, *options) as server, load(server.port, answered, name=f"{number}x"):
+        killed, orphans = kill(server, seconds=seconds, pause=pause, rng=rng)
     wait_until(lambda: not any(_lives(pid) for pid in orphans), "workers outlive their master")
     with gunicorn(url, folder) as server:
         settle(server)

@@ -100,6 +100,7 @@ class DirectWriter:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._waiting.clear()  # they are the parent's, who stores them
+            self._engine().dispose(close=False)  # so are the pool's connections
         try:
             while True:
                 rows.append(self._waiting.popleft())

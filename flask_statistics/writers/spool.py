@@ -91,6 +91,8 @@ class SpoolWriter:
         """Begin anew in a new process: threads, locks and files are the parent's."""
         if self._drain is not None:
             self._drain.leave()
+            # the thread left its connection in the pool, and parent and child must not talk on the same one
+            self._engine().dispose(close=False)
         self._counters.lock = threading.Lock()
         self._begin_lock = threading.Lock()
         self._reset()
