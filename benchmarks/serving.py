@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from flask import Flask
@@ -120,10 +121,18 @@ def load(port: int, answered: Path, *, name: str, threads: int = 4, pause: float
         process.wait(30)
 
 
-def read_answered(answered: Path) -> dict[str, float]:
-    """Path to seconds, of each request that got its response."""
+class Answer(NamedTuple):
+    """A request that got its response."""
+
+    at: float
+    """When it had it, seconds since the epoch."""
+    seconds: float
+
+
+def read_answered(answered: Path) -> dict[str, Answer]:
+    """Path to what was noted of it, for each request that got its response."""
     lines = (line.split() for line in answered.read_text().splitlines())
-    return {path: float(seconds) for path, seconds in lines}
+    return {path: Answer(float(at), float(seconds)) for path, at, seconds in lines}
 
 
 def stored(url: str) -> dict[str, int]:
@@ -158,7 +167,7 @@ def main() -> None:
 
         def answered(path: str, seconds: float) -> None:
             with lock:
-                output.write(f"{path} {seconds:.6f}\n")
+                output.write(f"{path} {time.time():.6f} {seconds:.6f}\n")
 
         askers = [
             threading.Thread(target=_ask, args=(int(port), f"{name}{number}", stopping, answered, float(pause)))

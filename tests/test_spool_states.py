@@ -19,6 +19,7 @@ from flask_statistics.models import map_model
 from flask_statistics.recorder import Record
 from flask_statistics.writers import moving
 from flask_statistics.writers.moving import FIELDS, Mover, encode, spool_table
+from flask_statistics.writers.rows import row_of
 from flask_statistics.writers.spool_file import SpoolFile
 
 NOW = datetime(2026, 11, 22)
@@ -144,7 +145,8 @@ class SpoolMachine(RuleBasedStateMachine):
             with contextlib.suppress(moving.Overtaken):
                 self.other._known(batch.spool, 0)
                 self.move(self.mover, self.spool)
-                rows = [self.other.row(record, batch.fields) for _, record in batch.rows if "POISON" not in record]
+                records = [moving.decode(record, batch.fields) for _, record in batch.rows]
+                rows = [row_of(record, RAW) for record in records if record.method != "POISON"]
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0, now=NOW)
             self.other._moved.clear()
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
+from types import NoneType
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +32,13 @@ LATE = timedelta(days=1)
 FIELDS = json.dumps(list(Record.__slots__))
 """What a record consists of, as a spool file notes it."""
 _values = attrgetter(*Record.__slots__)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "date": (str,),
+    "user_agent": (str,),
+    "status_code": (int,),
+    "size": (int, NoneType),
+    "response_time": (float,),
+}
 _encode = json.JSONEncoder(check_circular=False, default=datetime.isoformat).encode
 
 
@@ -53,7 +61,10 @@ def encode(record: Record) -> str:
 def decode(text: str, fields: str) -> Record:
     """The record that `encode` made a text of. Raises `ValueError` or `TypeError` if it is none."""
     values = dict(zip(json.loads(fields), json.loads(text), strict=True))
-    values["date"] = datetime.fromisoformat(values["date"])
+    for name, value in values.items():
+        if not isinstance(value, _KINDS.get(name, (str, NoneType))):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+    values["date"] = datetime.fromisoformat(values["date"]).replace(tzinfo=None)
     return Record(**values)
 
 
@@ -87,7 +98,7 @@ class Mover:
         *,
         late: Callable[[sa.Connection, datetime], None] | None = None,
     ) -> None:
-        self._raw = raw
+        self.raw = raw
         self._table = table
         self._engine = engine
         self._late = late
@@ -159,13 +170,9 @@ class Mover:
 
     def _tell_of_late(self, connection: sa.Connection, rows: list[dict[str, Any]], now: datetime) -> None:
         if self._late is not None:
-            oldest = min(row[self._raw.columns["date"].key] for row in rows).replace(tzinfo=None)
+            oldest = min(row[self.raw.columns["date"].key] for row in rows).replace(tzinfo=None)
             if oldest < now - LATE:
                 self._late(connection, oldest)
-
-    def row(self, record: str, fields: str) -> dict[str, Any]:
-        """The raw table's row of a record."""
-        return row_of(decode(record, fields), self._raw)
 
     def takes_any(self, rows: Rows, fields: str, wait_ms: int) -> bool:
         """Whether the raw table takes one of `rows`, found by inserting them without a commit."""
@@ -173,7 +180,7 @@ class Mover:
 
     def _takes(self, record: str, fields: str, wait_ms: int) -> bool:
         def work(connection: sa.Connection) -> None:
-            connection.execute(self._insert, [self.row(record, fields)])
+            connection.execute(self._insert, [row_of(decode(record, fields), self.raw)])
             raise _Taken  # rolls back
 
         try:
@@ -217,9 +224,10 @@ class _Moving:
 
     def _store(self, rows: Rows) -> None:
         try:
-            values = [self._mover.row(record, self._fields) for _, record in rows]
-        except (ValueError, TypeError, AttributeError) as error:  # somebody else wrote into the file
+            records = [decode(record, self._fields) for _, record in rows]
+        except (ValueError, TypeError) as error:  # somebody else wrote into the file
             raise _Refused(_line(error)) from error
+        values = [row_of(record, self._mover.raw) for record in records]
         try:
             self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms, now=self._now)
         except _InsertFailed as failure:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import dialects, user_agents
 from ..models import RawTable
 from ..recorder import Backlog, Counters, NotStored, Record
 from .moving import FIELDS, ROWS_A_TIME, Mover, decode, encode
@@ -346,6 +346,8 @@ class _Drain:
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with _importing:
+            user_agents.parse("-")  # imports libraries, and a fork in the middle of an import leaves halves of modules
         while not self._stopping:
             due = self._due()
             self._wake.wait(min(max(0.0, due - time.monotonic()), FLUSH_S if self.busy() else SWEEP_S))
@@ -493,10 +495,13 @@ class _Drain:
 
 _writers: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
 _register = threading.Lock()
+_importing = threading.Lock()
 
 
 def _stop_all() -> None:
-    for writer in list(_writers):
+    with _register:
+        writers = list(_writers)
+    for writer in writers:
         writer.close()
 
 
@@ -523,12 +528,21 @@ def _on_sigterm(number: int, _frame: object) -> None:
     os.kill(os.getpid(), number)
 
 
+def _before_fork() -> None:
+    _importing.acquire()
+    _register.acquire()
+
+
+def _after_fork() -> None:
+    _register.release()
+    _importing.release()
+
+
 def _after_fork_in_child() -> None:
-    global _register
-    _register = threading.Lock()
+    _after_fork()
     for writer in list(_writers):
         writer.forked()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
