@@ -29,6 +29,10 @@ def claimed(path: Path, *records: str, fields: str = "f") -> SpoolFile:
     return spool
 
 
+def journals(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("*.journal"))
+
+
 def test_spool_file_gives_what_was_appended(path: Path) -> None:
     spool = claimed(path, "a", "b", "c")
     batch = spool.batch(2)
@@ -41,6 +45,7 @@ def test_spool_file_gives_what_was_appended(path: Path) -> None:
 
 def test_spool_file_forgets_and_never_uses_an_id_again(path: Path) -> None:
     spool = claimed(path, "a", "b")
+    assert len(spool.batch(9).rows) == 2
     spool.forget(RANGE + 1)
     spool.append("c")
     assert spool.batch(9).rows == [(RANGE + 2, "c")]
@@ -78,6 +83,7 @@ def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Pat
 
 def test_spool_file_sets_aside(path: Path) -> None:
     spool = claimed(path, "a", "b")
+    spool.absorb()
     spool.set_aside(RANGE, "a", "refused")
     assert (spool.refused(9), spool.waiting()) == ([], 2)
     spool.forget(RANGE)
@@ -87,6 +93,7 @@ def test_spool_file_sets_aside(path: Path) -> None:
 
 def test_spool_file_stored_after_all_is_not_refused(path: Path) -> None:
     spool = claimed(path, "a")
+    spool.absorb()
     spool.set_aside(RANGE, "a", "refused")
     spool.forget(RANGE, stored_from=RANGE)
     assert spool.count_refused() == 0
@@ -118,23 +125,27 @@ def test_spool_file_of_a_killed_process_is_whole(path: Path) -> None:
 
 
 def test_spool_file_shrinks_when_it_was_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_file, "LARGEST_LOG_BYTES", 100_000)
+    monkeypatch.setattr(spool_file, "JOURNAL_BYTES", 1_000_000)
     spool = claimed(path, *("x" * 900 for _ in range(8_000)))
-    spool.tidy()
+    assert len(journals(path)) == 8
+    assert spool.waiting() == 8_000
+    spool.absorb()
+    assert len(journals(path)) == 1
+    assert spool.waiting() == 8_000
     large = path.stat().st_size
     assert large > 7_000_000
-    assert Path(f"{path}-wal").stat().st_size == 0
     spool.forget(RANGE + 7_999)
     while spool.tidy():
         pass
-    spool.tidy()
     assert path.stat().st_size < large / 3
     spool.close()
 
 
 def test_spool_file_is_for_its_user_alone(path: Path) -> None:
     spool = claimed(path, "a")
-    assert [os.stat(file).st_mode & 0o77 for file in (path, f"{path}-wal", f"{path}-shm")] == [0, 0, 0]
+    assert spool.waiting() == 1
+    files = [path, f"{path}-wal", f"{path}-shm", *journals(path)]
+    assert [os.stat(file).st_mode & 0o77 for file in files] == [0, 0, 0, 0]
     spool.close()
 
 
@@ -157,4 +168,49 @@ def test_spool_file_survives_a_fork(path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     spool.append("b")
     assert [record for _, record in spool.batch(9).rows] == ["a", "b"]
+    spool.close()
+
+
+def test_spool_file_absorbs_a_journal_again_after_a_power_cut_under_the_same_ids(path: Path, tmp_path: Path) -> None:
+    spool = claimed(path, "a", "b")
+    spool.close()
+    before = path.read_bytes()
+    spool.batch(9)
+    spool.forget(RANGE + 1)
+    spool.close()
+    path.write_bytes(before)  # what was written to the file last is gone
+    spool = claimed(path, "c")
+    assert spool.batch(9).rows == [(RANGE, "a"), (RANGE + 1, "b"), (2 * RANGE, "c")]
+    spool.close()
+
+
+def test_spool_file_leaves_a_line_that_is_not_whole_yet(path: Path) -> None:
+    spool = claimed(path, "a")
+    (journal,) = journals(path)
+    with journal.open("ab") as file:
+        file.write(b"%d b" % (RANGE + 1))
+    assert spool.batch(9).rows == [(RANGE, "a")]
+    with journal.open("ab") as file:
+        file.write(b"b\n")
+    assert spool.batch(9).rows == [(RANGE, "a"), (RANGE + 1, "bb")]
+    spool.close()
+
+
+def test_spool_file_sets_damaged_lines_aside(path: Path) -> None:
+    spool = claimed(path, "a")
+    (journal,) = journals(path)
+    with journal.open("ab") as file:
+        file.write(b"\0\0\xff\nx y\n")
+    spool.append("b")
+    assert [record for _, record in spool.batch(9).rows] == ["a", "b"]
+    assert [error for _, error in spool.refused(9)] == ["damaged line", "damaged line"]
+    spool.close()
+
+
+def test_spool_file_that_was_deleted_leaves_no_journal_to_a_new_one(path: Path) -> None:
+    claimed(path, "a").close()
+    path.unlink()
+    spool = claimed(path, "b")
+    assert spool.batch(9).rows == [(RANGE, "b")]
+    assert [file.name for file in path.parent.glob("*.stray")] == [f"spool.sqlite.{RANGE}.journal.stray"]
     spool.close()

@@ -39,7 +39,7 @@ SWEEP_S = 5.0
 """How often a process looks for what dead ones left."""
 SETTLE_S = 1.0
 """How long the dashboard waits for what was just requested."""
-STOP_S = 5.0
+STOP_S = 10.0
 """How long the end of a process waits for a last move; what is not moved by then, the next one moves."""
 LOCK_WAIT_MS = 2_000
 """How long a move waits for another writer of a SQLite database; requests do not."""
@@ -91,6 +91,8 @@ class SpoolWriter:
         """Begin anew in a new process: threads, locks and files are the parent's."""
         if self._drain is not None:
             self._drain.leave()
+            assert self._spool is not None  # noqa: S101 - a thread has one
+            self._spool.close()
             # the thread left its connection in the pool, and parent and child must not talk on the same one
             self._engine().dispose(close=False)
         self._counters.lock = threading.Lock()
