@@ -1,6 +1,6 @@
 """Kills gunicorn's workers at random under load, then its master, and counts what got its response: stored exactly once?
 
-    python -m benchmarks.killing [--rounds 20] [--seconds 6] [--url URL]
+python -m benchmarks.killing [--rounds 20] [--seconds 6] [--url URL]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,10 +20,15 @@ from .common import make_app
 from .serving import Server, gunicorn, load, read_answered, stored, wait_until
 
 
-def kill(server: Server, *, seconds: float, pause: float, rng: random.Random) -> tuple[int, list[int]]:
-    """Kill workers at random for so many seconds, then the master: how many, and the workers that outlive it."""
-    killed, deadline = 0, time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def kill(
+    server: Server, *, seconds: float, pause: float, rng: random.Random, enough: Callable[[], bool]
+) -> tuple[int, list[int]]:
+    """Kill workers at random for so many seconds and until it is `enough`, then the master.
+
+    How many were killed, and the workers that outlive the master.
+    """
+    killed, started = 0, time.monotonic()
+    while time.monotonic() < started + seconds or not (enough() or time.monotonic() > started + 60):
         time.sleep(rng.uniform(0.1, 1.0) * pause)
         workers = server.workers()
         if workers:
@@ -49,14 +55,25 @@ def settle(server: Server) -> None:
     wait_until(lambda: json.loads(server.get("/statistics/api/health"))["waiting"] == 0, "the spool is not emptied")
 
 
-def one_round(url: str, folder: Path, number: int, *, seconds: float, seed: int) -> dict[str, int]:
-    """One round: what was answered, lost and stored twice, how many workers were killed, what was without response."""
+def one_round(
+    url: str, folder: Path, number: int, *, seconds: float, seed: int, requests: int = 1_000
+) -> dict[str, int]:
+    """One round of at least so many seconds and answered requests.
+
+    What was answered, lost, stored twice, stored without a response, and how many workers were killed.
+    """
     answered, rng = folder / f"answered-{number}", random.Random(seed)
     answered.touch()
     # with --preload a new worker is a fork, and is there at once; without, it needs a second
     options, pause = (["--preload"], 0.5) if number % 2 == 0 else ([], 2.0)
     with gunicorn(url, folder, *options) as server, load(server.port, answered, name=f"{number}x"):
-        killed, orphans = kill(server, seconds=seconds, pause=pause, rng=rng)
+        killed, orphans = kill(
+            server,
+            seconds=seconds,
+            pause=pause,
+            rng=rng,
+            enough=lambda: len(answered.read_bytes().splitlines()) >= requests,
+        )
     wait_until(lambda: not any(_lives(pid) for pid in orphans), "workers outlive their master")
     with gunicorn(url, folder) as server:
         settle(server)

@@ -9,8 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_spool_in_tests_stores_at_the_end_of_each_request(make: Callable[..., Ap
     assert paths(app) == ["/one"]
     assert app.json("health")["recorded"] == 1
     assert not (tmp_path / "spool").exists()
-    assert [thread for thread in spool.threading.enumerate() if thread.name.startswith("flask-statistics")] == []
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("flask-statistics")] == []
 
 
 def test_spool_in_tests_waits_for_an_open_transaction(make: Callable[..., App]) -> None:
@@ -175,7 +176,7 @@ def test_spool_off_starts_and_stores_nothing(make: Callable[..., App], tmp_path:
 def test_spool_nothing_starts_before_the_first_request(make: Callable[..., App], tmp_path: Path) -> None:
     make()
     assert not (tmp_path / "spool").exists()
-    assert [thread for thread in spool.threading.enumerate() if thread.name.startswith("flask-statistics")] == []
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("flask-statistics")] == []
 
 
 # ---- processes ---------------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
 def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
     app = make()
     threads = [
-        spool.threading.Thread(target=lambda n=n: [app.flask.test_client().get(f"/{n}/{m}") for m in range(100)])  # type: ignore[misc]
+        threading.Thread(target=lambda n=n: [app.flask.test_client().get(f"/{n}/{m}") for m in range(100)])
         for n in range(8)
     ]
     for thread in threads:
@@ -264,10 +265,9 @@ def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
     monkeypatch.setattr(spool, "FLUSH_S", 0.05)
-    yield
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -287,7 +287,9 @@ def test_spool_keeps_records_while_the_database_is_away(
         assert health["trouble"].startswith("OperationalError: no such table: request")
         status = run(app, "status")
         assert status.exit_code == 1
-        assert status.output.startswith("Spool             3 requests waiting, 0 refused\nThey wait because OperationalError")
+        assert status.output.startswith(
+            "Spool             3 requests waiting, 0 refused\nThey wait because OperationalError"
+        )
     until_stored(app, "/", "/", "/")
     wait_until(lambda: app.json("health")["trouble"] is None, "it does not recover")
     first, *rest, last = (text for text in messages(caplog) if "records" in text)

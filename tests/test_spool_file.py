@@ -144,8 +144,8 @@ def test_spool_file_shrinks_when_it_was_emptied(path: Path, monkeypatch: pytest.
 def test_spool_file_is_for_its_user_alone(path: Path) -> None:
     spool = claimed(path, "a")
     assert spool.waiting() == 1
-    files = [path, f"{path}-wal", f"{path}-shm", *journals(path)]
-    assert [os.stat(file).st_mode & 0o77 for file in files] == [0, 0, 0, 0]
+    files = [path, Path(f"{path}-wal"), Path(f"{path}-shm"), *journals(path)]
+    assert [file.stat().st_mode & 0o77 for file in files] == [0, 0, 0, 0]
     spool.close()
 
 

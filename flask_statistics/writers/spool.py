@@ -470,7 +470,8 @@ class _Drain:
         if self._said:
             self._said = False
             self._writer._logger.warning(
-                "Flask-Statistics: the database takes records again, after %.0f s; those that waited are stored.", seconds
+                "Flask-Statistics: the database takes records again, after %.0f s; those that waited are stored.",
+                seconds,
             )
 
     def _note(self, trouble: str | None) -> None:

@@ -168,7 +168,8 @@ class SpoolFile:
                 )
             else:
                 connection.execute(
-                    "INSERT INTO set_aside (record, error) VALUES (?, 'damaged line')", (line.decode("ascii", "replace"),)
+                    "INSERT INTO set_aside (record, error) VALUES (?, 'damaged line')",
+                    (line.decode("ascii", "replace"),),
                 )
         return offset + len(whole)
 
