@@ -147,7 +147,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 self.move(self.mover, self.spool)
                 records = [moving.decode(record, batch.fields) for _, record in batch.rows]
                 rows = [row_of(record, RAW) for record in records if record.method != "POISON"]
-                self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0, now=NOW)
+                self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
             self.other._moved.clear()
 
     @precondition(lambda self: self.appended or self.poison)
@@ -161,7 +161,7 @@ class SpoolMachine(RuleBasedStateMachine):
             connection.execute(sa.text("ALTER TABLE hidden RENAME TO request"))
 
     def move(self, mover: Mover, spool: SpoolFile) -> None:
-        while mover.move(spool, wait_ms=0, now=NOW)[0]:
+        while mover.move(spool, wait_ms=0)[0]:
             pass
 
     def stored(self) -> list[str]:

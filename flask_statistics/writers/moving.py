@@ -8,8 +8,8 @@ the spool forgets. What the raw table refuses is set aside in the spool before t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from operator import attrgetter
 from types import NoneType
 from typing import Any
@@ -26,8 +26,6 @@ NAME = "statistics_spool"
 ROWS_A_TIME = 500
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
-LATE = timedelta(days=1)
-"""Rows that are moved when they are older than this are told to whoever has counted that time already."""
 
 FIELDS = json.dumps(list(Record.__slots__))
 """What a record consists of, as a spool file notes it."""
@@ -90,23 +88,15 @@ Rows = Sequence[tuple[int, str]]
 class Mover:
     """Moves records into one raw table."""
 
-    def __init__(
-        self,
-        raw: RawTable,
-        table: sa.Table,
-        engine: sa.Engine,
-        *,
-        late: Callable[[sa.Connection, datetime], None] | None = None,
-    ) -> None:
+    def __init__(self, raw: RawTable, table: sa.Table, engine: sa.Engine) -> None:
         self.raw = raw
         self._table = table
         self._engine = engine
-        self._late = late
         self._insert = sa.insert(raw.table)
         self._moved: dict[str, int | None] = {}
         """Highest id moved of each spool, as far as this process knows; None: it has no row yet."""
 
-    def move(self, spool: SpoolFile, *, wait_ms: int, now: datetime) -> tuple[int, int]:
+    def move(self, spool: SpoolFile, *, wait_ms: int) -> tuple[int, int]:
         """Move the oldest records of `spool`: how many were taken from it, and how many of them stored.
 
         Raises `Locked` and the database's error, with all still in the spool that is not stored.
@@ -120,7 +110,7 @@ class Mover:
                 # whoever moved them was stopped before the spool forgot them
                 spool.forget(moved)
                 return sum(number <= moved for number, _ in batch.rows), 0
-            stored = _Moving(self, spool, batch.spool, batch.fields, wait_ms, now).move(batch.rows)
+            stored = _Moving(self, spool, batch.spool, batch.fields, wait_ms).move(batch.rows)
         except Overtaken:
             self._moved.pop(batch.spool, None)
             return len(batch.rows), 0
@@ -139,7 +129,7 @@ class Mover:
             commit(self._engine, ask, wait_ms=wait_ms)
         return self._moved[spool]
 
-    def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int, now: datetime) -> None:
+    def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `_InsertFailed` and the database's error."""
         moved, columns = self._moved[spool], self._table.c
 
@@ -157,7 +147,6 @@ class Mover:
             if rows:
                 inserting.append(True)
                 connection.execute(self._insert, rows)
-                self._tell_of_late(connection, rows, now)
 
         inserting: list[bool] = []
         try:
@@ -167,12 +156,6 @@ class Mover:
                 raise _InsertFailed(error) from error
             raise
         self._moved[spool] = last
-
-    def _tell_of_late(self, connection: sa.Connection, rows: list[dict[str, Any]], now: datetime) -> None:
-        if self._late is not None:
-            oldest = min(row[self.raw.columns["date"].key] for row in rows).replace(tzinfo=None)
-            if oldest < now - LATE:
-                self._late(connection, oldest)
 
     def takes_any(self, rows: Rows, fields: str, wait_ms: int) -> bool:
         """Whether the raw table takes one of `rows`, found by inserting them without a commit."""
@@ -199,13 +182,12 @@ class _Taken(Exception):
 class _Moving:
     """One batch on its way: halved where the raw table refuses it, until the row is found that it is about."""
 
-    def __init__(self, mover: Mover, spool: SpoolFile, name: str, fields: str, wait_ms: int, now: datetime) -> None:
+    def __init__(self, mover: Mover, spool: SpoolFile, name: str, fields: str, wait_ms: int) -> None:
         self._mover = mover
         self._spool = spool
         self._name = name
         self._fields = fields
         self._wait_ms = wait_ms
-        self._now = now
         self._suspicious = False
         """Whether an error that could be the database's is known to be a row's."""
 
@@ -229,7 +211,7 @@ class _Moving:
             raise _Refused(_line(error)) from error
         values = [row_of(record, self._mover.raw) for record in records]
         try:
-            self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms, now=self._now)
+            self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms)
         except _InsertFailed as failure:
             if self._is_about_a_row(failure.error, rows):
                 raise _Refused(_line(failure.error)) from failure
@@ -248,7 +230,7 @@ class _Moving:
         number, record = row
         # before the database learns that it is moved, so that a crash in between cannot lose it
         self._spool.set_aside(number, record, str(reason))
-        self._mover.store(self._name, number, [], wait_ms=self._wait_ms, now=self._now)
+        self._mover.store(self._name, number, [], wait_ms=self._wait_ms)
         self._spool.forget(number)
 
 

@@ -19,7 +19,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +69,6 @@ class SpoolWriter:
         counters: Counters,
         logger: logging.Logger,
         testing: Callable[[], bool],
-        late: Callable[[sa.Connection, datetime], None] | None = None,
     ) -> None:
         self._raw = raw
         self._table = table
@@ -80,7 +78,6 @@ class SpoolWriter:
         self._counters = counters
         self._logger = logger
         self._testing = testing
-        self._late = late
         self._begin_lock = threading.Lock()
         self._not_before = 0.0
         self._reset()
@@ -171,7 +168,7 @@ class SpoolWriter:
             if time.monotonic() < self._not_before:
                 raise NotStored(1, HELP.format(folder=self._path), "the spool cannot be opened")
             engine = self._engine()
-            mover = Mover(self._raw, self._table, engine, late=self._late)
+            mover = Mover(self._raw, self._table, engine)
             if self._testing() or dialects.shared_connection(engine) is not None:
                 self._inline, self._mover = True, mover
                 spool = SpoolFile(None)
@@ -202,7 +199,7 @@ class SpoolWriter:
         with self._inline_lock:
             try:
                 while True:
-                    taken, rows = self._mover.move(spool, wait_ms=wait_ms, now=_utc_now())
+                    taken, rows = self._mover.move(spool, wait_ms=wait_ms)
                     stored += rows
                     if not taken:
                         break
@@ -214,10 +211,6 @@ class SpoolWriter:
             finally:
                 self._rows = spool.waiting()
         return stored
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logger) -> SpoolFolder:
@@ -421,7 +414,7 @@ class _Drain:
     def _empty(self, spool: SpoolFile) -> None:
         while True:
             started = time.monotonic()
-            taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS, now=_utc_now())
+            taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
             if stored:
                 self._writer._counters.store(stored)
             if taken > stored:
