@@ -1,6 +1,6 @@
 """Request to record: notes what happens during a request and hands one record of it to the writer.
 
-Collects with Flask's signals, around the WSGI call: so an early answer of somebody's `before_request`, an exception that
+Stands around the WSGI call and the steps of Flask in it: so an early answer of somebody's `before_request`, an exception that
 propagates, a streamed body, a 404 and a second app all give exactly one row, and the row is written after the request's
 contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_safely`.
 """
