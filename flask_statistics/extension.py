@@ -14,7 +14,7 @@ from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
 from .imports import import_table
-from .models import map_model
+from .models import check_types, map_model
 from .recorder import Recorder
 from .rollups.rollups import make_rollups
 from .rollups.scheduler import Scheduler
@@ -73,6 +73,9 @@ class Statistics:
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
         disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
+        if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
+            with app.app_context():
+                check_types(raw, db.engines[raw.bind_key].dialect)
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +31,9 @@ from werkzeug.serving import make_server
 from flask_statistics import RequestMixin, Statistics
 from flask_statistics.state import State
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql", "mariadb")
+SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+"""Where servers are looked for: Debian keeps them out of its users' way."""
 _numbers = count(1)
 
 
@@ -38,6 +44,52 @@ def postgresql_server() -> Iterator[str]:
     # server runs as another user
     with TemporaryDirectory(prefix="postgresql-") as folder, get_server(Path(folder) / "data") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+MARIADB_OPTIONS = (
+    "--skip-networking",
+    "--skip-log-bin",
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+)
+"""Quick to start, and without care for a power cut."""
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """URL of a real MariaDB server, for SQLAlchemy; tests that need one are skipped where there is none."""
+    server, install = (shutil.which(name, path=SERVER_PATH) for name in ("mariadbd", "mariadb-install-db"))
+    if server is None or install is None:
+        pytest.skip("no MariaDB on this machine: install Debian's package mariadb-server")
+    # a short folder: a socket's path has at most some hundred characters
+    with TemporaryDirectory(prefix="mariadb-") as folder:
+        data, at, user = Path(folder) / "data", Path(folder) / "socket", getpass.getuser()
+        settings = ("--no-defaults", f"--user={user}", f"--datadir={data}")
+        root = ("--auth-root-authentication-method=normal", "--skip-test-db")
+        subprocess.run([install, *settings, *root], check=True, capture_output=True)
+        with (Path(folder) / "log").open("w") as log:
+            process = subprocess.Popen(
+                [server, *settings, *MARIADB_OPTIONS, f"--socket={at}"], stdout=log, stderr=subprocess.STDOUT
+            )
+        url = f"mysql+pymysql://root@localhost/?unix_socket={at}&charset=utf8mb4"
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(at):
+                assert process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def answers(path: Path) -> bool:
+    """Whether a server takes connections on the socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -51,15 +103,17 @@ def new_database(
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"
             return
-        server, name = sa.make_url(request.getfixturevalue("postgresql_server")), f"test_{next(_numbers)}"
+        server, name = sa.make_url(request.getfixturevalue(f"{kind}_server")), f"test_{next(_numbers)}"
         admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with admin.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+            # what Debian's MariaDB comes with, and no text of ours may rely on: it ignores case, accents and spaces
+            collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci" * (kind == "mariadb")
+            connection.execute(sa.text(f"CREATE DATABASE {name}{collation}"))
         try:
             yield server.set(database=name).render_as_string(hide_password=False)
         finally:
             with admin.connect() as connection:
-                connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+                connection.execute(sa.text(f"DROP DATABASE {name}" + " WITH (FORCE)" * (kind == "postgresql")))
 
     return make
 
@@ -137,8 +191,8 @@ def whole_model(db: SQLAlchemy) -> type[Any]:
     return type("Request", (RequestMixin, db.Model), {})
 
 
-def original_model(db: SQLAlchemy) -> type[Any]:
-    """The model that the original package's README shows."""
+def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
+    """The model that the original package's README shows; its text has a `length` for databases that ask for one."""
     text, number = db.Column, db.Integer
     columns = {
         "index": db.Column(number, primary_key=True, autoincrement=True),
@@ -148,7 +202,7 @@ def original_model(db: SQLAlchemy) -> type[Any]:
         "status_code": db.Column(number),
     }
     names = "method path user_agent remote_address exception referrer browser platform mimetype"
-    return type("Request", (db.Model,), columns | {name: text(db.String) for name in names.split()})
+    return type("Request", (db.Model,), columns | {name: text(db.String(length)) for name in names.split()})
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/
 START = datetime(2026, 9, 20)
 """Before the clocks change in all of these zones."""
 DAYS = 50
-PATHS = ("/", "/login", "/Log", "/ü", "")
+PATHS = ("/", "/login", "/Log", "/log ", "/ü", "/u", "")
 SORTS = ("-hits", "hits", "value", "-value", "-visitors", "-size", "last_requested", "-p95", "-server_error_share")
 
 

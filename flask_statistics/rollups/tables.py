@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from ..models import OURS
+from ..models import OURS, moment
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 PEOPLE, BOTS = 0, 1
@@ -24,7 +24,7 @@ TOTAL = 0
 """Number of the dimension whose one value is all requests."""
 
 _INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+_MOMENT = moment()
 _BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _VALUE = sa.Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
@@ -158,4 +158,6 @@ def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: Any, 
     present = metadata.tables.get(name if schema is None else f"{schema}.{name}")
     if present is not None:
         return present
+    # an engine without transactions would leave half a segment
+    options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
     return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True}, **options)
