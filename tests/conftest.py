@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import count
@@ -31,9 +31,13 @@ from werkzeug.serving import make_server
 from flask_statistics import RequestMixin, Statistics
 from flask_statistics.state import State
 
+from . import shapes
+
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 """Where servers are looked for: Debian keeps them out of its users' way."""
+RAW_SHAPES = (*DATABASES, "postgresql_partitioned", "postgresql_sharded")
+"""Databases, and shapes of the raw table beyond the plain one."""
 _numbers = count(1)
 
 
@@ -44,6 +48,24 @@ def postgresql_server() -> Iterator[str]:
     # server runs as another user
     with TemporaryDirectory(prefix="postgresql-") as folder, get_server(Path(folder) / "data") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_sharded_server(postgresql_server: str) -> Iterator[str]:
+    """URL of that server, while two more run, which are for raw rows."""
+    with ExitStack() as running:
+        shapes.shard_hosts.clear()
+        for _ in range(2):
+            folder = running.enter_context(TemporaryDirectory(prefix="shard-"))
+            running.enter_context(get_server(Path(folder) / "data"))
+            shapes.shard_hosts.append(f"{folder}/data")
+        yield postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql_partitioned_server(postgresql_server: str) -> str:
+    """URL of that server: only the raw tables differ."""
+    return postgresql_server
 
 
 MARIADB_OPTIONS = (
@@ -103,17 +125,24 @@ def new_database(
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"
             return
-        server, name = sa.make_url(request.getfixturevalue(f"{kind}_server")), f"test_{next(_numbers)}"
-        admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        with admin.connect() as connection:
-            # what Debian's MariaDB comes with, and no text of ours may rely on: it ignores case, accents and spaces
-            collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci" * (kind == "mariadb")
-            connection.execute(sa.text(f"CREATE DATABASE {name}{collation}"))
-        try:
-            yield server.set(database=name).render_as_string(hide_password=False)
-        finally:
+        server = sa.make_url(request.getfixturevalue(f"{kind}_server"))
+        url = server.set(database=f"test_{next(_numbers)}_{kind.rpartition('_')[2]}")
+        # what Debian's MariaDB comes with, and no text of ours may rely on: it ignores case, accents and spaces
+        collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci" * (kind == "mariadb")
+        admins = [
+            sa.create_engine(each.set(database=server.database), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+            for each in (url, *shapes.shards_of(url))
+        ]
+        for admin in admins:
             with admin.connect() as connection:
-                connection.execute(sa.text(f"DROP DATABASE {name}" + " WITH (FORCE)" * (kind == "postgresql")))
+                connection.execute(sa.text(f"CREATE DATABASE {url.database}{collation}"))
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            for admin in admins:
+                with admin.connect() as connection:
+                    force = " WITH (FORCE)" * (admin.dialect.name == "postgresql")
+                    connection.execute(sa.text(f"DROP DATABASE {url.database}{force}"))
 
     return make
 
@@ -140,7 +169,9 @@ class App:
             self.before(self.flask)
         self.statistics = Statistics(self.flask, self.db, self.Request, options.pop("before_f", None), **options)
         with self.flask.app_context():
-            self.db.create_all()
+            for key in self.db.engines:
+                raw = self.Request.__table__ if self.Request.metadata is self.db.metadatas[key] else None
+                shapes.create_all(self.db.engines[key], self.db.metadatas[key], raw)
         self.client = self.flask.test_client()
 
     def rows(self) -> list[Any]:

@@ -16,7 +16,7 @@ from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
 from flask_statistics.spans import Span
 
-from .conftest import DATABASES, App, original_model, whole_model
+from .conftest import RAW_SHAPES, App, original_model, whole_model
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:72.0) Gecko/20100101 Firefox/72.0"
 SAFARI = (
@@ -38,7 +38,7 @@ def visit(app: App, path: str, agent: str, address: str, referrer: str | None = 
     app.client.get(path, headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=RAW_SHAPES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url

@@ -18,13 +18,13 @@ from flask_statistics.rollups import lease, source
 from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage
 from flask_statistics.spans import Span
 
-from .conftest import DATABASES
+from .conftest import RAW_SHAPES
 from .rollup_bench import TABLES, Rolled
 
 NOW = datetime(2026, 11, 22, 14, 37)
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=RAW_SHAPES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
@@ -163,6 +163,8 @@ def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPat
 
 
 def test_raw_rows_are_deleted_once_rolled_up(url: str) -> None:
+    if url.partition("?")[0].endswith("_partitioned"):
+        pytest.skip("partitions are dropped: see test_rollup_partitions")
     rolled = Rolled(url, raw=timedelta(days=5))
     rolled.insert([at(day) for day in range(1, 23)])
     report = rolled.job.run(NOW)
