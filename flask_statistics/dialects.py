@@ -203,6 +203,7 @@ def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
 
 
 @compiles(_OneOf, "postgresql")
+@compiles(_OneOf, "cockroachdb")
 def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT json_array_elements_text(CAST({values} AS json)))"
