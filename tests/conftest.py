@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -163,6 +164,8 @@ class App:
         self.flask.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
         self.db = SQLAlchemy()
         self.db.init_app(self.flask)
+        if model is original_model and url.startswith("mysql"):
+            model = partial(original_model, length=255)  # it would be refused
         self.Request: Any = model(self.db) if model else whole_model(self.db)
         self.before = options.pop("before", None)
         if self.before:
