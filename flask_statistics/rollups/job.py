@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from .. import dialects
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import lease, partitions, store
 from .dictionary import Dictionary
@@ -27,6 +28,10 @@ RECOUNTED = timedelta(days=2)
 """How far back each run counts raw rows again; a month is merged when it is older than this."""
 PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
+MOST_MERGED = 20_000_000
+"""Requests of a month that are merged into one segment, which takes memory; with more, its days stay."""
+BYTES_A_REQUEST = 4
+"""What the largest part of a segment takes for each request."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 EARLIEST = datetime(1, 1, 1)
@@ -245,6 +250,7 @@ class Job:
             hours = store.headers(connection, self.tables, segment.unit == HOUR, segment.detailed, segment.end <= today)
             days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
             covered = coverage(connection, self.tables)
+            most = min(MOST_MERGED, dialects.most_bytes(connection) // BYTES_A_REQUEST)
         for day in sorted({self._day_of(header.start) for header in hours}):
             self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, now)
             report.merged += 1
@@ -253,12 +259,14 @@ class Job:
                 days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
         for month in sorted({self._month_of(header.start) for header in days}):
             over = next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED)
+            parts = [d for d in days if self._month_of(d.start) == month]
             if (
                 over
                 and covered.start is not None
                 and (covered.start <= month or (report.complete and self._at_start(covered)))
+                and sum(part.hits for part in parts) <= most
             ):
-                self._merge([d for d in days if self._month_of(d.start) == month], MONTH, month, now)
+                self._merge(parts, MONTH, month, now)
                 report.merged += 1
 
     def _at_start(self, covered: Coverage) -> bool:
