@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sa
@@ -23,10 +23,12 @@ from .config import SettingError
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable, check_types
 from .recorder import excluder
-from .rollups.job import SETTLING, Report, RollupError
-from .rollups.rollups import Rollups
 from .spans import FIRST_YEAR, midnight, naive_utc, to_local
 from .state import State, state_of
+
+if TYPE_CHECKING:
+    from .rollups.job import Report
+    from .rollups.rollups import Rollups
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -208,6 +210,8 @@ def _rollups(state: State) -> Rollups:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
+    from .rollups.job import RollupError  # where rollups are off, NumPy stays out
+
     with _database_errors("'flask statistics init' creates missing tables."):
         try:
             yield
@@ -242,6 +246,8 @@ def rollup(seconds: float | None) -> None:
 
     Stop it at any time: what is done stays, and the next run goes on.
     """
+    from .rollups.job import SETTLING  # as above
+
     state = state_of(current_app)
     with _job_errors(), _days("Rolling up") as progress:
         report = _rollups(state).job().run(_utc_now() - SETTLING, seconds=seconds, progress=progress)

@@ -133,14 +133,6 @@ def batches(
         rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
 
 
-def most_bytes(connection: sa.Connection) -> int:
-    """How many bytes one value may have. MySQL's limit is a setting of the server's, `max_allowed_packet`."""
-    if connection.dialect.name in MYSQL:
-        packet = int(connection.scalar(sa.text("SELECT @@max_allowed_packet")) or 0)
-        return packet // 2  # the driver writes some bytes as two
-    return 1_000_000_000  # SQLite; PostgreSQL takes a little more
-
-
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:
     """Create an index on `column`, which the model does not declare, and leave the model's metadata as it is.
 

@@ -12,7 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects import mysql
 
 from flask_statistics import SettingError
-from flask_statistics.dialects import exact, most_bytes
+from flask_statistics.dialects import exact
 from flask_statistics.models import map_model
 from flask_statistics.state import state_of
 
@@ -114,19 +114,6 @@ def test_mysql_tables_of_ours_need_nothing_of_the_database(make_app: Callable[..
     query = sa.text("SELECT DISTINCT engine FROM information_schema.tables WHERE table_name LIKE 'statistics_%'")
     with state_of(app.flask).engine().connect() as connection:
         assert connection.scalars(query.bindparams()).all() == ["InnoDB"]
-
-
-def test_mysql_packets_bound_a_value(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        whole = connection.scalar(sa.text("SELECT @@global.max_allowed_packet"))
-        connection.execute(sa.text("SET GLOBAL max_allowed_packet = 1048576"))
-    try:
-        with engine.connect() as connection:
-            assert most_bytes(connection) == 524_288
-    finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text("SET GLOBAL max_allowed_packet = :whole"), {"whole": whole})
 
 
 def test_mysql_needs_lengths(make_app: Callable[..., App]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics.filters import Filters
-from flask_statistics.rollups import job, lease, source
+from flask_statistics.rollups import lease, source
 from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage
 from flask_statistics.spans import Span
 
@@ -83,20 +83,6 @@ def test_run_closes_the_day_that_is_over(rolled: Rolled) -> None:
         ("hour", datetime(2026, 11, 22, 10), False),
         ("hour", datetime(2026, 11, 22, 11), False),
     ]
-
-
-def test_run_leaves_days_of_a_month_that_is_too_large(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
-    rolled.insert({**at(1), "date": datetime(2026, month, day, 4)} for month in (8, 9) for day in range(1, month - 4))
-    monkeypatch.setattr(job, "MOST_MERGED", 3)
-    rolled.job.run(NOW)
-    assert [(unit, start.month) for unit, start, detailed in units(rolled) if detailed] == [
-        ("month", 8),
-        *[("day", 9)] * 4,
-    ]
-    with rolled.rollups() as queries:
-        span = Span(datetime(2026, 8, 1), datetime(2026, 10, 1), rolled.zone)
-        assert queries.summary(span, Filters().and_("path", "/")).hits == 7
-    assert rolled.job.run(NOW + timedelta(minutes=1)) is not None
 
 
 def test_run_heals_late_and_deleted_rows(rolled: Rolled) -> None:
