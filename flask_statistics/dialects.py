@@ -16,6 +16,10 @@ MYSQL = ("mysql", "mariadb")
 """What SQLAlchemy calls MySQL and MariaDB: the one or the other, as the URL says."""
 
 
+CLICKHOUSE = ("clickhousedb", "chdb")
+"""ClickHouse, as a server and as a library. It has no transactions."""
+
+
 def shared_connection(engine: sa.Engine) -> Any | None:
     """The DBAPI connection of in-memory SQLite, which the host's session uses too; None anywhere else."""
     if engine.dialect.name != "sqlite":
@@ -75,7 +79,7 @@ def snapshot(connection: sa.Connection) -> None:
         driver = connection.connection.dbapi_connection
         if not isinstance(driver, _Borrowed) and driver is not None and not driver.in_transaction:
             driver.cursor().execute("BEGIN").close()
-    else:
+    elif connection.dialect.name not in CLICKHOUSE:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
@@ -217,3 +221,10 @@ def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
         f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )
+
+
+@compiles(_OneOf, "clickhousedb")
+@compiles(_OneOf, "chdb")
+def _one_of_clickhouse(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT arrayJoin(JSONExtract({values}, 'Array(String)')))"

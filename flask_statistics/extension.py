@@ -9,7 +9,7 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, views
+from . import cli, dialects, views
 from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
@@ -76,7 +76,13 @@ class Statistics:
         raw = map_model(model)
         if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
             with app.app_context():
-                check_types(raw, db.engines[raw.bind_key].dialect)
+                dialect = db.engines[raw.bind_key].dialect
+            check_types(raw, dialect)
+            if dialect.name in dialects.CLICKHOUSE and (settings.enabled or settings.rollups):
+                raise SettingError(
+                    "The model is bound to ClickHouse, which can only be read: set STATISTICS_ENABLED = False, and leave "
+                    "STATISTICS_ROLLUPS off."
+                )
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(

@@ -17,7 +17,7 @@ shard_hosts: list[str] = []
 
 
 def sql_of(heading: str) -> str:
-    """The first block of SQL under a heading of the page."""
+    """The first block of SQL under a heading of docs/scaling.md."""
     section = PAGE.read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     found = re.search(r"```sql\n(.*?)```", section, re.DOTALL)
     assert found is not None, heading
