@@ -431,6 +431,15 @@ def _latency_bin(element: Any, compiler: Any, **kw: Any) -> str:
     return _bin_cases().replace(":time", column)
 
 
+@compiles(latency_bin, "clickhousedb")
+@compiles(latency_bin, "chdb")
+def _latency_bin_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
+    # it takes a fifth of a second to understand the CASEs; the column is never NULL where bins are counted
+    time = f"assumeNotNull({compiler.process(next(iter(element.clauses)), **kw)})"
+    edges, bins = list(latency.EDGES), list(range(1, len(latency.EDGES) + 1))
+    return f"if({time} < {edges[0]!r}, 0, transform(roundDown({time}, {edges}), {edges}, {bins}, 0))"
+
+
 @lru_cache(maxsize=1)
 def _bin_cases() -> str:
     """`bisect_right(EDGES, :time)` as nested CASEs, nine deep; the edges are constants of ours."""
