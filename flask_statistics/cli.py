@@ -19,8 +19,9 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from . import dialects, traffic
+from .config import SettingError
 from .imports import Import, ImportRefused, LogImport, insert_rows
-from .models import OURS, RawTable
+from .models import OURS, RawTable, check_types
 from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, naive_utc, to_local
 from .state import State, state_of
@@ -61,6 +62,10 @@ def init() -> None:
     Nothing that exists is altered. Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
+    try:
+        check_types(state.raw, state.engine().dialect)
+    except SettingError as refusal:
+        raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
     for line in done or ["Nothing to do: tables and index are there."]:
