@@ -208,7 +208,7 @@ def test_rebuild_repairs_and_refuses(rolled: Rolled) -> None:
     table = rolled.source.raw.table
     with rolled.engine.begin() as connection:
         connection.execute(sa.delete(table).where(table.c.date < datetime(2026, 11, 5)))
-    with pytest.raises(RollupError, match=r"raw rows before 2026-11-05 12:30 UTC are gone.*later --from"):
+    with pytest.raises(RollupError, match=r"Raw rows from before 2026-11-05 12:00 UTC are gone.*later --from"):
         rolled.job.rebuild(datetime(2026, 11, 3), datetime(2026, 11, 4), NOW, progress=lambda day: None)
     assert hits(rolled, 3) == 2
 
