@@ -17,6 +17,7 @@ from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
 from .queries.interface import SORT_NAMES, Queries, UnknownRequest
+from .recorder import Backlog
 from .spans import UNITS, Span, SpanError, read_span, to_local
 from .state import State, state_of
 
@@ -147,13 +148,17 @@ def _health() -> Response:
     except sa.exc.SQLAlchemyError as error:
         database = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     rollups = _rollups_health(state) if database == "ok" else None
-    healthy = database == "ok" and not (counters and counters.lost)
+    backlog = state.writer.backlog() if state.writer else Backlog(0, None)
+    healthy = database == "ok" and not (counters and counters.lost) and not (backlog.trouble or backlog.refused)
     return jsonify(
         status="ok" if healthy else "degraded",
         database=database,
         recording=counters is not None,
         recorded=counters.recorded if counters else 0,
         lost=counters.lost if counters else 0,
+        waiting=backlog.waiting,
+        refused=backlog.refused,
+        trouble=backlog.trouble,
         last_error=counters.last_error if counters else None,
         last_error_at=_utc(counters.last_error_at) if counters else None,
         rollups=rollups,

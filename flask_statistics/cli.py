@@ -25,6 +25,7 @@ from .models import OURS, RawTable, check_types
 from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, naive_utc, to_local
 from .state import State, state_of
+from .writers.spool import read_backlog, read_refused, spool_folder
 
 if TYPE_CHECKING:
     from .rollups.job import Report
@@ -307,14 +308,26 @@ def prune() -> None:
         _say_what_was_done(_rollups(state).job().prune(_utc_now()))
 
 
+def _say_what_waits(state: State) -> None:
+    folder = spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
+    found = read_backlog(folder)
+    click.echo(f"Spool             {_count(found.waiting, 'request')} waiting, {found.refused:,} refused")
+    if found.trouble is not None:
+        click.echo(f"They wait because {found.trouble}")
+    for request, error in read_refused(folder):
+        click.echo(f"Refused           {request}: {error}")
+
+
 @commands.command("status")
 def status() -> None:
-    """Say how many requests are stored, and how the rollups stand."""
+    """Say how many requests are stored, what waits or was refused, and how the rollups stand."""
     state, zone = state_of(current_app), state_of(current_app).settings.timezone
 
     def local(moment: datetime | None) -> str:
         return "-" if moment is None else f"{to_local(moment, zone):%Y-%m-%d %H:%M}"
 
+    if state.spool is not None:
+        _say_what_waits(state)  # first of all: the database may be away
     with _job_errors(), state.engine().connect() as connection:
         date = state.raw.columns["date"]
         # asked for together, SQLite would read the whole index

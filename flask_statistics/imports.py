@@ -19,8 +19,7 @@ import sqlalchemy as sa
 
 from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
-from .config import SettingError
-from .models import OURS, RawTable, moment, text
+from .models import RawTable, moment, own_table, text
 from .recorder import mask_secrets, mask_url
 
 NAME = "statistics_import"
@@ -77,16 +76,10 @@ class Seen:
 
 def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
     """`statistics_import` in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it."""
-    key = f"{schema}.{NAME}" if schema else NAME
-    if key in metadata.tables:
-        if OURS not in metadata.tables[key].info:
-            raise SettingError(
-                f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
-            )
-        return metadata.tables[key]
-    return sa.Table(
-        NAME,
+    return own_table(
         metadata,
+        schema,
+        NAME,
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("size_bytes", _Number, nullable=False),
         sa.Column("file_name", text(255), nullable=False),
@@ -96,10 +89,6 @@ def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         sa.Column("requests", _Number, nullable=False),
         sa.Column("excluded", _Number, nullable=False),
         sa.Column("malformed", _Number, nullable=False),
-        schema=schema,
-        info={OURS: True},
-        mysql_engine="InnoDB",
-        mariadb_engine="InnoDB",
     )
 
 

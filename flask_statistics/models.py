@@ -145,6 +145,24 @@ class RawTable:
         return {key: fit(values[name]) for name, key, fit in self.fits if name in values}
 
 
+def own_table(
+    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.SchemaItem, **options: Any
+) -> sa.Table:
+    """A table of this package in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it.
+
+    Raises `SettingError` if the app has another one of that name.
+    """
+    key = f"{schema}.{name}" if schema else name
+    if key not in metadata.tables:
+        options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}  # whose transactions all of it relies on
+        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True}, **options)
+    if OURS not in metadata.tables[key].info:
+        raise SettingError(
+            f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
+        )
+    return metadata.tables[key]
+
+
 def map_model(model: type[Any]) -> RawTable:
     """The raw table behind `model`. Raises `SettingError` if `model` is no mapped class or has no `date`."""
     mapper = sa.inspect(model, raiseerr=False)

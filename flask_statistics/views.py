@@ -76,7 +76,10 @@ def _guard() -> Response | None:
     state = state_of(current_app)
     if state.guard is None:
         state.open_warning.say(state.app, state.settings.url_prefix)
-    return refusal(state.guard, state.app)
+    refused = refusal(state.guard, state.app)
+    if refused is None and state.recorder is not None and not state.host_in_transaction():
+        state.recorder.settle()  # what was just requested shall be seen
+    return refused
 
 
 def _protect(response: Response) -> Response:
