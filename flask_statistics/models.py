@@ -146,7 +146,7 @@ class RawTable:
 
 
 def own_table(
-    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.SchemaItem, **options: Any
+    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any] | sa.Constraint, **options: Any
 ) -> sa.Table:
     """A table of this package in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it.
 
