@@ -88,6 +88,7 @@ class Statistics:
         imports = import_table(raw.table.metadata, raw.table.schema)
         state = State(app, settings, db, model, raw, known, before_f, imports)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
+        views.guard_misses(app)
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state
         if settings.rollups:

@@ -14,11 +14,24 @@ from datetime import datetime, timezone
 from functools import cache, wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 
 from . import api, export
@@ -38,7 +51,8 @@ CONTENT_SECURITY_POLICY = (
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "statistics_theme"
 A_YEAR = 365 * 24 * 3600
-FOREVER = f"public, max-age={A_YEAR}, immutable"
+FOREVER = f"private, max-age={A_YEAR}, immutable"
+NEVER = "private, no-store"
 STATIC = Path(__file__).parent / "static"
 MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
 """Fields of forms: left empty, they say nothing and are taken out of the URL."""
@@ -66,17 +80,38 @@ def blueprint() -> Blueprint:
     return dashboard
 
 
+def guard_misses(app: Flask) -> None:
+    """Have the guard asked for what no route answers as well: 405, redirects to a right spelling.
+
+    Flask answers these before a blueprint is asked anything, and their answers tell which URLs there are.
+    """
+    answer = app.raise_routing_exception
+
+    def ask_first(request: Request) -> NoReturn:
+        prefix = state_of(app).settings.url_prefix
+        path = re.sub("/{2,}", "/", request.path)
+        if path == prefix or path.startswith(f"{prefix}/"):
+            after_this_request(_protect)
+            refused = _guard()
+            if refused is not None:
+                abort(refused)
+        answer(request)
+
+    app.raise_routing_exception = ask_first  # type: ignore[method-assign]
+
+
 # ---- before and after every view -------------------------------------------------------------------------------------
 
 
 def _guard() -> Response | None:
-    """Ask the host's `before_f` before anything but a static file, which tells nobody anything, is answered."""
-    if request.endpoint == f"{NAME}.static":
-        return None
+    """Ask the host's `before_f` before anything is answered."""
     state = state_of(current_app)
     if state.guard is None:
         state.open_warning.say(state.app, state.settings.url_prefix)
-    return refusal(state.guard, state.app)
+    refused = refusal(state.guard, state.app)
+    if refused is not None:
+        refused.headers["Cache-Control"] = NEVER
+    return refused
 
 
 def _protect(response: Response) -> Response:
@@ -85,8 +120,9 @@ def _protect(response: Response) -> Response:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Content-Security-Policy", content_security_policy())
     headers.setdefault("Referrer-Policy", "same-origin")
-    if request.endpoint != f"{NAME}.static":
-        headers["Cache-Control"] = "private, no-store"
+    # a guard may have answered for a static file, with 200 and a form to log in
+    if request.endpoint != f"{NAME}.static" or headers.get("Cache-Control") == NEVER:
+        headers["Cache-Control"] = NEVER
     elif response.status_code == 200 and request.args.get("v") == _digest((request.view_args or {})["filename"]):
         headers["Cache-Control"] = FOREVER
     return response
