@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from . import dialects
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
@@ -62,7 +63,9 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                 )
         except (BadParameter, SpanError) as error:
             return _error(400, str(error))
-        except sa.exc.SQLAlchemyError:
+        except sa.exc.SQLAlchemyError as error:
+            if dialects.is_timeout(error):
+                return _error(503, too_slow(state))
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
             return _error(503, "The database could not answer; see the app's log.")
         except DimensionError as error:
@@ -70,6 +73,13 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
             return _error(500, f"{error} See the app's log.")
 
     return view
+
+
+def too_slow(state: State) -> str:
+    """What somebody is told whose question took all the time that it may take."""
+    seconds = state.settings.query_timeout.total_seconds()
+    way_out = "" if state.rollups else ", or see STATISTICS_ROLLUPS"
+    return f"This took longer than STATISTICS_QUERY_TIMEOUT ({seconds:g} s). Ask for a shorter span or fewer filters{way_out}."
 
 
 def _read(state: State, queries: Queries, now: datetime) -> tuple[Span, Filters]:

@@ -85,6 +85,12 @@ def _interval(value: Any) -> timedelta:
     return value
 
 
+def _timeout(value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or not timedelta(milliseconds=1) <= value <= timedelta(hours=1):
+        raise ValueError("a datetime.timedelta of at most one hour, for example timedelta(seconds=10)")
+    return value
+
+
 def _retention(value: Any) -> timedelta | None:
     if value is not None and (not isinstance(value, timedelta) or value < timedelta(days=1)):
         raise ValueError("None or a datetime.timedelta of at least one day, for example timedelta(days=90)")
@@ -115,6 +121,12 @@ SETTINGS: tuple[Setting, ...] = (
         "function that returns the nonce of your own Content-Security-Policy; the dashboard's tags then carry it",
         _function,
     ),
+    Setting(
+        "QUERY_TIMEOUT",
+        timedelta(seconds=10),
+        "how long the questions of one page may take; what takes longer is stopped, and the page says so",
+        _timeout,
+    ),
     Setting("ROLLUPS", False, "keep rollups, and answer from them: for large raw tables", _boolean),
     Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
     Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
@@ -140,6 +152,7 @@ class Settings:
     exclude: tuple[str, ...]
     real_ip_header: str | None
     csp_nonce: Callable[[], str | None] | None
+    query_timeout: timedelta
     rollups: bool
     scheduler: bool
     rollup_interval: timedelta

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,6 +77,120 @@ def snapshot(connection: sa.Connection) -> None:
             driver.cursor().execute("BEGIN").close()
     else:
         connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+class OutOfTime(sa.exc.SQLAlchemyError):
+    """A question was not asked, because those before it on the same connection took all the time they may take."""
+
+
+class Budget:
+    """The time that the statements of one connection may take together."""
+
+    def __init__(self, limit: timedelta) -> None:
+        self.limit = limit
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: for work that is bounded piece by piece."""
+        self._deadline = time.monotonic() + self.limit.total_seconds()
+
+    def is_spent(self) -> bool:
+        """Whether all of it has passed."""
+        return time.monotonic() > self._deadline
+
+
+@contextmanager
+def time_budget(connection: sa.Connection, limit: timedelta) -> Iterator[Budget]:
+    """Let the database end what takes longer than `limit`, and refuse to ask more then; `is_timeout` knows both errors.
+
+    The time counts from here to the end of the block, after which the connection is as it was before. Must come before
+    the first statement.
+    """
+    budget = Budget(limit)
+
+    def check(*_: Any) -> None:
+        if budget.is_spent():
+            raise OutOfTime(f"{limit.total_seconds():g} s have passed")
+
+    sa.event.listen(connection, "before_cursor_execute", check)
+    limited = _LIMITED.get(connection.dialect.name)
+    with limited(connection, budget) if limited else nullcontext():
+        yield budget
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether `error` says that a time budget was spent."""
+    if isinstance(error, OutOfTime):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    original: Any = error.orig
+    code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or original.args[:1]
+    return str(original) == "interrupted" or code == "57014" or code in ((1969,), (3024,))  # SQLite, PostgreSQL, MySQL
+
+
+@contextmanager
+def _limited_sqlite(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Interrupt statements of this thread: an in-memory database is on one connection, which others work with as well."""
+    driver: Any = connection.connection.dbapi_connection
+    ours = threading.get_ident()
+    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.is_spent(), _STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+_STEPS = 20_000
+"""Steps of SQLite's machine between two looks at the clock: about a millisecond."""
+
+
+@contextmanager
+def _limited_postgresql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement of each transaction; the setting ends with the transaction, as it is made in it."""
+
+    def begin(connection: sa.Connection) -> None:
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {_milliseconds(budget):d}")
+
+    sa.event.listen(connection, "begin", begin)
+    yield
+
+
+@contextmanager
+def _limited_mysql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement, and set the connection's own limit again afterwards."""
+    mariadb = getattr(connection.dialect, "is_mariadb", False)
+    variable = "max_statement_time" if mariadb else "max_execution_time"
+    limit = budget.limit.total_seconds() if mariadb else _milliseconds(budget)
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(f"SELECT @@SESSION.{variable}")
+        (before,) = cursor.fetchone()  # type: ignore[misc]
+        cursor.execute(f"SET SESSION {variable} = {limit}")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with closing(connection.connection.cursor()) as cursor:
+                cursor.execute(f"SET SESSION {variable} = {before}")
+
+
+_LIMITED: dict[str, Callable[[sa.Connection, Budget], AbstractContextManager[None]]] = {
+    "sqlite": _limited_sqlite,
+    "postgresql": _limited_postgresql,
+    "mysql": _limited_mysql,
+    "mariadb": _limited_mysql,
+}
+
+
+def _milliseconds(budget: Budget) -> int:
+    return max(1, round(budget.limit.total_seconds() * 1000))
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

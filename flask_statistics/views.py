@@ -34,7 +34,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from . import api, export
+from . import api, dialects, export
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
@@ -168,7 +168,9 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
     def answer(**values: str) -> ResponseReturnValue:
         try:
             return view(**values)
-        except sa.exc.SQLAlchemyError:
+        except sa.exc.SQLAlchemyError as error:
+            if dialects.is_timeout(error):
+                return _message(503, "This takes too long", api.too_slow(state_of(current_app)))
             current_app.logger.exception("Flask-Statistics: the database did not answer the dashboard's questions.")
             return _message(
                 503,
@@ -299,6 +301,7 @@ def _site(state: State) -> Site:
         host=referrer_host(request.host_url) or "",
         theme=_theme(),
         retention_days=None if retention is None else retention.days,
+        query_timeout=state.settings.query_timeout,
     )
 
 
@@ -382,8 +385,10 @@ def export_csv(name: str) -> ResponseReturnValue:
 
 
 def _lines(state: State, page: Page, name: str) -> Generator[str]:
-    with state.queries() as queries:
-        yield from export.lines(replace(page, asker=Asker(queries, _log_failure)), name)
+    with state.limited_queries() as (queries, budget):
+        for piece in export.lines(replace(page, asker=Asker(queries, _log_failure)), name):
+            yield piece
+            budget.renew()  # it is as long as the table; each piece of it is bounded, and the reader sets the pace
 
 
 # ---- theme -----------------------------------------------------------------------------------------------------------
