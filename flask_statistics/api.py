@@ -17,7 +17,7 @@ from . import dialects
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
-from .queries.interface import SORT_NAMES, Queries, UnknownRequest
+from .queries.interface import SORT_NAMES, Queries, TooManyValues, UnknownRequest
 from .spans import UNITS, Span, SpanError, read_span, to_local
 from .state import State, state_of
 
@@ -68,6 +68,8 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                 return _error(503, too_slow(state))
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
             return _error(503, "The database could not answer; see the app's log.")
+        except TooManyValues as error:
+            return _error(503, str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a question could not be answered.")
             return _error(500, f"{error} See the app's log.")

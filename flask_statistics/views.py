@@ -41,6 +41,7 @@ from .page_state import PageState, read_state
 from .pages import breakdowns, errors, live, overview, request_log
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
+from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
 
@@ -178,6 +179,8 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
                 "The database did not answer; the app's log says why. If the table is missing, create it with "
                 "db.create_all() or with your migrations.",
             )
+        except TooManyValues as error:
+            return _message(503, "This is too much for one page", str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a page could not be computed.")
             return _message(500, "This could not be computed", f"{error} The app's log says how.")

@@ -14,7 +14,7 @@ from .. import dialects
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..page_state import PageState
-from ..queries.interface import Queries
+from ..queries.interface import Queries, TooManyValues
 from ..spans import to_local
 
 T = TypeVar("T")
@@ -69,8 +69,8 @@ class Asker:
         return answer
 
     def give_up_without_answer(self) -> None:
-        """Raise the database's latest failure if it answered nothing at all: then there is nothing to show."""
-        if isinstance(self.error, sa.exc.SQLAlchemyError) and not self.answered:
+        """Raise the latest failure if nothing at all was answered: then there is nothing to show."""
+        if isinstance(self.error, (sa.exc.SQLAlchemyError, TooManyValues)) and not self.answered:
             raise self.error
 
 
