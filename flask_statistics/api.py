@@ -11,20 +11,21 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request, url_for
 
-from . import dialects
+from . import dialects, openapi
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
 from .queries.interface import SORT_NAMES, Queries, TooManyValues, UnknownRequest
 from .spans import UNITS, Span, SpanError, read_span, to_local
-from .state import State, state_of
+from .state import NAME, State, state_of
 
 MOST_POINTS = 10_000
 """Longest series that is answered: a year of hours fits."""
 MOST_ROWS = 1_000
 """Most rows that one answer lists."""
+MOST_OFFSET = 10**9
 
 
 class BadParameter(ValueError):
@@ -41,6 +42,7 @@ def register(blueprint: Blueprint) -> None:
     ):
         blueprint.add_url_rule(rule, endpoint, _answering(answer))
     blueprint.add_url_rule("/api/health", "api_health", _health)
+    blueprint.add_url_rule("/api/openapi.json", "api_openapi", _openapi)
 
 
 def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
@@ -129,7 +131,7 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
         filters,
         sort=sort,
         limit=_number("limit", 50, most=MOST_ROWS),
-        offset=_number("offset", 0, most=10**9),
+        offset=_number("offset", 0, most=MOST_OFFSET),
         search=request.args.get("search", "")[:200],
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
@@ -146,6 +148,14 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
         name = "before" if before else "after"
         raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
     return {"rows": [_row(row) for row in log.rows], "before": log.older, "after": log.newer}
+
+
+def _openapi() -> Response:
+    """All of this, described for programs."""
+    state = state_of(current_app)
+    url = url_for(f"{NAME}.api_summary").removesuffix("/summary")
+    limits = {"most_rows": MOST_ROWS, "most_offset": MOST_OFFSET, "most_points": MOST_POINTS}
+    return jsonify(openapi.description(state.dimensions, url=url, **limits))
 
 
 def _health() -> Response:

@@ -33,6 +33,7 @@ ORDER = (
     "page_state",
     "pages",
     "export",
+    "openapi",
     "api",
     "views",
     "cli",

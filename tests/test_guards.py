@@ -81,7 +81,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", 
 def spellings(app: App) -> list[str]:
     """A URL for each rule of the dashboard, and ways to write them that Flask, a proxy or a client might undo."""
     rules = [rule for rule in app.flask.url_map.iter_rules() if rule.endpoint.startswith("statistics.")]
-    assert len(rules) >= 16
+    assert len(rules) >= 17
     urls = [re.sub(r"<(\w+:)?\w+>", "summary", rule.rule) for rule in rules]
     urls += ["/statistics", "/statistics/panel/nowhere", "/statistics/nowhere", "/statistics/static/nowhere.css"]
     return [
