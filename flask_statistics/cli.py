@@ -19,9 +19,11 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from . import dialects, traffic
+from .access_log import Entry
+from .addresses import import_anonymizer, local_day
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable
-from .recorder import excluder
+from .recorder import excluder, stored_referrer
 from .rollups.job import SETTLING, Report, RollupError
 from .rollups.rollups import Rollups
 from .spans import FIRST_YEAR, midnight, naive_utc, to_local
@@ -111,6 +113,7 @@ def import_log(file: Path, again: bool) -> None:
             state.imports,
             file,
             excluded=lambda path: own(path, None) or excluded(path, None),
+            anonymized=_anonymized(state),
         )
         try:
             job = log.prepare(again=again, now=_utc_now())
@@ -127,6 +130,19 @@ def import_log(file: Path, again: bool) -> None:
             _say_what_was_seen(log, state, time.perf_counter() - started)
             raise click.ClickException(f"{file.name}: {damage}. All lines before are stored.") from None
     _say_what_was_seen(log, state, time.perf_counter() - started)
+
+
+def _anonymized(state: State) -> Callable[[Entry], Entry]:
+    """What of a line of a log the settings let be stored."""
+    settings, stored = state.settings, import_anonymizer(state.settings.anonymize_ip)
+
+    def anonymized(entry: Entry) -> Entry:
+        return entry._replace(
+            remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
+            referrer=stored_referrer(entry.referrer, settings),
+        )
+
+    return anonymized
 
 
 def _show_progress(log: LogImport, job: Import) -> None:

@@ -73,6 +73,12 @@ def _header(value: Any) -> str | None:
     return value
 
 
+def _anonymize(value: Any) -> str | None:
+    if value not in (None, "truncate", "hash"):
+        raise ValueError('None, "truncate" or "hash"')
+    return value  # type: ignore[no-any-return]
+
+
 def _function(value: Any) -> Callable[[], str | None] | None:
     if value is not None and not callable(value):
         raise ValueError("None or a function without arguments, for example lambda: g.csp_nonce")
@@ -137,6 +143,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "MAX_VALUES", 5_000, "distinct values kept a dimension and day; the rest is shown as `(other)`", _max_values
     ),
+    Setting(
+        "ANONYMIZE_IP",
+        None,
+        'what is stored of addresses: `"truncate"` their /24 or /48 network, `"hash"` a hash whose key changes daily',
+        _anonymize,
+    ),
+    Setting("STRIP_REFERRER_QUERY", False, "store the origin and path of referrers, and no query", _boolean),
     Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
 )
 
@@ -159,6 +172,8 @@ class Settings:
     raw_retention: timedelta | None
     hourly_retention: timedelta | None
     max_values: int
+    anonymize_ip: str | None
+    strip_referrer_query: bool
     respect_gpc: bool
 
 

@@ -211,6 +211,22 @@ def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
         cursor.close()
 
 
+@contextmanager
+def overwriting(connection: sa.Connection) -> Iterator[None]:
+    """Leave nothing of what is replaced or deleted in the pages of a SQLite database; other databases have no such switch."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    with closing(driver.cursor()) as cursor:
+        before = cursor.execute("PRAGMA secure_delete").fetchone()[0]
+        cursor.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA secure_delete = {before:d}")
+
+
 def is_locked(engine: sa.Engine, error: Exception) -> bool:
     """Whether `error` says that another writer holds the SQLite database."""
     # MySQL says "Account is locked", which does not pass

@@ -178,6 +178,19 @@ def map_model(model: type[Any]) -> RawTable:
     )
 
 
+def own_table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """A table of this package in the user's metadata, made if it is not there. Raises `SettingError` if the name is taken."""
+    key = f"{schema}.{name}" if schema else name
+    present = metadata.tables.get(key)
+    if present is None:
+        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True})
+    if OURS not in present.info:
+        raise SettingError(
+            f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
+        )
+    return present
+
+
 def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     """A function that makes a value fit `column`: text cut at its length, numbers within its range.
 

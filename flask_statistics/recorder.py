@@ -29,6 +29,7 @@ from flask.signals import (
     request_tearing_down,
 )
 
+from .addresses import Anonymize, NoSecret, local_day, whole
 from .config import Settings
 
 LONGEST_TRACEBACK = 20_000
@@ -37,6 +38,7 @@ QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
 _SECRET = re.compile(r"pass|secret|token|key|auth|code|session|sig|credential|otp", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"^(\s*(?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -123,6 +125,7 @@ class Recorder:
         host_in_transaction: Callable[[], bool],
         blueprint: str,
         keeps_traceback: bool,
+        anonymize: Anonymize = whole,
     ) -> None:
         self.counters = Counters()
         self._app = app
@@ -132,6 +135,7 @@ class Recorder:
         self._host_in_transaction = host_in_transaction
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
+        self._anonymize = anonymize
         self._key = f"flask_statistics.{id(app)}"
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
@@ -252,7 +256,7 @@ class Recorder:
             query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
             remote_address=self._client(request),
             user_agent=headers.get("User-Agent", ""),
-            referrer=mask_url(headers.get("Referer")),
+            referrer=stored_referrer(headers.get("Referer"), self._settings),
         )
 
     def _client(self, request: Request) -> str | None:
@@ -285,7 +289,22 @@ class Recorder:
         if error is not None:
             record.exception = _repr(error)
             record.traceback = _traceback(error) if self._keeps_traceback else None
+        record.remote_address = self._stored_address(record)
         self._writer.write(record, host_in_transaction=self._host_lives())
+
+    def _stored_address(self, record: Record) -> str | None:
+        """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
+        try:
+            return self._anonymize(record.remote_address, local_day(record.date, self._settings.timezone))
+        except NoSecret as error:
+            if time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + QUIET_SECONDS
+                self._app.logger.error(
+                    "Flask-Statistics stores requests without their addresses, because the secret to hash them with cannot "
+                    "be read. Is the database running? 'flask statistics init' creates missing tables.",
+                    exc_info=error,
+                )
+            return None
 
     def _host_lives(self) -> bool:
         """Whether a context of this app outlives the request with the host's session in a transaction (as in tests)."""
@@ -391,9 +410,20 @@ def mask_secrets(query: str) -> str:
     )
 
 
+def stored_referrer(url: str | None, settings: Settings) -> str | None:
+    """What is stored of a Referer header: all but its secrets, or with `STRIP_REFERRER_QUERY` its origin and path."""
+    masked = mask_url(url)
+    if masked is None or not settings.strip_referrer_query:
+        return masked
+    return re.split(r"[?#]", masked, maxsplit=1)[0]
+
+
 def mask_url(url: str | None) -> str | None:
     """`url` with the secrets in its query masked: what a page was opened with, it sends on as the referrer of others."""
-    if url is None or "?" not in url:
+    if url is None:
+        return None
+    url = _CREDENTIALS.sub(r"\1", url)
+    if "?" not in url:
         return url
     page, _, rest = url.partition("?")
     query, sharp, fragment = rest.partition("#")

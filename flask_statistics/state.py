@@ -12,6 +12,7 @@ from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
 from . import dialects
+from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard, OpenWarning
@@ -38,6 +39,8 @@ class State:
     guard: Guard | None
     imports: sa.Table
     """Which logs were imported."""
+    anonymize: Anonymize = whole
+    """What is stored of an address."""
     rollups: Rollups | None = None
     """None: `STATISTICS_ROLLUPS` is False."""
     recorder: Recorder | None = None

@@ -55,6 +55,7 @@ A_YEAR = 365 * 24 * 3600
 FOREVER = f"private, max-age={A_YEAR}, immutable"
 NEVER = "private, no-store"
 STATIC = Path(__file__).parent / "static"
+FILES = frozenset(path.name for path in STATIC.iterdir())
 MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
 """Fields of forms: left empty, they say nothing and are taken out of the URL."""
 
@@ -112,6 +113,8 @@ def _guard() -> Response | None:
     refused = refusal(state.guard, state.app)
     if refused is not None:
         refused.headers["Cache-Control"] = NEVER
+    elif request.endpoint == f"{NAME}.static" and (request.view_args or {})["filename"] not in FILES:
+        abort(404)  # before Flask looks for it: a name with a NUL makes it raise
     return refused
 
 

@@ -17,6 +17,7 @@ ORDER = (
     "dialects",
     "dimensions",
     "latency",
+    "addresses",
     "recorder",
     "writers",
     "spans",

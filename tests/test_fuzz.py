@@ -96,6 +96,14 @@ def test_the_check_of_markup_finds_it(page: str) -> None:
         check_markup(page)
 
 
+# ---- what was found --------------------------------------------------------------------------------------------------
+
+
+def test_static_file_with_a_nul_in_its_name(hostile: App) -> None:
+    for name in ("%00", "statistics.css%00", "%00/../statistics.css"):
+        assert hostile.client.get(f"/statistics/static/{name}").status_code == 404
+
+
 # ---- the API by its description --------------------------------------------------------------------------------------
 
 
