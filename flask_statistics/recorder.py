@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
@@ -96,7 +97,7 @@ class Counters:
 class _Exchange:
     """What is known so far of a request under way."""
 
-    __slots__ = ("arrived_at", "asked", "error", "handled", "noted", "record", "response", "started")
+    __slots__ = ("arrived_at", "asked", "error", "fault", "handled", "noted", "record", "response", "started")
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -106,6 +107,8 @@ class _Exchange:
         self.response: Response | None = None
         self.error: BaseException | None = None
         self.handled: BaseException | None = None
+        self.fault: Exception | None = None
+        """What `disable_f` raised."""
         self.noted = False
         """Whether it was looked at."""
         self.asked = False
@@ -139,6 +142,7 @@ class Recorder:
         self._key = f"flask_statistics.{id(app)}"
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
+        self._loud = False
 
     def attach(self) -> None:
         """Begin to record: connect the signals and stand around the app's WSGI call."""
@@ -153,6 +157,16 @@ class Recorder:
         # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
         self._handle = app.handle_user_exception
         app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign, assignment]
+
+    @contextmanager
+    def replaced(self, *, writer: Writer | None = None, loud: bool = False) -> Iterator[None]:
+        """Record with another writer for a while (None: the same), for tests; `loud`: a failure raises as well."""
+        before = self._writer, self._loud
+        self._writer, self._loud = writer or self._writer, loud
+        try:
+            yield
+        finally:
+            self._writer, self._loud = before
 
     # ---- around the request --------------------------------------------------------------------------------------
 
@@ -225,9 +239,10 @@ class Recorder:
         exchange.asked = True
         try:
             unwanted = bool(self._disabled())
-        except Exception:
+        except Exception as error:
             # whoever asked not to be recorded must not be, even when the question fails
             unwanted = True
+            exchange.fault = error
             self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
         if unwanted:
             exchange.record = None
@@ -276,6 +291,9 @@ class Recorder:
             self._safely(lambda: self._complete(record, exchange, sent), 1)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
+        fault, exchange.fault = exchange.fault, None
+        if fault is not None and self._loud:
+            raise fault
 
     def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> None:
         response, error = exchange.response, exchange.error
@@ -297,6 +315,8 @@ class Recorder:
         try:
             return self._anonymize(record.remote_address, local_day(record.date, self._settings.timezone))
         except NoSecret as error:
+            if self._loud:
+                raise
             if time.monotonic() >= self._quiet_until:
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
                 self._app.logger.error(
@@ -324,9 +344,13 @@ class Recorder:
             # the whole message of a database repeats the row, with line ends that the client wrote into it
             shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
             self._lose(failure.lost, cause, failure.fix, shown=shown)
+            if self._loud:
+                raise
         except Exception as error:
             fix = "This is a fault of Flask-Statistics; please report it with this traceback."
             self._lose(max(count, 1), error, fix, shown=error)
+            if self._loud:
+                raise
         else:
             if count:
                 with counters.lock:

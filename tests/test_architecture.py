@@ -29,6 +29,7 @@ ORDER = (
     "imports",
     "guards",
     "state",
+    "testing",
     "formatting",
     "charts",
     "page_state",
@@ -42,7 +43,7 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {"recorder", "guards", "state", "testing", "api", "views", "cli", "extension", "demo", "export"}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 
