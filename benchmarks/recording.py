@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
-from flask_statistics.recorder import Record
+from flask_statistics.recorder import Backlog, Record
 from flask_statistics.state import state_of
 
 from .common import bare_app, database, make_app
@@ -25,6 +25,9 @@ class NoWriter:
     def write(self, record: Record, *, host_in_transaction: bool) -> None: ...
 
     def flush(self) -> None: ...
+
+    def backlog(self) -> Backlog:
+        return Backlog(0, None)
 
 
 def seconds(app: Flask, number: int) -> float:

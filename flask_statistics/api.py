@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request, url_for
 
-from . import dialects, openapi
+from . import dialects, health, openapi
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
@@ -159,46 +159,9 @@ def _openapi() -> Response:
 
 
 def _health() -> Response:
-    """What this process has recorded and lost, and whether the database answers."""
-    state = state_of(current_app)
-    counters = state.recorder.counters if state.recorder else None
-    try:
-        with state.queries() as queries:
-            queries.earliest()
-        database = "ok"
-    except sa.exc.SQLAlchemyError as error:
-        database = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    rollups = _rollups_health(state) if database == "ok" else None
-    healthy = database == "ok" and not (counters and counters.lost)
-    return jsonify(
-        status="ok" if healthy else "degraded",
-        database=database,
-        recording=counters is not None,
-        recorded=counters.recorded if counters else 0,
-        lost=counters.lost if counters else 0,
-        last_error=counters.last_error if counters else None,
-        last_error_at=_utc(counters.last_error_at) if counters else None,
-        rollups=rollups,
-    )
-
-
-def _rollups_health(state: State) -> dict[str, Any] | None:
-    """How the rollups stand; None: they are off, or their tables are missing."""
-    if state.rollups is None:
-        return None
-    try:
-        with state.engine().connect() as connection:
-            found = state.rollups.status(connection)
-    except sa.exc.SQLAlchemyError as error:
-        return {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
-    return {
-        "covered_from": _utc(found.covered_from),
-        "covered_until": _utc(found.covered_until),
-        "preparing": found.preparing,
-        "last_run_seconds": found.last_run_seconds,
-        "segments": found.segments,
-        "folded": found.folded,
-    }
+    """How recording, storage and rollups do."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    return jsonify(health.as_json(health.collect(state_of(current_app), now), _utc))
 
 
 def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
@@ -244,8 +207,8 @@ def _local(moment: datetime, span: Span) -> str:
     return to_local(moment, span.zone).isoformat()
 
 
-def _utc(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.replace(tzinfo=timezone.utc).isoformat()
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=timezone.utc).isoformat()
 
 
 def _error(status: int, message: str) -> Response:

@@ -18,15 +18,16 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, traffic
+from . import dialects, health, traffic
 from .access_log import Entry
 from .addresses import import_anonymizer, local_day
+from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable
 from .recorder import excluder, stored_referrer
 from .rollups.job import SETTLING, Report, RollupError
-from .rollups.rollups import Rollups
-from .spans import FIRST_YEAR, midnight, naive_utc, to_local
+from .rollups.rollups import Rollups, Status
+from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 
 INTERRUPTED = 130
@@ -314,34 +315,59 @@ def prune() -> None:
 
 @commands.command("status")
 def status() -> None:
-    """Say how many requests are stored, and how the rollups stand."""
+    """Say what is stored, how it grows, how the rollups stand, and what is set: the Health view without the dashboard."""
     state, zone = state_of(current_app), state_of(current_app).settings.timezone
 
     def local(moment: datetime | None) -> str:
         return "-" if moment is None else f"{to_local(moment, zone):%Y-%m-%d %H:%M}"
 
-    with _job_errors(), state.engine().connect() as connection:
-        date = state.raw.columns["date"]
-        # asked for together, SQLite would read the whole index
-        ends = [connection.scalar(sa.select(end(date))) for end in (sa.func.min, sa.func.max)]
-        oldest, newest = (None if end is None else naive_utc(end) for end in ends)
-        click.echo(f"Raw rows          from {local(oldest)} to {local(newest)} {zone.key}")
-        if state.rollups is None:
-            click.echo("Rollups           off (STATISTICS_ROLLUPS)")
-            return
-        found = state.rollups.status(connection)
-    if found.covered_from is None:
-        click.echo("Rollups           none yet: run 'flask statistics rollup', or wait for the scheduler")
+    with _database_errors("'flask statistics init' creates missing tables."):
+        found = health.collect(state, _utc_now())
+    if found.storage is None or found.rollups_error is not None:
+        raise click.ClickException(f"{' '.join(found.problems)}\n'flask statistics init' creates missing tables.")
+    for label, text in [
+        *_storage_lines(found.storage, local, zone.key),
+        *_rollup_lines(found.rollups, local, zone.key),
+        *((setting.key, setting.value) for setting in found.settings if not setting.default),
+    ]:
+        click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
+    for problem in found.problems:
+        click.echo(problem, err=True)
+
+
+Local = Callable[[datetime | None], str]
+
+
+def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    yield "Raw rows", f"from {local(storage.oldest)} to {local(storage.newest)} {zone}"
+    if storage.rows is not None:
+        yield "", f"about {storage.rows:,}"
+    sizes = [f"{table.name} {size(table.size)}" for table in storage.tables if table.size is not None]
+    if sizes:
+        yield "Tables", ", ".join(sizes)
+    if storage.database is not None:
+        yield "Whole file", size(storage.database)
+    if storage.rows_a_day is not None:
+        grown = "" if storage.bytes_a_day is None else f", {size(storage.bytes_a_day)}"
+        yield "Growth a day", f"{storage.rows_a_day:,.0f} requests{grown}"
+    if storage.in_30_days is not None:
+        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year"
+
+
+def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    if found is None:
+        yield "Rollups", "off (STATISTICS_ROLLUPS)"
         return
-    click.echo(f"Rolled up         from {local(found.covered_from)} to {local(found.covered_until)} {zone.key}")
+    if found.covered_from is None:
+        yield "Rollups", "none yet: run 'flask statistics rollup', or wait for the scheduler"
+        return
+    yield "Rolled up", f"from {local(found.covered_from)} to {local(found.covered_until)} {zone}"
     if found.preparing:
-        click.echo(f"Still to roll up  from {local(found.oldest_raw)}")
-    click.echo(f"Last run          {found.last_run_seconds:.2f} s")
-    click.echo(
-        "Segments          " + ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
-    )
-    click.echo(f"Numbered          {found.values:,} values, {found.visitors:,} visitors")
+        yield "Still to roll up", f"from {local(found.oldest_raw)}"
+    yield "Last run", f"{found.last_run_seconds:.2f} s"
+    yield "Segments", ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
+    yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):
-        click.echo(f"Folded            {dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES")
+        yield "Folded", f"{dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES"
     if found.holder is not None:
-        click.echo(f"At work           {found.holder[0]}, until {local(found.holder[1])}")
+        yield "At work", f"{found.holder[0]}, until {local(found.holder[1])}"

@@ -190,6 +190,58 @@ def _milliseconds(budget: Budget) -> int:
     return max(1, round(budget.limit.total_seconds() * 1000))
 
 
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def table_sizes(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    """The bytes that each of `tables` takes with its indexes, by full name; what cannot be told cheaply is left out."""
+    measure = {"sqlite": _sizes_sqlite, "postgresql": _sizes_postgresql, "mysql": _sizes_mysql, "mariadb": _sizes_mysql}
+    found = measure[connection.dialect.name](connection, tables) if connection.dialect.name in measure else {}
+    return {name: int(size) for name, size in found.items() if size is not None}
+
+
+def database_size(connection: sa.Connection) -> int | None:
+    """The bytes of a SQLite database, with all that others keep in it; None for other databases."""
+    if connection.dialect.name != "sqlite":
+        return None
+    pages = sa.text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    return int(connection.scalar(pages) or 0)
+
+
+LARGEST_WALKED = 256 << 20
+"""Bytes of a SQLite database of which each page is looked at to measure tables: a quarter of a second."""
+
+
+def _sizes_sqlite(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    if (database_size(connection) or 0) > LARGEST_WALKED:
+        return {}
+    pages = sa.text(
+        "SELECT tbl_name, sum(pgsize) FROM sqlite_master JOIN dbstat ON dbstat.name = sqlite_master.name "
+        "GROUP BY tbl_name"
+    )
+    try:
+        sizes = {row[0]: row[1] for row in connection.execute(pages)}
+    except sa.exc.OperationalError as error:
+        if "dbstat" not in str(error.orig):  # left out of some builds of SQLite
+            raise
+        return {}
+    return {table.fullname: sizes[table.name] for table in tables if table.name in sizes}
+
+
+def _sizes_postgresql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text("SELECT pg_total_relation_size(to_regclass(:name))")
+    quoted = connection.dialect.identifier_preparer.format_table
+    return {table.fullname: connection.scalar(size, {"name": quoted(table)}) for table in tables}
+
+
+def _sizes_mysql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text(
+        "SELECT data_length + index_length FROM information_schema.tables "
+        "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    return {table.fullname: connection.scalar(size, {"schema": table.schema, "name": table.name}) for table in tables}
+
+
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from .config import Settings
 
 LONGEST_TRACEBACK = 20_000
 """Characters kept of a traceback, from its end, where the error is."""
+MOST_TIMED = 1_000
+"""Requests of which the recording's own time is kept."""
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
@@ -71,6 +74,21 @@ class Writer(Protocol):
     def flush(self) -> None:
         """Store what had to wait. Raises `NotStored`."""
 
+    def backlog(self) -> Backlog:
+        """What waits now, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not in the raw table yet."""
+
+    waiting: int
+    """Records that wait for their way into the raw table."""
+    trouble: str | None
+    """Why they wait, in one line; None: nothing is wrong."""
+    refused: int = 0
+    """Records that the raw table refused and that are kept in the spool."""
+
 
 class NotStored(Exception):
     """Records that could not be stored and are lost; the cause is the database's error."""
@@ -91,13 +109,30 @@ class Counters:
     last_error: str | None = None
     last_error_at: datetime | None = None
     """Naive UTC."""
+    lost_because: Counter[str] = field(default_factory=Counter)
+    """Requests lost by the type of the error."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(tzinfo=None))
+    """Naive UTC."""
+    overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
+    """Seconds that recording took of the latest requests."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
 class _Exchange:
     """What is known so far of a request under way."""
 
-    __slots__ = ("arrived_at", "asked", "error", "fault", "handled", "noted", "record", "response", "started")
+    __slots__ = (
+        "arrived_at",
+        "asked",
+        "error",
+        "fault",
+        "handled",
+        "noted",
+        "overhead",
+        "record",
+        "response",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -109,6 +144,8 @@ class _Exchange:
         self.handled: BaseException | None = None
         self.fault: Exception | None = None
         """What `disable_f` raised."""
+        self.overhead = 0.0
+        """Seconds that recording it has taken so far."""
         self.noted = False
         """Whether it was looked at."""
         self.asked = False
@@ -157,6 +194,10 @@ class Recorder:
         # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
         self._handle = app.handle_user_exception
         app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign, assignment]
+
+    def backlog(self) -> Backlog:
+        """What is not in the raw table yet."""
+        return self._writer.backlog()
 
     @contextmanager
     def replaced(self, *, writer: Writer | None = None, loud: bool = False) -> Iterator[None]:
@@ -230,7 +271,9 @@ class Recorder:
         """Make the record of the present request, once, unless it is one that is not recorded."""
         if not exchange.noted:
             exchange.noted = True
+            started = time.perf_counter()
             self._safely(lambda: self._begin(exchange), 0)
+            exchange.overhead = time.perf_counter() - started
 
     def _ask(self, exchange: _Exchange) -> None:
         """Ask `disable_f`, once a request, and drop the record if it says so."""
@@ -288,7 +331,9 @@ class Recorder:
     def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
         record = exchange.record
         if record is not None:
+            started = time.perf_counter()
             self._safely(lambda: self._complete(record, exchange, sent), 1)
+            self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
         fault, exchange.fault = exchange.fault, None
@@ -361,6 +406,7 @@ class Recorder:
         counters, now = self.counters, time.monotonic()
         with counters.lock:
             counters.lost += lost
+            counters.lost_because[type(error).__name__] += lost
             counters.last_error = f"{type(error).__name__}: {_first_line(error)}"[:500]
             counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
             total, quiet = counters.lost, now < self._quiet_until

@@ -72,8 +72,12 @@ class State:
     def limited_queries(self) -> Iterator[tuple[Queries, dialects.Budget]]:
         """As `queries`, with the time budget: long work that is done in pieces renews it after each one."""
         with self.reading() as (connection, budget):
-            raw = RawQueries(connection, self.raw, self.dimensions)
-            yield (raw if self.rollups is None else self.rollups.queries(connection, raw)), budget
+            yield self.queries_on(connection), budget
+
+    def queries_on(self, connection: sa.Connection) -> Queries:
+        """What answers questions on `connection`."""
+        raw = RawQueries(connection, self.raw, self.dimensions)
+        return raw if self.rollups is None else self.rollups.queries(connection, raw)
 
     @contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, dialects.Budget]]:

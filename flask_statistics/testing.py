@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from .models import RawTable
-from .recorder import Record, Recorder
+from .recorder import Backlog, Record, Recorder
 from .state import state_of
 from .writers.rows import row_of
 
@@ -43,6 +43,10 @@ class InMemory:
     def flush(self) -> None:
         """Nothing waits."""
 
+    def backlog(self) -> Backlog:
+        """Nothing waits."""
+        return Backlog(0, None)
+
 
 class _Nothing:
     """A writer that keeps nothing."""
@@ -50,6 +54,9 @@ class _Nothing:
     def write(self, record: Record, *, host_in_transaction: bool) -> None: ...
 
     def flush(self) -> None: ...
+
+    def backlog(self) -> Backlog:
+        return Backlog(0, None)
 
 
 @contextmanager

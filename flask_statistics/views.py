@@ -34,11 +34,12 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from . import api, dialects, export
+from . import api, dialects, export, health
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
 from .pages import breakdowns, errors, live, overview, request_log
+from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
 from .queries.interface import TooManyValues
@@ -71,6 +72,7 @@ def blueprint() -> Blueprint:
         ("/requests", "requests", requests_view),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
+        ("/health", "health", health_view),
         ("/list/<dimension>", "list", list_view),
         ("/panel/<name>", "panel", panel),
         ("/export/<name>.csv", "export", export_csv),
@@ -211,6 +213,14 @@ def live_view() -> ResponseReturnValue:
     return _show("live", "Live", live.live, json="api_requests")
 
 
+def health_view() -> ResponseReturnValue:
+    """How the statistics themselves do; also where the database does not answer."""
+    found = health.collect(state_of(current_app), utc_now())
+    if found.database != "ok":
+        return _message(503, "The numbers cannot be read", " ".join(found.problems))
+    return _show("health", "Health", lambda page: health_page.view(page, found), json="api_health")
+
+
 def list_view(dimension: str) -> ResponseReturnValue:
     """All values of one dimension."""
     known = state_of(current_app).dimensions.get(dimension)
@@ -273,6 +283,7 @@ TEMPLATES = {
     "requests": "requests",
     "one_request": "request",
     "live": "live",
+    "health": "health",
     "list": "list",
 }
 

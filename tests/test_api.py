@@ -187,14 +187,24 @@ def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.
 
 
 def test_api_health_after_a_request(app: App) -> None:
-    assert app.json("health") == {
+    found = app.json("health")
+    assert {"storage", "started_at", "settings"} <= set(found)
+    del found["storage"], found["started_at"], found["settings"]
+    assert found == {
         "status": "ok",
+        "problems": [],
         "database": "ok",
+        "guarded": False,
         "recording": True,
         "recorded": 0,
+        "waiting": 0,
+        "refused": 0,
+        "trouble": None,
         "lost": 0,
+        "lost_because": {},
         "last_error": None,
         "last_error_at": None,
+        "overhead": {"requests": 0, "p50": None, "p95": None},
         "rollups": None,
     }
 

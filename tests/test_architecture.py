@@ -30,6 +30,7 @@ ORDER = (
     "guards",
     "state",
     "testing",
+    "health",
     "formatting",
     "charts",
     "page_state",

@@ -14,8 +14,8 @@ from ..queries.answers import Freshness
 from ..spans import FIRST_YEAR
 from .page import Page
 
-TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"))
-TIMELESS = ("live", "one_request")
+TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"), ("health", "Health"))
+TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
 COMPARED = ("index", "errors")
 """Views that show the period before as well."""

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from .. import dialects
 from ..models import RawTable
-from ..recorder import NotStored, Record
+from ..recorder import Backlog, NotStored, Record
 from .rows import row_of
 
 LOCK_WAIT_MS = 1_000
@@ -55,6 +55,10 @@ class DirectWriter:
     def flush(self) -> None:
         """Store the rows that had to wait, if nothing is in the way any more. Raises `NotStored`."""
         self._flush(0)  # contexts end in the middle of requests too, and the next one comes soon
+
+    def backlog(self) -> Backlog:
+        """Rows that wait for somebody's transaction to end."""
+        return Backlog(len(self._waiting), "A transaction of the app is in the way." if self._waiting else None)
 
     def _flush(self, wait_ms: int) -> None:
         rows = self._take()
