@@ -164,7 +164,7 @@ def check_case(case: schemathesis.Case[Any]) -> None:
 
 # ---- the dashboard ---------------------------------------------------------------------------------------------------
 
-PAGES = ("", "errors", "requests", "live")
+PAGES = ("", "errors", "requests", "live", "health")
 PANELS = ("summary", "series", "paths", "recent", "requests", "exceptions", "failing", "missing", "links", "browser")
 LISTS = ("path", "referrer", "browser", "exception", "status_code", "nowhere")
 EXPORTS = ("requests", "series", "exceptions", "failing", "missing", "links", "path", "nowhere")

@@ -31,6 +31,7 @@ VIEWS = (
     "requests",
     "requests/1",
     "live",
+    "health",
     "list/path",
     "list/exception?sort=value",
     "?path=/nowhere",

@@ -61,8 +61,9 @@ def view(page: Page, health: Health) -> HealthView:
     """What the health view shows of `health`."""
     cards = [
         Card("recording", "Recording, in this process", _recording(page, health.recording)),
-        Card("storage", "Storage", _storage(page, health.storage)),
         Card("rollups", "Rollups", _rollups(page, health)),
+        Card("storage", "Storage", _storage(page, health.storage)),
+        Card("tables", "Tables", _tables(health.storage)),
     ]
     settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
     return HealthView(
@@ -109,19 +110,26 @@ def _micro(seconds: float | None) -> str:
 
 def _storage(page: Page, storage: Storage | None) -> tuple[Fact, ...]:
     if storage is None:
-        return (Fact("Tables", "could not be read"),)
+        return (Fact("Raw rows", "could not be read"),)
     days = page.site.retention_days
     return (
         Fact("Raw rows", NONE if storage.rows is None else f"about {storage.rows:,}"),
         Fact("From", _at(page, storage.oldest)),
         Fact("To", _at(page, storage.newest)),
         Fact("Kept for", "ever" if days is None else f"{days} days"),
-        *(Fact(table.name, size(table.size)) for table in storage.tables if table.size is not None),
-        *([Fact("Whole file", size(storage.database))] if storage.database is not None else []),
         Fact("Growth a day", _growth(storage)),
         Fact("In 30 days", size(storage.in_30_days)),
         Fact("In a year", size(storage.in_a_year)),
     )
+
+
+def _tables(storage: Storage | None) -> tuple[Fact, ...]:
+    if storage is None:
+        return (Fact("Tables", "could not be read"),)
+    facts = [Fact(table.name, size(table.size)) for table in storage.tables]
+    if storage.database is not None:
+        facts.append(Fact("Whole file", size(storage.database)))
+    return tuple(facts)
 
 
 def _growth(storage: Storage) -> str:
