@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sa
@@ -25,10 +25,12 @@ from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable
 from .recorder import excluder, stored_referrer
-from .rollups.job import SETTLING, Report, RollupError
-from .rollups.rollups import Rollups, Status
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
+
+if TYPE_CHECKING:
+    from .rollups.job import Report
+    from .rollups.rollups import Rollups, Status
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -220,6 +222,8 @@ def _rollups(state: State) -> Rollups:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
+    from .rollups.job import RollupError  # where rollups are off, NumPy stays out
+
     with _database_errors("'flask statistics init' creates missing tables."):
         try:
             yield
@@ -254,6 +258,8 @@ def rollup(seconds: float | None) -> None:
 
     Stop it at any time: what is done stays, and the next run goes on.
     """
+    from .rollups.job import SETTLING  # as above
+
     state = state_of(current_app)
     with _job_errors(), _days("Rolling up") as progress:
         report = _rollups(state).job().run(_utc_now() - SETTLING, seconds=seconds, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask.signals import request_started
@@ -17,10 +17,11 @@ from .guards import Guard
 from .imports import import_table
 from .models import map_model
 from .recorder import Recorder
-from .rollups.rollups import make_rollups
-from .rollups.scheduler import Scheduler
 from .state import NAME, State
 from .writers.direct import DirectWriter
+
+if TYPE_CHECKING:
+    from .rollups.scheduler import Scheduler
 
 
 class Statistics:
@@ -96,6 +97,8 @@ class Statistics:
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state
         if settings.rollups:
+            from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
+
             state.rollups = make_rollups(raw, known, settings, engine=state.engine, logger=app.logger)
             if state.rollups.scheduler is not None:
                 _start_with_requests(app, state.rollups.scheduler)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -20,9 +20,11 @@ from .filters import Filters
 from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
-from .rollups.rollups import Status
 from .spans import Span, naive_utc
 from .state import State
+
+if TYPE_CHECKING:
+    from .rollups.rollups import Status
 
 GROWTH_DAYS = 7
 """Growth is what the last days brought, so that weekdays weigh alike."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -20,7 +20,9 @@ from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .recorder import Recorder
-from .rollups.rollups import Rollups
+
+if TYPE_CHECKING:
+    from .rollups.rollups import Rollups
 
 NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""

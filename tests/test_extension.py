@@ -201,7 +201,7 @@ def test_public_names() -> None:
 
 
 def test_import_is_light() -> None:
-    heavy = ("user_agents", "ua_parser", "crawleruseragents", "apscheduler")
+    heavy = ("user_agents", "ua_parser", "crawleruseragents", "apscheduler", "numpy", "pyroaring")
     code = f"import sys, flask_statistics; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from flask_statistics.latency import BINS, bin_of
 from flask_statistics.rollups import bitmaps, store
-from flask_statistics.rollups.segment import NONE, OTHER, Segment, Shape, Sums, build, merge
+from flask_statistics.rollups.segment import NONE, OTHER, Ids, Measured, Segment, Shape, Sums, build, join, measured
 
 START = datetime(2026, 11, 22, 10)
 HOURS = [START + timedelta(hours=hour) for hour in range(5)]
@@ -52,36 +54,42 @@ ROWS = st.lists(
 ).map(lambda rows: sorted(rows, key=lambda one: one[:2]))
 
 
-def made(rows: list[Any], ids: Numbers, most_values: int = 100) -> Segment:
+def made(rows: list[Any], ids: Ids, most_values: int = 100) -> Segment:
     return build(rows, hours=HOURS, shape=Shape(SHAPE.dimensions, most_values), ids=ids)
 
 
 def content(segment: Segment) -> Any:
     """All that a segment holds, in a form that compares."""
+    columns = (segment.offsets, segment.visitors, segment.sizes, segment.times, segment.bins)
     return (
         segment.hits,
         segment.hours,
-        *(list(column) for column in (segment.offsets, segment.keys or (), segment.visitors)),
-        *(list(slices) for slices in (segment.sizes, segment.times)),
-        segment.timed,
-        dict(segment.latency),
+        [column.tolist() for column in columns],
+        None if segment.keys is None else segment.keys.tolist(),
         dict(segment.errors),
         {name: dict(sets) for name, sets in segment.indexes.items()},
-        {name: list(column) for name, column in segment.columns.items()},
-        segment.values,
-        segment.whole,
+        {name: column.tolist() for name, column in segment.columns.items()},
     )
 
 
 @given(ROWS, st.integers(0, 40), st.integers(0, 40))
 @settings(deadline=None)
-def test_merge_is_associative(rows: list[Any], one: int, other: int) -> None:
+def test_join_is_associative(rows: list[Any], one: int, other: int) -> None:
     ids = Numbers()
     low, high = sorted((one, other))
     parts = [made(rows[:low], ids), made(rows[low:high], ids), made(rows[high:], ids)]
-    left = merge([merge(parts[:2], most_values=100), parts[2]], most_values=100)
-    right = merge([parts[0], merge(parts[1:], most_values=100)], most_values=100)
-    assert content(left) == content(right) == content(merge([made(rows, ids)], most_values=100))
+    left = join([join(parts[:2], most_values=100), parts[2]], most_values=100)
+    right = join([parts[0], join(parts[1:], most_values=100)], most_values=100)
+    assert content(left) == content(right) == content(made(rows, ids))
+
+
+@given(ROWS, st.integers(0, 40))
+@settings(deadline=None)
+def test_measures_add(rows: list[Any], cut: int) -> None:
+    ids = Numbers()
+    added = measured(made(rows[:cut], ids))
+    added.add(measured(made(rows[cut:], ids)))
+    assert added == measured(made(rows, ids))
 
 
 @given(ROWS, st.sets(st.integers(0, 39)))
@@ -89,20 +97,67 @@ def test_merge_is_associative(rows: list[Any], one: int, other: int) -> None:
 def test_sums_of_any_set(rows: list[Any], chosen: set[int]) -> None:
     ids = Numbers()
     segment, members = made(rows, ids), sorted(k for k in chosen if k < len(rows))
-    alone = made([rows[k] for k in members], ids)
+    alone = [rows[k] for k in members]
     bitmap = BitMap(members)
-    sums = segment.sums(bitmap)
-    sums.latency, sums.visitors = segment.latency_of(bitmap), segment.visitors_of(bitmap)
+    places = segment.places(bitmap)
+    sums = segment.sums(bitmap, places)
+    sums.latency, sums.visitors = segment.latency_of(places), segment.visitors_of(places)
     sums.last = segment.moment(bitmap.max()) if members else None
-    assert sums == alone.whole
+    addresses = {one[2] for one in alone} - {None}
+    times = [one[4] for one in alone if one[4] is not None]
+    assert sums == Sums(
+        hits=len(alone),
+        client_errors=sum(1 for one in alone if one[5] == 404),
+        server_errors=sum(1 for one in alone if one[5] == 500),
+        size=sum(one[3] or 0 for one in alone),
+        time_us=sum(round(time * 1_000_000) for time in times),
+        timed=len(times),
+        longest_us=max((round(time * 1_000_000) for time in times), default=0),
+        last=alone[-1][0] if alone else None,
+        visitors=BitMap([ids("", addresses)[address] for address in addresses]),
+        latency=Counter(bin_of(time) for time in times),
+    )
+    assert sums == measured(made(alone, ids)).whole
+
+
+@given(ROWS, st.sets(st.integers(0, 39)))
+@settings(deadline=None)
+def test_values_of_any_set(rows: list[Any], chosen: set[int]) -> None:
+    ids = Numbers()
+    segment, members = made(rows, ids), BitMap([k for k in chosen if k < len(rows)])
+    for place, name in ((6, "browser"), (7, "path")):
+        known = ids(name, {row[place] for row in rows})
+        expected = Counter(known[rows[k][place]] for k in members)
+        having = segment.having(name, set(known.values()))
+        assert dict(segment.counts(name, members, segment.places(members))) == expected
+        assert {value: len(members & found) for value, found in having.items() if members & found} == expected
+        assert segment.having_any(name, set(known.values())) == BitMap(range(segment.hits))
+        assert segment.having_any(name, [2**32 - 1]) == BitMap()
+
+
+def test_passing_ids_are_as_good_as_others() -> None:
+    """Ids of rows in memory count down from the top of 32 bits."""
+    rows = [row(second, remote_address=str(second), path=f"/{second % 3}") for second in range(5_000)]
+
+    def ids(name: str, raws: set[Any]) -> Mapping[Any, int]:
+        return {raw: 2**32 - 1 - number for number, raw in enumerate(sorted(raws, key=str))}
+
+    segment = made(rows, ids)
+    everything = segment.places(BitMap(range(5_000)))
+    assert len(segment.visitors_of(everything)) == 5_000
+    assert segment.counts("path", BitMap(range(5_000)), everything) == {
+        2**32 - 1: 1_667,
+        2**32 - 2: 1_667,
+        2**32 - 3: 1_666,
+    }
+    assert segment.having("path", [2**32 - 3]) == {2**32 - 3: BitMap(range(2, 5_000, 3))}
 
 
 @given(ROWS)
 @settings(deadline=None)
 def test_parts_round_trip(rows: list[Any]) -> None:
     segment = made(rows, Numbers())
-    back = store._segment(store._parts(segment))
-    back.hits, back.values, back.whole = segment.hits, segment.values, segment.whole
+    back = store._segment(store._parts(segment), segment.hits)
     assert content(back) == content(segment)
 
 
@@ -118,35 +173,51 @@ def test_build_folds_rare_values() -> None:
     ids = Numbers()
     segment = made(rows, ids, most_values=2)
     frequent = ids.known["path"]
-    assert {value: sums.hits for value, sums in segment.values["path"].items()} == {
+    assert {value: sums.hits for value, sums in measured(segment).values["path"].items()} == {
         frequent["/"]: 2,
         frequent["/a"]: 2,
         OTHER: 2,
     }
-    assert segment.whole.hits == 6
+    assert measured(segment).whole.hits == 6
 
 
-def test_merge_folds_as_build_does() -> None:
+def test_join_and_measures_fold_as_build_does() -> None:
     rows = [row(second, path=path) for second, path in enumerate(["/", "/a", "/b", "/", "/a", "/c", "/c"])]
     ids = Numbers()
     whole = made(rows, ids, most_values=3)
     parts = [made(rows[:3], ids, most_values=3), made(rows[3:], ids, most_values=3)]
-    merged = merge(parts, most_values=3)
-    assert content(merged) == content(whole)
+    assert content(join(parts, most_values=3)) == content(whole)
+    added = Measured()
+    for part in parts:
+        added.add(measured(part))
+    added.fold(3)
+    assert added == measured(whole)
 
 
 def test_empty_segment() -> None:
     segment = made([], Numbers())
-    assert (segment.hits, segment.ordinal(START), segment.whole) == (0, 0, Sums())
-    assert merge([segment, segment], most_values=9).hits == 0
+    assert (segment.hits, segment.ordinal(START), measured(segment).whole) == (0, 0, Sums())
+    assert join([segment, segment], most_values=9).hits == 0
 
 
-def test_slices_hold_the_largest_numbers() -> None:
-    numbers = [0, 1, 2**63 - 1, 255, 256]
-    slices = bitmaps.slice_numbers(numbers)
-    everything = BitMap(range(len(numbers)))
-    assert bitmaps.total(slices, everything) == sum(numbers)
-    assert bitmaps.largest(slices, BitMap([0, 3, 4])) == 256
+def test_largest_numbers() -> None:
+    rows = [row(0, size=2**63 - 1, response_time=1e300), row(1, size=256, response_time=-1.0)]
+    segment = made(rows, Numbers())
+    sums = segment.sums(BitMap([0, 1]), slice(None))
+    assert (sums.size, sums.longest_us, sums.timed) == (2**63 + 255, 2**62, 2)
+
+
+@given(
+    st.sets(st.integers(0, 2**32 - 1)),
+    st.sets(st.integers(0, 9_000)),
+    st.dictionaries(st.integers(0, BINS - 1), st.integers(1, 2**40)),
+)
+def test_sets_round_trip(some: set[int], others: set[int], counts: dict[int, int]) -> None:
+    rows = [
+        store._sets_of(1, 0, 0, Sums(visitors=BitMap(numbers), latency=Counter(counts))) for numbers in (some, others)
+    ]
+    assert store.visitors_of([row["visitors"] for row in rows]) == BitMap(some | others)
+    assert store.latency_of([row["latency"] for row in rows]) == {number: 2 * count for number, count in counts.items()}
 
 
 def test_packed_reads_what_was_packed() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..formatting import clipped, clock, compact, duration, number, size
 from ..health import Health, Recording, Storage
-from ..rollups.rollups import Status
 from .page import Page
+
+if TYPE_CHECKING:
+    from ..rollups.rollups import Status
 
 NONE = "–"
 

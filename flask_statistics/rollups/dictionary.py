@@ -21,8 +21,8 @@ OTHER_VALUE = "(other)"
 """What a breakdown shows for values that were folded together."""
 CHUNK = 500
 """Hashes looked up by one statement: below what any database takes as parameters."""
-MOST_CACHED = 300_000
-"""Numbers kept in memory; beyond it the cache starts anew."""
+MOST_CACHED = 100_000
+"""Numbers of one kind kept in memory; beyond it the cache starts anew."""
 _FIRST = 2  # 0 is NONE, 1 is OTHER
 
 
@@ -30,15 +30,23 @@ class Dictionary:
     """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only."""
 
     def __init__(
-        self, connection: sa.Connection, tables: Tables, dimensions: Mapping[str, Dimension], *, key: bytes, learn: bool
+        self,
+        connection: sa.Connection,
+        tables: Tables,
+        dimensions: Mapping[str, Dimension],
+        *,
+        key: bytes,
+        learn: bool,
+        known: dict[str, dict[Any, int]] | None = None,
     ) -> None:
+        """`known`: what was looked up in earlier transactions, which were committed; this one adds to it."""
         self._connection = connection
         self._tables = tables
         self._dimensions = dimensions
         self._key = key
         self._learn = learn
         self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
-        self._known: dict[str, dict[Any, int]] = {}
+        self._known = {} if known is None else known
         self._passing: dict[int, Value] = {}
         self._passing_numbers: dict[str, dict[int, int]] = {}
         self._next: dict[str, int] = {}

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import lease, store
 from .dictionary import Dictionary
+from .segment import Measured, Segment, measured
 from .source import Source
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
 
@@ -27,6 +29,8 @@ RECOUNTED = timedelta(days=2)
 """How far back each run counts raw rows again; a month is merged when it is older than this."""
 PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
+MOST_JOINED = 1_000_000
+"""Requests of one audience and month whose days are joined: some 100 bytes of memory each while they are measured."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 LEASE = timedelta(seconds=60)
@@ -82,6 +86,10 @@ class Job:
     source: Source
     retention: Retention = field(default_factory=Retention)
     holder: str = field(default_factory=lease.new_holder)
+    _known: dict[str, dict[Any, int]] = field(default_factory=dict)
+    """Numbers of values and visitors that transactions learnt, or found, and committed."""
+    _known_by: bytes = b""
+    """The key of the visitors' hashes that `_known` goes with: another one, and all numbers are other ones."""
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -243,13 +251,14 @@ class Job:
             hours = store.headers(connection, self.tables, segment.unit == HOUR, segment.detailed, segment.end <= today)
             days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
             covered = coverage(connection, self.tables)
+            merged = {header.start for header in store.headers(connection, self.tables, segment.unit == MONTH)}
         for day in sorted({self._day_of(header.start) for header in hours}):
             self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, now)
             report.merged += 1
         if hours:
             with self.engine.connect() as connection:
                 days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
-        for month in sorted({self._month_of(header.start) for header in days}):
+        for month in sorted({self._month_of(header.start) for header in days} - merged):
             over = next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED)
             if (
                 over
@@ -389,11 +398,13 @@ class Job:
                 connection,
                 self.tables,
                 segment,
+                measured(segment),
                 unit=unit,
                 start=start,
                 end=full,
                 audience=audience,
                 number_of=dictionary.number_of,
+                many=self._many(),
             )
         hour = self.tables.hour
         connection.execute(sa.delete(hour).where(hour.c.start >= start, hour.c.start < end))
@@ -403,34 +414,53 @@ class Job:
             )
 
     def _merge(self, parts: list[store.Header], unit: str, start: datetime, now: datetime) -> None:
-        """Merge segments into one of `unit`, each audience for itself, and take their indexes away."""
+        """Merge segments into one of `unit`, each audience for itself, and take their contents away.
+
+        Segments with more requests than memory should hold keep their contents; then only their measures are added.
+        """
         with self._transaction(now) as connection:
             dictionary = self._dictionary(connection)
-            numbers = {dictionary.number_of(name): name for name in self.source.dimensions}
-            names = {number: name for number, name in numbers.items() if number is not None}
             for audience in (PEOPLE, BOTS):
                 mine = [part for part in parts if part.audience == audience]
-                if not mine:
-                    continue
-                ids = [part.id for part in mine]
-                whole = store.read_joined(connection, self.tables, ids, names, most_values=self.source.most_values)
-                end = next_edge(start, unit, self.source.zone)
+                whole, measures = self._read_merged(connection, mine, unit)
                 store.write(
                     connection,
                     self.tables,
                     whole,
+                    measures,
                     unit=unit,
                     start=start,
-                    end=end,
+                    end=next_edge(start, unit, self.source.zone),
                     audience=audience,
                     number_of=dictionary.number_of,
+                    many=self._many(),
                 )
-            many = [number for number, name in names.items() if self.source.dimensions[name].many]
-            store.strip(connection, self.tables, [part.id for part in parts], many=many if unit == DAY else ())
+                if whole is not None:
+                    store.strip(connection, self.tables, [part.id for part in mine], sets=unit == DAY)
+
+    def _read_merged(
+        self, connection: sa.Connection, headers: list[store.Header], unit: str
+    ) -> tuple[Segment | None, Measured]:
+        """Segments joined into one of `unit`, None if that would be too large, and their measures."""
+        most, names = self.source.most_values, list(self.source.dimensions)
+        if unit == DAY or sum(header.hits for header in headers) <= MOST_JOINED:
+            whole = store.read_joined(connection, self.tables, headers, names, most_values=most)
+            return whole, measured(whole)
+        measures = Measured()
+        for header in headers:
+            measures.add(measured(store.read_joined(connection, self.tables, [header], names, most_values=most)))
+        measures.fold(most)
+        return None, measures
+
+    def _many(self) -> set[str]:
+        """The dimensions with many values."""
+        return {name for name, dimension in self.source.dimensions.items() if dimension.many}
 
     def _dictionary(self, connection: sa.Connection) -> Dictionary:
         key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True)
+        if key != self._known_by:
+            self._known, self._known_by = {}, key
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
         dictionary.register()
         return dictionary
 
@@ -448,9 +478,13 @@ class Job:
     @contextmanager
     def _transaction(self, now: datetime) -> Iterator[sa.Connection]:
         """A transaction of the lease's holder: it writes nothing once somebody else took over."""
-        with self.engine.begin() as connection:
-            lease.renew(connection, self.tables, holder=self.holder, now=now, length=LEASE)
-            yield connection
+        try:
+            with self.engine.begin() as connection:
+                lease.renew(connection, self.tables, holder=self.holder, now=now, length=LEASE)
+                yield connection
+        except BaseException:
+            self._known_by = b""  # what it learnt is rolled back
+            raise
 
     def _day_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date(), self.source.zone)

@@ -26,7 +26,7 @@ from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measur
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
-from . import bitmaps, gather, store
+from . import bitmaps, store
 from .dictionary import Dictionary
 from .job import Coverage
 from .segment import Segment, Sums
@@ -40,10 +40,6 @@ MOST_LISTED = 20_000
 """Raw rows looked at for exceptions and links, the newest."""
 MOST_LOADED = 2_000_000
 """Requests whose segments are in memory at a time: some 20 bytes each."""
-FEW = 8
-MANY = 50_000
-"""To count the values of a dimension that has many, each request is looked up if there are fewer of them than `MANY`, or
-than one in `FEW`; else their set is intersected with each value's."""
 
 
 @dataclass(slots=True)
@@ -93,7 +89,7 @@ class _Found:
     """For each audience, the latest detailed segment and the ordinal in it."""
 
 
-_PARTS = {SUMS: (":sizes", ":times", ":timed", ":errors"), PERCENTILES: (":latency",), VISITORS: (":visitors",)}
+_PARTS = {SUMS: (":sizes", ":times", ":bins", ":errors"), PERCENTILES: (":bins",), VISITORS: (":visitors",)}
 """Parts of a detailed segment that each measure needs."""
 _NEEDED = {
     "visitors": frozenset({VISITORS}),
@@ -186,7 +182,9 @@ class RollupQueries:
         search: str = "",
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
-        plan = self._plan(span, filters, self._alone(dimension, filters))
+        plan = self._plan(
+            span, filters, self._alone(dimension, filters), months=self._source.dimensions[dimension].many
+        )
         hits = self._hits_of([dimension], plan)[dimension]
         if search:
             hits = self._searched(dimension, hits, search)
@@ -205,14 +203,13 @@ class RollupQueries:
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
         filtered = {condition.dimension for condition in filters.conditions}
+        many = {name for name in dimensions if self._source.dimensions[name].many}
+        together = [name for name in dimensions if name not in filtered and name not in many]
         found: dict[str, Breakdown] = {}
-        for names in (
-            [name for name in dimensions if name not in filtered],
-            *([n] for n in dimensions if n in filtered),
-        ):
+        for names in (together, *([name] for name in dimensions if name not in together)):
             rest = filters.without(names[0]) if names and names[0] in filtered else filters
             alone = _Single(TOTAL, None, False) if not self._audiences(rest)[1] else None
-            plan = self._plan(span, rest, alone)
+            plan = self._plan(span, rest, alone, months=bool(many.intersection(names)))
             for name, hits in self._hits_of(names, plan).items():
                 shown = self._page(name, hits, "-hits", limit, 0)
                 found[name] = self._breakdown(name, hits, shown, plan, HITS)
@@ -255,17 +252,23 @@ class RollupQueries:
     # ---- plans ---------------------------------------------------------------------------------------------------
 
     def _plan(
-        self, span: Span, filters: Filters, single: _Single | None, edges: tuple[datetime, ...] | None = None
+        self,
+        span: Span,
+        filters: Filters,
+        single: _Single | None,
+        edges: tuple[datetime, ...] | None = None,
+        *,
+        months: bool = False,
     ) -> _Plan:
         """What answers questions about `span` under `filters`, found out once for all of them.
 
         `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
-        crosses one of them.
+        crosses one of them. With `months`, those of months alone are: of dimensions with many values, no others are stored.
         """
-        asked = (span.start, span.end, filters, single is not None, edges)
+        asked = (span.start, span.end, filters, single is not None, edges, months and single is not None)
         if asked not in self._plans:
             audiences, rest = self._audiences(filters)
-            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or ())
+            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or (), months=months)
             self._plans[asked] = _Plan(single, stored, self._members(details, rest))
         return replace(self._plans[asked], single=single)
 
@@ -319,15 +322,14 @@ class RollupQueries:
         tests = [(condition.dimension, *self._condition(condition)) for condition in filters.conditions]
         if filters.contains and "path" in self._source.dimensions:
             tests.append(("path", frozenset(self._dictionary.containing("path", filters.contains)), False))
-        self._need(details, [name for name, _, _ in tests])
+        self._need(details, [self._part(name) for name, _, _ in tests])
         partial = [detail for detail in details if not detail.whole]
         self._need(partial, (":hours",))
         answer = []
         for detail in details:
             members = self._asked(detail)
             for name, values, negated in tests:
-                sets = detail.segment.indexes.get(name, {})
-                matching = bitmaps.union(sets[value] for value in values if value in sets)
+                matching = detail.segment.having_any(name, values)
                 members = members - matching if negated else members & matching
             if members:
                 answer.append((detail, members))
@@ -358,7 +360,7 @@ class RollupQueries:
     # ---- cover ---------------------------------------------------------------------------------------------------
 
     def _cover(
-        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime]
+        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime], months: bool
     ) -> tuple[list[Header], list[_Detail]]:
         """The segments that answer for `span`: those whose measures are stored as they are, and parts of detailed ones.
 
@@ -377,7 +379,7 @@ class RollupQueries:
         chosen: list[tuple[datetime, datetime]] = []
         pieces: list[Header] = []
         if stored and start < end:
-            chosen = self._whole_periods(start, end, found, edges)
+            chosen = self._whole_periods(start, end, found, edges, months=months)
             within = set(chosen)
             pieces = [header for header in found if (header.start, min(header.end, self._until())) in within]
         details = []
@@ -404,17 +406,22 @@ class RollupQueries:
         return until
 
     def _whole_periods(
-        self, start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime]
+        self, start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], *, months: bool
     ) -> list[tuple[datetime, datetime]]:
-        """The merged months, closed days and, today, hours that lie within, none within another."""
+        """The merged months and, unless `months` alone are asked for, closed days and today's hours that lie within.
+
+        None is within another.
+        """
         zone, limit = self._source.zone, self._until()
         cuts = set(edges)
-        months = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
+        merged = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
         if cuts:
-            months = [(s, e) for s, e in months if not any(s < edge < e for edge in cuts)]
+            merged = [(s, e) for s, e in merged if not any(s < edge < e for edge in cuts)]
+        if months:
+            return merged
         in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in found if h.unit == HOUR}
-        chosen: list[tuple[datetime, datetime]] = list(months)
-        gaps = _minus(start, end, months)
+        chosen: list[tuple[datetime, datetime]] = list(merged)
+        gaps = _minus(start, end, merged)
         for since, until in gaps:
             at = since
             while at < until:
@@ -524,19 +531,19 @@ class RollupQueries:
         key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
         visitors = table.visitors if VISITORS in want else sa.null()
         latency = table.latency if PERCENTILES in want else sa.null()
-        unions: dict[int, list[BitMap]] = defaultdict(list)
+        sets: dict[int, list[bytes]] = defaultdict(list)
         histograms: dict[int, list[bytes]] = defaultdict(list)
         for group, members, histogram in self._connection.execute(
             sa.select(key, visitors, latency).where(*_of(table, ids, single))
         ):
             if members is not None:
-                unions[group].append(bitmaps.load(members))
+                sets[group].append(members)
             if histogram is not None:
                 histograms[group].append(histogram)
-        for group, sets in unions.items():
-            found[group].visitors |= bitmaps.union(sets)
+        for group, blobs in sets.items():
+            found[group].visitors |= store.visitors_of(blobs)
         for group, blobs in histograms.items():
-            store.add_latency(found[group].latency, b"".join(blobs))
+            found[group].latency.update(store.latency_of(blobs))
 
     def _stored_hits(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has in the stored segments, in one statement."""
@@ -561,30 +568,17 @@ class RollupQueries:
     def _hits_of(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has."""
         found = self._stored_hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
-        many = [name for name in names if self._source.dimensions[name].many]
         for batch in self._batches(plan.parts):
-            sparse = [detail for detail, members in batch if _is_sparse(members, detail.segment.hits)]
-            dense = [detail for detail, members in batch if not _is_sparse(members, detail.segment.hits)]
-            self._need(sparse, [f"{name}:column" if name in many else name for name in names])
-            self._need(dense, names)
-            self._count(batch, {name: (found[name], name in many) for name in names})
+            self._need([detail for detail, _ in batch], [self._part(name) for name in names])
+            for detail, members in batch:
+                places = detail.segment.places(members)
+                for name in names:
+                    found[name].update(detail.segment.counts(name, members, places))
         return found
 
-    def _count(self, parts: Sequence[tuple[_Detail, BitMap]], names: Mapping[str, tuple[Counter[int], bool]]) -> None:
-        """Add how many requests each value of some dimensions has in some segments."""
-        for detail, members in parts:
-            segment = detail.segment
-            everything = len(members) == segment.hits
-            for name, (hits, many) in names.items():
-                if many and _is_sparse(members, segment.hits):
-                    hits.update(gather.counts(segment.columns[name], members))
-                elif everything:
-                    hits.update({value: len(members) for value, members in segment.indexes[name].items()})
-                else:
-                    for value, having in segment.indexes[name].items():
-                        count = members.intersection_cardinality(having)
-                        if count:
-                            hits[value] += count
+    def _part(self, name: str) -> str:
+        """The part of a detailed segment that has the values of a dimension."""
+        return f"{name}:column" if self._source.dimensions[name].many else name
 
     def _searched(self, dimension: str, hits: Counter[int], search: str) -> Counter[int]:
         needle, label_of = search.casefold(), self._source.dimensions[dimension].label_of
@@ -626,8 +620,8 @@ class RollupQueries:
     def _fill_from(
         self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
     ) -> None:
-        self._need([detail for detail, _ in parts], (dimension,))
-        sets = [(detail, members, detail.segment.indexes[dimension]) for detail, members in parts]
+        self._need([detail for detail, _ in parts], [self._part(dimension)])
+        sets = [(detail, members, detail.segment.having(dimension, found)) for detail, members in parts]
         for value, one in found.items():
             self._add(
                 one, [(detail, members & having[value]) for detail, members, having in sets if value in having], want
@@ -643,14 +637,15 @@ class RollupQueries:
         sums = found.sums
         for detail, members in parts:
             segment = detail.segment
+            places = segment.places(members) if needed else slice(0)
             if SUMS in want:
-                sums.add(segment.sums(members))
+                sums.add(segment.sums(members, places))
             else:
                 sums.hits += len(members)
             if VISITORS in want:
-                sums.visitors |= segment.visitors_of(members)
+                sums.visitors |= segment.visitors_of(places)
             if PERCENTILES in want:
-                sums.latency.update(segment.latency_of(members))
+                sums.latency.update(segment.latency_of(places))
             before = found.last.get(detail.audience)
             if before is None or before[0].start <= detail.start:
                 found.last[detail.audience] = (detail, members.max())
@@ -707,7 +702,7 @@ class RollupQueries:
                 place = self._place_of(detail, *position)
                 members = members & BitMap(range(place, detail.segment.hits) if newer else range(place))
             chosen = members[:count] if newer else members[max(0, len(members) - count) :]
-            keys += [detail.segment.keys[ordinal] for ordinal in chosen]
+            keys += detail.segment.keys[detail.segment.places(chosen)].tolist()
         return keys
 
     def _place_of(self, detail: _Detail, date: datetime, key: Any) -> int:
@@ -715,7 +710,12 @@ class RollupQueries:
         self._need([detail], (":hours", ":offsets"))
         segment, date = detail.segment, naive_utc(date)
         place = segment.ordinal(date)
-        while place < segment.hits and segment.moment(place) == date and segment.keys and segment.keys[place] < key:
+        while (
+            place < segment.hits
+            and segment.moment(place) == date
+            and segment.keys is not None
+            and segment.keys[place] < key
+        ):
             place += 1
         return place
 
@@ -726,7 +726,7 @@ class RollupQueries:
         keys: list[int] = []
         for detail, members in sorted(parts, key=lambda part: part[0].start, reverse=True):
             if detail.segment.keys is not None:
-                keys += [detail.segment.keys[ordinal] for ordinal in members]
+                keys += detail.segment.keys[detail.segment.places(members)].tolist()
             if len(keys) >= MOST_LISTED:
                 break
         raw = self._source.raw
@@ -754,10 +754,6 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
     if single.values is None:
         return where
     return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
-
-
-def _is_sparse(members: BitMap, hits: int) -> bool:
-    return gather.is_fast() or len(members) < MANY or len(members) * FEW < hits
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:

@@ -1,28 +1,30 @@
-"""A segment: all that is known of the requests of one hour, day or month and one audience. Built, merged; pure.
+"""A segment: all that is known of the requests of one hour, day or month and one audience. Built, joined, measured; pure.
 
-Requests are numbered by (date, key): the k-th has ordinal k. For each value of each dimension a segment has the set of
-ordinals with that value, so a filter is an intersection of sets, and for everything that is measured it has what gives
-the measure of any set of ordinals: bit slices of size and response time, a set for each latency bin, and columns by
-ordinal of visitor and date. Besides, it has the measures of each value already summed, for questions without a filter.
+Requests are numbered by (date, key): the k-th has ordinal k. What is measured stands in columns by ordinal: visitor, size,
+response time, latency bin, instant and key. A dimension with few values has the set of ordinals of each, so a filter is
+an intersection of sets; one with many values has a column of value ids. From these any question about any set of requests
+is answered, by NumPy and Roaring bitmaps.
 
-Merging segments in time order moves their ordinals up by the requests before them and adds the rest: so months come
-from days and days from hours, and the parts of a merged segment answer as the whole does.
+Joining segments in time order moves their ordinals up by the requests before them: so months come from days and days from
+hours, and the parts of a joined segment answer as the whole does.
 """
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from pyroaring import BitMap
 
-from ..latency import bin_of
-from . import bitmaps, gather
+from ..latency import BINS, EDGES
+from . import bitmaps
+from .bitmaps import Column
 
 NOBODY = 0
 """Visitor id of requests without a client address."""
@@ -30,9 +32,14 @@ NONE = 0
 """Value id of requests that have no value in a dimension."""
 OTHER = 1
 """Value id of values beyond the most that a dimension keeps a day."""
+UNTIMED = BINS
+"""Latency bin of requests without a response time: one beyond the real ones."""
 CLIENT_ERRORS, SERVER_ERRORS = 4, 5
-DENSE = 300
-"""From so many requests on, intersecting sets is cheaper than looking each request up."""
+LARGEST_MARKED = 1 << 24
+"""Ids up to here are marked or counted in an array; larger ones, which only rows in memory have, are sorted."""
+FEW = 4_096
+"""Up to so many ids, a bitmap is made of them as they are."""
+MOST_MICROSECONDS = 2.0**62
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -80,35 +87,29 @@ class Segment:
     hits: int
     hours: list[tuple[datetime, int]]
     """Start of each hour that has requests, naive UTC, and its first ordinal; rising."""
-    offsets: Sequence[int]
-    """Microseconds from the start of its hour, by ordinal."""
-    keys: Sequence[int] | None
-    """Key in the raw table, by ordinal; None: the model's keys are no whole numbers."""
-    visitors: Sequence[int]
-    """Visitor id, by ordinal."""
-    sizes: Sequence[BitMap]
-    """Bit slices of the size in bytes."""
-    times: Sequence[BitMap]
-    """Bit slices of the response time in microseconds."""
-    timed: BitMap
-    """Ordinals that have a response time."""
-    latency: Mapping[int, BitMap]
-    """Ordinals of each latency bin."""
+    offsets: Column
+    """Microseconds from the start of its hour."""
+    keys: Column | None
+    """Key in the raw table; None: the model's keys are no whole numbers."""
+    visitors: Column
+    """Visitor ids."""
+    sizes: Column
+    """Bytes; 0 if unknown."""
+    times: Column
+    """Microseconds of response time; 0 if unknown."""
+    bins: Column
+    """Latency bins."""
     errors: Mapping[int, BitMap]
     """Ordinals of `CLIENT_ERRORS` and of `SERVER_ERRORS`."""
     indexes: Mapping[str, Mapping[int, BitMap]]
-    """For each dimension, ordinals of each value id."""
-    columns: Mapping[str, Sequence[int]]
-    """For each dimension with many values, the value id by ordinal."""
-    values: dict[str, dict[int, Sums]] = field(default_factory=dict)
-    """For each dimension, the measures of each value id."""
-    whole: Sums = field(default_factory=Sums)
-    """The measures of all requests."""
+    """For each dimension with few values, the ordinals of each value id; each ordinal is in one."""
+    columns: Mapping[str, Column]
+    """For each dimension with many values, the value ids."""
 
     def moment(self, ordinal: int) -> datetime:
         """When that request began, naive UTC."""
         start, _ = self.hours[bisect_right(self.hours, ordinal, key=lambda hour: hour[1]) - 1]
-        return start + timedelta(microseconds=self.offsets[ordinal])
+        return start + timedelta(microseconds=int(self.offsets[ordinal]))
 
     def ordinal(self, moment: datetime) -> int:
         """The first ordinal that began at `moment` (naive UTC) or later; `hits` if none did."""
@@ -122,32 +123,122 @@ class Segment:
         # in the hour's own part of the column the offsets rise
         return bisect_left(self.offsets, (moment - start) // MICROSECOND, first, end)
 
-    def sums(self, members: BitMap) -> Sums:
-        """Errors, size and response times of the requests with ordinals `members`; visitors and latency stay empty."""
-        timed = members & self.timed
+    def instants(self) -> Column:
+        """When each request began, as `datetime64[us]`, naive UTC."""
+        starts = np.array([start for start, _ in self.hours], dtype="datetime64[us]")
+        ends = [first for _, first in self.hours[1:]] + [self.hits]
+        lengths = [end - first for (_, first), end in zip(self.hours, ends, strict=True)]
+        instants: Column = np.repeat(starts, lengths) + self.offsets.astype("timedelta64[us]")
+        return instants
+
+    def places(self, members: BitMap) -> slice | Column:
+        """Where in the columns the requests with ordinals `members` are; a slice if they follow one another."""
+        if not members:
+            return slice(0)
+        first, last = members.min(), members.max()
+        return slice(first, last + 1) if len(members) == last + 1 - first else bitmaps.ordinals(members)
+
+    def sums(self, members: BitMap, places: slice | Column) -> Sums:
+        """Errors, size and response times of `members`, which are at `places`; visitors and latency stay empty."""
+        times = self.times[places]
         return Sums(
             hits=len(members),
             client_errors=members.intersection_cardinality(self.errors.get(CLIENT_ERRORS, _EMPTY)),
             server_errors=members.intersection_cardinality(self.errors.get(SERVER_ERRORS, _EMPTY)),
-            size=bitmaps.total(self.sizes, members),
-            time_us=bitmaps.total(self.times, timed),
-            timed=len(timed),
-            longest_us=bitmaps.largest(self.times, timed) if timed else 0,
+            size=int(self.sizes[places].sum(dtype=np.uint64)),
+            time_us=int(times.sum(dtype=np.uint64)),
+            timed=int(np.count_nonzero(self.bins[places] != UNTIMED)),
+            longest_us=int(times.max(initial=0)),
         )
 
-    def latency_of(self, members: BitMap) -> Counter[int]:
-        """How many of `members` are in each latency bin."""
-        bins = {number: members.intersection_cardinality(having) for number, having in self.latency.items()}
-        return Counter({number: count for number, count in bins.items() if count})
+    def latency_of(self, places: slice | Column) -> Counter[int]:
+        """How many of the requests at `places` are in each latency bin."""
+        counts = np.bincount(self.bins[places], minlength=BINS)[:BINS]
+        bins = np.flatnonzero(counts)
+        return Counter(dict(zip(bins.tolist(), counts[bins].tolist(), strict=True)))
 
-    def visitors_of(self, members: BitMap) -> BitMap:
-        """The visitor ids of the requests with ordinals `members`."""
-        found = gather.distinct(self.visitors, members)
+    def visitors_of(self, places: slice | Column) -> BitMap:
+        """The visitor ids of the requests at `places`."""
+        ids = self.visitors[places]
+        if len(ids) <= FEW or int(ids.max()) > LARGEST_MARKED:
+            found = bitmaps.of(ids)
+        else:
+            marks = np.zeros(int(ids.max()) + 1, dtype=bool)
+            marks[ids] = True
+            found = bitmaps.of(np.flatnonzero(marks))
         found.discard(NOBODY)
         return found
 
+    def having(self, name: str, values: Collection[int]) -> dict[int, BitMap]:
+        """The ordinals that have each of `values` of a dimension; values that none has are left out."""
+        if name not in self.columns:
+            sets = self._sets(name)
+            return {value: sets[value] for value in values if value in sets}
+        column = self.columns[name]
+        places = np.flatnonzero(_among(column, values))
+        order, starts, found = _grouped(column[places])
+        return _sets_by(found, places[order], starts)
+
+    def having_any(self, name: str, values: Collection[int]) -> BitMap:
+        """The ordinals that have one of `values` of a dimension."""
+        if name in self.columns:
+            return bitmaps.of(np.flatnonzero(_among(self.columns[name], values)))
+        sets = self._sets(name)
+        return bitmaps.union(sets[value] for value in values if value in sets)
+
+    def counts(self, name: str, members: BitMap, places: slice | Column) -> Mapping[int, int]:
+        """How many of `members`, which are at `places`, have each value of a dimension."""
+        if name in self.columns:
+            return _counts(self.columns[name][places])
+        sets = self._sets(name)
+        if len(members) == self.hits:
+            return {value: len(having) for value, having in sets.items()}
+        counts = {value: members.intersection_cardinality(having) for value, having in sets.items()}
+        return {value: count for value, count in counts.items() if count}
+
+    def _sets(self, name: str) -> Mapping[int, BitMap]:
+        """The ordinals of each value of a dimension; none had a value if the segment is older than the dimension."""
+        return self.indexes[name] if name in self.indexes else {NONE: BitMap(range(self.hits))}
+
 
 _EMPTY = BitMap()
+
+
+def _among(column: Column, values: Collection[int]) -> Column:
+    """Whether each of `column` is one of `values`."""
+    wanted = np.fromiter(values, dtype=np.int64, count=len(values))
+    largest = int(column.max(initial=0))
+    if largest > LARGEST_MARKED:
+        return np.isin(column, wanted)
+    marks = np.zeros(largest + 1, dtype=bool)
+    marks[wanted[wanted <= largest]] = True
+    return marks[column]
+
+
+def _counts(ids: Column) -> dict[int, int]:
+    """How often each id is among `ids`."""
+    if int(ids.max(initial=0)) > LARGEST_MARKED:
+        found, counts = np.unique(ids, return_counts=True)
+    else:
+        each = np.bincount(ids)
+        found = np.flatnonzero(each)
+        counts = each[found]
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _grouped(ids: Column) -> tuple[Column, Column, list[int]]:
+    """The places of `ids` ordered by id and place, where each id's begin among them, and the ids, rising."""
+    narrow = ids.astype(np.uint16) if int(ids.max(initial=0)) < 2**16 else ids  # which NumPy sorts by radix
+    order = np.argsort(narrow, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] + 1))
+    return order, starts, ordered[starts].tolist()
+
+
+def _sets_by(values: list[int], order: Column, starts: Column) -> dict[int, BitMap]:
+    """The part of `order` of each value as a set; each begins at one of `starts`."""
+    edges = pairwise([*starts.tolist(), len(order)])
+    return {value: bitmaps.of(order[start:end]) for value, (start, end) in zip(values, edges, strict=True)}
 
 
 Ids = Callable[[str, set[Any]], Mapping[Any, int]]
@@ -176,185 +267,113 @@ def build(rows: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Sh
     """
     if not rows:
         return _empty(shape)
-    dates, keys, addresses, raw_sizes, raw_times, statuses, *raws = zip(*rows, strict=True)
-    columns = _Measured.of(dates, addresses, raw_sizes, raw_times, statuses, ids)
-    starts = [(start, bisect_left(dates, start)) for start in hours[:-1]]
-    ends = [first for _, first in starts[1:]] + [len(dates)]
-    offsets = array("I")
-    for (start, first), end in zip(starts, ends, strict=True):
-        offsets.extend([(date - start) // MICROSECOND for date in dates[first:end]])
-    latency, classes = _places(columns.bins), _places(columns.classes)
-    latency.pop(None, None)
+    dates, keys, addresses, sizes, seconds, statuses, *raws = zip(*rows, strict=True)
+    count = len(dates)
+    known = ids(VISITOR, set(addresses) - {None})
+    starts, firsts, offsets = _hours_of(dates, hours)
+    times, bins = _times_of(seconds)
+    classes = np.fromiter((status // 100 if status else 0 for status in statuses), dtype=np.int64, count=count)
     segment = Segment(
-        hits=len(dates),
-        hours=[hour for hour, end in zip(starts, ends, strict=True) if hour[1] < end],
+        hits=count,
+        hours=list(zip(starts, firsts, strict=True)),
         offsets=offsets,
-        keys=array("q", keys) if all(isinstance(key, int) for key in keys) else None,
-        visitors=array("I", columns.visitors),
-        sizes=bitmaps.slice_numbers(columns.sizes),
-        times=bitmaps.slice_numbers(columns.times),
-        timed=BitMap([ordinal for ordinal, number in enumerate(columns.bins) if number is not None]),
-        latency={number: BitMap(ordinals) for number, ordinals in latency.items()},
-        errors={n: BitMap(classes[n]) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
+        keys=np.array(keys, dtype=np.int64) if all(isinstance(key, int) for key in keys) else None,
+        visitors=np.fromiter((NOBODY if a is None else known[a] for a in addresses), dtype=np.uint32, count=count),
+        sizes=np.fromiter((max(0, size) if size else 0 for size in sizes), dtype=np.uint64, count=count),
+        times=times,
+        bins=bins,
+        errors={n: bitmaps.of(np.flatnonzero(classes == n)) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
         indexes={},
         columns={},
     )
-    segment.whole = columns.sums(range(len(dates)), BitMap(range(len(dates))), segment)
-    indexes: dict[str, dict[int, BitMap]] = {}
-    many_valued: dict[str, Sequence[int]] = {}
+    indexes: dict[str, Mapping[int, BitMap]] = {}
+    columns: dict[str, Column] = {}
     for (name, many), raw in zip(shape.dimensions, raws, strict=True):
-        known = ids(name, set(raw))
-        column = _fold([known[value] for value in raw], shape.most_values)
-        indexes[name], segment.values[name] = {}, {}
-        for value, ordinals in _places(column).items():
-            members = indexes[name][value] = BitMap(ordinals)
-            segment.values[name][value] = columns.sums(ordinals, members, segment)
+        column = np.fromiter(map(ids(name, set(raw)).__getitem__, raw), dtype=np.uint32, count=count)
         if many:
-            many_valued[name] = array("I", column)
-    segment.indexes, segment.columns = indexes, many_valued
+            columns[name] = column
+        else:
+            order, begins, values = _grouped(column)
+            indexes[name] = _sets_by(values, order, begins)
+    segment.indexes, segment.columns = indexes, columns
+    fold(segment, shape.most_values)
     return segment
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """The measured columns of the rows of a segment being built."""
-
-    dates: Sequence[datetime]
-    visitors: list[int]
-    sizes: list[int]
-    times: list[int]
-    bins: list[int | None]
-    classes: list[int]
-
-    @classmethod
-    def of(
-        cls,
-        dates: Sequence[datetime],
-        addresses: Sequence[str | None],
-        sizes: Sequence[int | None],
-        times: Sequence[float | None],
-        statuses: Sequence[int | None],
-        ids: Ids,
-    ) -> _Measured:
-        known = ids(VISITOR, {address for address in addresses if address is not None})
-        return cls(
-            dates=dates,
-            visitors=[NOBODY if address is None else known[address] for address in addresses],
-            sizes=[max(0, size) if size else 0 for size in sizes],
-            times=[max(0, round(time * 1_000_000)) if time else 0 for time in times],
-            bins=[None if time is None else bin_of(time) for time in times],
-            classes=[status // 100 if status else 0 for status in statuses],
-        )
-
-    def sums(self, ordinals: Sequence[int], members: BitMap, segment: Segment) -> Sums:
-        """The measures of the requests at `ordinals`, which rise and are not none; `members` are the same as a set."""
-        if len(ordinals) < DENSE:
-            latency = Counter([self.bins[k] for k in ordinals])
-            untimed = latency.pop(None, 0)
-            times = [self.times[k] for k in ordinals]
-            sums = Sums(
-                hits=len(ordinals),
-                client_errors=members.intersection_cardinality(segment.errors.get(CLIENT_ERRORS, _EMPTY)),
-                server_errors=members.intersection_cardinality(segment.errors.get(SERVER_ERRORS, _EMPTY)),
-                size=sum([self.sizes[k] for k in ordinals]),
-                time_us=sum(times),
-                timed=len(ordinals) - untimed,
-                longest_us=max(times),
-                latency=latency,  # type: ignore[arg-type]  # None was taken out
-            )
-        else:
-            sums = segment.sums(members)
-            sums.latency = segment.latency_of(members)
-        sums.last = self.dates[ordinals[-1]]
-        sums.visitors = BitMap([self.visitors[k] for k in ordinals])
-        sums.visitors.discard(NOBODY)
-        return sums
+def _hours_of(dates: Sequence[datetime], hours: Sequence[datetime]) -> tuple[list[datetime], list[int], Column]:
+    """The hours that have requests, the first ordinal of each, and each request's offset."""
+    starts, firsts, offsets = [], [], np.empty(len(dates), dtype=np.uint32)
+    first = 0
+    for start, end in pairwise(hours):
+        last = bisect_left(dates, end, first)
+        if last > first:
+            # an hour has no days, and this is ten times faster than to let NumPy read the dates
+            gone = [(since := date - start).seconds * 1_000_000 + since.microseconds for date in dates[first:last]]
+            offsets[first:last] = gone
+            starts.append(start)
+            firsts.append(first)
+            first = last
+    return starts, firsts, offsets
 
 
-def _places(column: Iterable[Any]) -> dict[Any, list[int]]:
-    """The ordinals of each value of `column`, rising."""
-    places: defaultdict[Any, list[int]] = defaultdict(list)
-    for ordinal, value in enumerate(column):
-        places[value].append(ordinal)
-    return dict(places)
-
-
-def _kept(counts: Mapping[int, int], most: int) -> set[int]:
-    """The `most` values with the most hits, and beside them those that are no values."""
-    by_rank = sorted(counts.keys() - {NONE, OTHER}, key=lambda value: (-counts[value], value))
-    return {NONE, OTHER, *by_rank[:most]}
-
-
-def _fold(column: list[int], most: int) -> list[int]:
-    """`column` with its rarer values replaced by `OTHER` where it has more than `most`."""
-    counts = Counter(column)
-    kept = _kept(counts, most)
-    return column if counts.keys() <= kept else [value if value in kept else OTHER for value in column]
+def _times_of(seconds: Sequence[float | None]) -> tuple[Column, Column]:
+    """Response times in microseconds, and their bins."""
+    times = np.array(seconds, dtype=np.float64)  # None becomes NaN
+    untimed = np.isnan(times)
+    bins = np.searchsorted(EDGES, times, side="right").astype(np.uint16)
+    bins[untimed] = UNTIMED
+    times[untimed] = 0
+    return np.rint(np.clip(times * 1_000_000, 0, MOST_MICROSECONDS)).astype(np.uint64), bins
 
 
 def _empty(shape: Shape) -> Segment:
-    names = [name for name, _ in shape.dimensions]
+    def column() -> Column:
+        return np.empty(0, dtype=np.uint32)
+
     return Segment(
         hits=0,
         hours=[],
-        offsets=array("I"),
-        keys=array("q"),
-        visitors=array("I"),
-        sizes=[],
-        times=[],
-        timed=BitMap(),
-        latency={},
+        offsets=column(),
+        keys=np.empty(0, dtype=np.int64),
+        visitors=column(),
+        sizes=column(),
+        times=column(),
+        bins=column(),
         errors={},
-        indexes={name: {} for name in names},
-        columns={name: array("I") for name, many in shape.dimensions if many},
-        values={name: {} for name in names},
+        indexes={name: {} for name, many in shape.dimensions if not many},
+        columns={name: column() for name, many in shape.dimensions if many},
     )
 
 
-def merge(parts: Sequence[Segment], *, most_values: int) -> Segment:
+def join(parts: Sequence[Segment], *, most_values: int) -> Segment:
     """One segment of all requests of `parts`, which are one audience's, in time order, each with all it was built with.
 
     Beyond `most_values` of a dimension, the rarer values are folded into `OTHER`.
     """
-    merged = join(parts)
-    for part in parts:
-        merged.whole.add(part.whole)
-        for name, values in part.values.items():
-            added = merged.values.setdefault(name, {})
-            for value, sums in values.items():
-                added.setdefault(value, Sums()).add(sums)
-    fold(merged, most_values)
-    return merged
-
-
-def join(parts: Sequence[Segment]) -> Segment:
-    """What `merge` makes of `parts`, but for the measures of values and of the whole, and without folding."""
     parts = [part for part in parts if part.hits] or list(parts[:1])
+    if len(parts) == 1:
+        return parts[0]
     placed: list[tuple[Segment, int]] = []
     hits = 0
     for part in parts:
         placed.append((part, hits))
         hits += part.hits
-    return Segment(
+    keys = [part.keys for part in parts if part.keys is not None]
+    joined = Segment(
         hits=hits,
         hours=_hours([(part.hours, offset) for part, offset in placed]),
-        offsets=_joined("I", [part.offsets for part in parts]),
-        keys=None if any(part.keys is None for part in parts) else _joined("q", [part.keys or () for part in parts]),
-        visitors=_joined("I", [part.visitors for part in parts]),
-        sizes=_slices([(part.sizes, offset) for part, offset in placed]),
-        times=_slices([(part.times, offset) for part, offset in placed]),
-        timed=bitmaps.shifted((part.timed, offset) for part, offset in placed),
-        latency=_sets([(part.latency, offset) for part, offset in placed]),
+        offsets=np.concatenate([part.offsets for part in parts]),
+        keys=np.concatenate(keys) if len(keys) == len(parts) else None,
+        visitors=np.concatenate([part.visitors for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        times=np.concatenate([part.times for part in parts]),
+        bins=np.concatenate([part.bins for part in parts]),
         errors=_sets([(part.errors, offset) for part, offset in placed]),
         indexes={name: _sets([(part.indexes[name], offset) for part, offset in placed]) for name in parts[0].indexes},
-        columns={name: _joined("I", [part.columns[name] for part in parts]) for name in parts[0].columns},
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
     )
-
-
-def fold(segment: Segment, most_values: int) -> None:
-    """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
-    for name in list(segment.indexes):
-        _fold_dimension(segment, name, most_values)
+    fold(joined, most_values)
+    return joined
 
 
 def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[tuple[datetime, int]]:
@@ -365,21 +384,6 @@ def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[
     return hours
 
 
-def _joined(code: str, columns: Sequence[Sequence[int]]) -> array[int]:
-    whole: array[int] = array(code)
-    for column in columns:
-        # arrays of one type are copied as they are; a stored column may be of a shorter type
-        whole.extend(column if isinstance(column, array) and column.typecode == code else iter(column))
-    return whole
-
-
-def _slices(parts: Sequence[tuple[Sequence[BitMap], int]]) -> list[BitMap]:
-    bits = max(len(slices) for slices, _ in parts)
-    return [
-        bitmaps.shifted((slices[bit], offset) for slices, offset in parts if bit < len(slices)) for bit in range(bits)
-    ]
-
-
 def _sets(parts: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap]:
     members: defaultdict[int, list[tuple[BitMap, int]]] = defaultdict(list)
     for sets, offset in parts:
@@ -388,18 +392,122 @@ def _sets(parts: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap
     return {value: bitmaps.shifted(pieces) for value, pieces in members.items()}
 
 
-def _fold_dimension(segment: Segment, name: str, most: int) -> None:
-    """Fold the rarer values of one dimension of a segment just merged."""
-    sets, values = dict(segment.indexes[name]), segment.values[name]
-    kept = _kept({value: len(members) for value, members in sets.items()}, most)
-    rest = [value for value in sets if value not in kept]
-    if not rest:
-        return
-    sets[OTHER] = bitmaps.union([sets.get(OTHER, _EMPTY), *(sets.pop(value) for value in rest)])
-    for value in rest:
-        values.setdefault(OTHER, Sums()).add(values.pop(value))
-    segment.indexes = {**segment.indexes, name: sets}
-    if name in segment.columns:
-        folded = set(rest)
-        column = array("I", [OTHER if value in folded else value for value in segment.columns[name]])
-        segment.columns = {**segment.columns, name: column}
+def fold(segment: Segment, most_values: int) -> None:
+    """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
+    for name, sets in segment.indexes.items():
+        rare = _rare({value: len(members) for value, members in sets.items()}, most_values)
+        if rare:
+            kept = {value: members for value, members in sets.items() if value not in rare and value != OTHER}
+            others = bitmaps.union(members for value, members in sets.items() if value in rare or value == OTHER)
+            segment.indexes = {**segment.indexes, name: {**kept, OTHER: others}}
+    for name, column in segment.columns.items():
+        if segment.hits > most_values and (rare := _rare(_counts(column), most_values)):
+            segment.columns = {**segment.columns, name: np.where(_among(column, rare), np.uint32(OTHER), column)}
+
+
+def _rare(counts: Mapping[int, int], most: int) -> set[int]:
+    """The values that are not among the `most` with the most hits."""
+    by_rank = sorted(counts.keys() - {NONE, OTHER}, key=lambda value: (-counts[value], value))
+    return set(by_rank[most:])
+
+
+# ---- measures of every value -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Measured:
+    """The measures of all requests of a segment, and of those of each value."""
+
+    whole: Sums = field(default_factory=Sums)
+    values: dict[str, dict[int, Sums]] = field(default_factory=dict)
+    """For each dimension, by value id."""
+
+    def add(self, other: Measured) -> None:
+        """Take in `other`, whose requests are all different ones."""
+        self.whole.add(other.whole)
+        for name, values in other.values.items():
+            mine = self.values.setdefault(name, {})
+            for value, sums in values.items():
+                mine.setdefault(value, Sums()).add(sums)
+
+    def fold(self, most_values: int) -> None:
+        """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
+        for values in self.values.values():
+            for value in _rare({value: sums.hits for value, sums in values.items()}, most_values):
+                values.setdefault(OTHER, Sums()).add(values.pop(value))
+
+
+def measured(segment: Segment) -> Measured:
+    """The measures of `segment` and of each value in it."""
+    if not segment.hits:
+        return Measured(values={name: {} for name in (*segment.indexes, *segment.columns)})
+    measuring = _Measuring(segment)
+    (whole,) = measuring.groups(np.arange(segment.hits), np.zeros(1, dtype=np.int64))
+    answer = Measured(whole)
+    for name, sets in segment.indexes.items():
+        parts = [bitmaps.ordinals(members) for members in sets.values()]
+        starts = np.cumsum([0, *map(len, parts[:-1])])
+        sums = measuring.groups(np.concatenate(parts), starts)
+        answer.values[name] = dict(zip(sets, sums, strict=True))
+    for name, column in segment.columns.items():
+        order, starts, values = _grouped(column)
+        answer.values[name] = dict(zip(values, measuring.groups(order, starts), strict=True))
+    return answer
+
+
+class _Measuring:
+    """The measures of groups of requests, all groups of one division at once."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._instants = segment.instants()
+        self._classes = np.zeros(segment.hits, dtype=np.uint8)
+        for number, members in segment.errors.items():
+            self._classes[bitmaps.ordinals(members)] = number
+        self._by_visitor = np.argsort(segment.visitors, kind="stable")
+        self._by_bin = np.argsort(segment.bins, kind="stable")
+
+    def groups(self, order: Column, starts: Column) -> Iterator[Sums]:
+        """The measures of each group; `order` are all ordinals, group by group and rising in each, from `starts` on."""
+        segment, count = self._segment, len(starts)
+        ends = np.append(starts[1:], len(order))
+        group_of = np.empty(len(order), dtype=np.uint16 if count < 2**16 else np.uint32)
+        group_of[order] = np.repeat(np.arange(count, dtype=group_of.dtype), ends - starts)
+        classes, times = self._classes[order], segment.times[order]
+        columns = (
+            ends - starts,
+            np.add.reduceat(classes == CLIENT_ERRORS, starts, dtype=np.int64),
+            np.add.reduceat(classes == SERVER_ERRORS, starts, dtype=np.int64),
+            np.add.reduceat(segment.sizes[order], starts, dtype=np.uint64),
+            np.add.reduceat(times, starts, dtype=np.uint64),
+            np.add.reduceat(segment.bins[order] != UNTIMED, starts, dtype=np.int64),
+            np.maximum.reduceat(times, starts),
+            self._instants[order[ends - 1]],
+        )
+        visitors, _, seen = _distinct(group_of, self._by_visitor, segment.visitors, count, without=NOBODY)
+        bins, requests, shown = _distinct(group_of, self._by_bin, segment.bins, count, without=UNTIMED)
+        bin_list, request_list = bins.tolist(), requests.tolist()
+        for group, numbers in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            first, last = shown[group], shown[group + 1]
+            sums = Sums(*numbers)
+            sums.visitors = bitmaps.of(visitors[seen[group] : seen[group + 1]])
+            sums.latency = Counter(dict(zip(bin_list[first:last], request_list[first:last], strict=True)))
+            yield sums
+
+
+def _distinct(
+    group_of: Column, order: Column, column: Column, count: int, *, without: int
+) -> tuple[Column, Column, list[int]]:
+    """The distinct numbers of `column` in each of `count` groups, rising, how often each, and where each group's begin.
+
+    `order` are all ordinals in the order of `column`.
+    """
+    places = order[np.argsort(group_of[order], kind="stable")]
+    groups, numbers = group_of[places], column[places]
+    fresh = np.ones(len(places), dtype=bool)
+    fresh[1:] = (groups[1:] != groups[:-1]) | (numbers[1:] != numbers[:-1])
+    firsts = np.flatnonzero(fresh)
+    often = np.diff(firsts, append=len(places))
+    kept = numbers[firsts] != without
+    firsts, often = firsts[kept], often[kept]
+    return numbers[firsts], often, np.searchsorted(groups[firsts], np.arange(count + 1)).tolist()

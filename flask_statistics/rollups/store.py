@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from ..latency import BINS
 from . import bitmaps
-from .segment import Segment, Sums, fold, join
-from .tables import TOTAL, Tables
+from .bitmaps import Column
+from .segment import NONE, Measured, Segment, Sums, join
+from .tables import DAY, HOUR, TOTAL, Tables
 
 CHUNK = 400
 """Segments named by one statement."""
-PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "timed", "latency", "errors")
-"""Parts of every segment, stored as `:hours` and so on; besides, each dimension's index and `dimension:column`."""
-_LATENCY = struct.Struct("<HI")
+PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "bins", "errors")
+"""Parts of every segment, stored as `:hours` and so on; besides, each dimension's index or `dimension:column`."""
+_NARROW = ("B", "H", "I", "Q")
+"""Types of columns, the shortest first."""
+_SET = b"R"
+"""What ends a stored set that is a bitmap; other sets are columns."""
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -55,31 +59,45 @@ def headers(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[
 def write(
     connection: sa.Connection,
     tables: Tables,
-    segment: Segment,
+    segment: Segment | None,
+    measures: Measured,
     *,
     unit: str,
     start: datetime,
     end: datetime,
     audience: int,
     number_of: Callable[[str], int | None],
+    many: Collection[str],
 ) -> None:
-    """Store `segment` anew, instead of the one of that unit, start and audience; an empty one is not stored."""
+    """Store a segment and its `measures` anew, instead of the one of that unit, start and audience.
+
+    An empty one is not stored. None: its parts keep their contents, and only the measures are stored. Of the dimensions
+    `many`, which have many values, the columns of hours and days answer: their measures are stored for days, to be
+    queried by hand, and with all their sets for months.
+    """
     columns = tables.segment.c
     delete(connection, tables, columns.unit == unit, columns.start == start, columns.audience == audience)
-    if not segment.hits:
+    whole = measures.whole
+    if not whole.hits:
         return
-    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": segment.hits, "detailed": True}
+    detailed = segment is not None
+    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": whole.hits, "detailed": detailed}
     key = connection.execute(sa.insert(tables.segment).values(values)).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has it
-    measured = [(TOTAL, 0, segment.whole)]
-    for name, sums in segment.values.items():
+    rollups, sets = [_rollup(key[0], TOTAL, 0, whole)], [_sets_of(key[0], TOTAL, 0, whole)]
+    for name, of_values in measures.values.items():
         number = number_of(name)
         assert number is not None  # noqa: S101 - the job registers every dimension before it builds
-        measured += [(number, value, measures) for value, measures in sorted(sums.items())]
-    connection.execute(sa.insert(tables.rollup), [_rollup(key[0], *one) for one in measured])
-    connection.execute(sa.insert(tables.sets), [_sets_of(key[0], *one) for one in measured])
-    parts = [{"segment_id": key[0], "part": part, "content": content} for part, content in _parts(segment).items()]
-    connection.execute(sa.insert(tables.index), parts)
+        measured = sorted(of_values.items())
+        if name not in many or unit != HOUR:
+            rollups += [_rollup(key[0], number, *one) for one in measured]
+        if name not in many or unit not in (HOUR, DAY):
+            sets += [_sets_of(key[0], number, *one) for one in measured]
+    connection.execute(sa.insert(tables.rollup), rollups)
+    connection.execute(sa.insert(tables.sets), sets)
+    if segment is not None:
+        parts = [{"segment_id": key[0], "part": part, "content": content} for part, content in _parts(segment).items()]
+        connection.execute(sa.insert(tables.index), parts)
 
 
 def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
@@ -91,61 +109,28 @@ def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[b
         connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
 
 
-def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many: Sequence[int] = ()) -> None:
-    """Take the index of merged segments away, and the measures of the dimensions numbered `many`."""
+def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, sets: bool) -> None:
+    """Take the contents of merged segments away, and with `sets` what of their measures only whole spans are asked for."""
     for some in chunks(ids):
-        connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(some)))
-        for table in (tables.rollup, tables.sets) if many else ():
-            connection.execute(sa.delete(table).where(table.c.segment_id.in_(some), table.c.dimension_id.in_(many)))
+        for table in (tables.index, tables.sets) if sets else (tables.index,):
+            connection.execute(sa.delete(table).where(table.c.segment_id.in_(some)))
         connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
 
 
 def read_joined(
-    connection: sa.Connection, tables: Tables, ids: Sequence[int], names: Mapping[int, str], *, most_values: int
+    connection: sa.Connection, tables: Tables, headers: Sequence[Header], names: Sequence[str], *, most_values: int
 ) -> Segment:
-    """The segments `ids`, one audience's in time order, merged into one; `names` are the dimensions by number.
-
-    The measures are added as they are read, so that memory holds those of the whole and not of each part.
-    """
-    parts = read_parts(connection, tables, ids, None)
-    for part in parts.values():
-        part.hits = len(part.offsets)
-        part.indexes = {name: part.indexes[name] for name in names.values()}
-    joined = join(list(parts.values()))
-    parts.clear()
-    joined.values = {name: {} for name in names.values()}
-
-    def place(dimension: int, value: int) -> Sums | None:
-        if dimension == TOTAL:
-            return joined.whole
-        return joined.values[names[dimension]].setdefault(value, Sums()) if dimension in names else None
-
-    streamed = {"yield_per": 1_000}
-    for some in chunks(ids):
-        measures = sa.select(tables.rollup).where(tables.rollup.c.segment_id.in_(some))
-        for row in connection.execute(measures, execution_options=streamed).mappings():
-            sums = place(row["dimension_id"], row["value_id"])
-            if sums is not None:
-                sums.add(_measures(row))
-        sets = tables.sets.c
-        query = sa.select(sets.dimension_id, sets.value_id, sets.visitors, sets.latency).where(
-            sets.segment_id.in_(some)
-        )
-        for dimension, value, visitors, latency in connection.execute(query, execution_options=streamed):
-            sums = place(dimension, value)
-            if sums is not None:
-                sums.visitors |= bitmaps.load(visitors)
-                add_latency(sums.latency, latency)
-    fold(joined, most_values)
-    return joined
-
-
-def read_parts(
-    connection: sa.Connection, tables: Tables, ids: Iterable[int], parts: Iterable[str] | None
-) -> dict[int, Segment]:
-    """Segments by id with only the `parts` asked for (None: all); the rest of them is empty, measures always are."""
-    found = read_contents(connection, tables, ids, parts)
-    return {number: _segment(contents) for number, contents in found.items()}
+    """The segments of `headers`, one audience's in time order, joined into one, with all they have of the dimensions `names`."""
+    hits = {header.id: header.hits for header in headers}
+    parts = [
+        _segment(contents, hits[number]) for number, contents in read_contents(connection, tables, hits, None).items()
+    ]
+    many = {name for part in parts for name in part.columns}
+    for part in parts:
+        nothing = {NONE: BitMap(range(part.hits))}  # of dimensions that came after it was built
+        part.indexes = {name: part.indexes.get(name, nothing) for name in names if name not in many}
+        part.columns = {name: part.columns.get(name, np.zeros(part.hits, np.uint32)) for name in names if name in many}
+    return join(parts, most_values=most_values) if parts else empty(0)
 
 
 def read_contents(
@@ -166,14 +151,12 @@ def read_contents(
 
 def empty(hits: int) -> Segment:
     """A segment of which nothing but the number of its requests is loaded."""
-    segment = _segment({})
-    segment.hits = hits
-    return segment
+    return _segment({}, hits)
 
 
 def clear(segment: Segment) -> None:
     """Drop all loaded parts of `segment` but for its hours."""
-    nothing = _segment({})
+    nothing = empty(0)
     for part in PARTS:
         if part != "hours":
             setattr(segment, part, getattr(nothing, part))
@@ -182,7 +165,7 @@ def clear(segment: Segment) -> None:
 
 def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     """Give `segment` the parts in `contents`."""
-    other = _segment(contents)
+    other = _segment(contents, segment.hits)
     for part in contents:
         if part.startswith(":"):
             setattr(segment, part[1:], getattr(other, part[1:]))
@@ -190,23 +173,28 @@ def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     segment.columns = {**segment.columns, **other.columns}
 
 
-def _measures(row: sa.RowMapping) -> Sums:
-    return Sums(
-        hits=row["hits"],
-        client_errors=row["client_errors"],
-        server_errors=row["server_errors"],
-        size=row["size"],
-        time_us=row["time_us"],
-        timed=row["timed"],
-        longest_us=row["longest_us"],
-        last=row["last"],
-    )
+def visitors_of(blobs: Iterable[bytes]) -> BitMap:
+    """The union of what `statistics_sets.visitors` holds in several rows."""
+    sets, plain = [], []
+    for blob in blobs:
+        if blob[-1:] == _SET:
+            sets.append(bitmaps.load(blob))
+        else:
+            plain.append(_unpack_array(blob))
+    return bitmaps.union([*sets, bitmaps.of(np.concatenate(plain))] if plain else sets)
 
 
-def add_latency(histogram: Counter[int], blob: bytes) -> None:
-    """Add what `statistics_sets.latency` holds, one or several joined: pairs of a 16-bit bin and a 32-bit count."""
-    for number, count in _LATENCY.iter_unpack(blob):
-        histogram[number] += count
+def latency_of(blobs: Iterable[bytes]) -> Counter[int]:
+    """The sum of what `statistics_sets.latency` holds in several rows: bins as 16-bit numbers, then counts."""
+    histogram = np.zeros(BINS, dtype=np.int64)
+    for blob in blobs:
+        width = np.dtype(chr(blob[-1])).itemsize
+        length = (len(blob) - 1) // (2 + width)
+        bins = np.frombuffer(blob, dtype=np.uint16, count=length)
+        counts = np.frombuffer(blob, dtype=chr(blob[-1]), count=length, offset=2 * length)
+        histogram[bins] += counts.astype(np.int64)
+    found = np.flatnonzero(histogram)
+    return Counter(dict(zip(found.tolist(), histogram[found].tolist(), strict=True)))
 
 
 def chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
@@ -232,45 +220,45 @@ def _rollup(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, A
 
 
 def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
+    bins = sorted(sums.latency)
+    counts = [sums.latency[number] for number in bins]
     return {
         "segment_id": segment,
         "dimension_id": dimension,
         "value_id": value,
-        "visitors": bitmaps.dump(sums.visitors),
-        "latency": b"".join(_LATENCY.pack(*pair) for pair in sorted(sums.latency.items())),
+        "visitors": _pack_set(sums.visitors),
+        "latency": np.array(bins, dtype=np.uint16).tobytes() + _pack_array(np.array(counts, dtype=np.uint64)),
     }
 
 
 def _parts(segment: Segment) -> dict[str, bytes]:
     parts = {
-        ":hours": _pack_long(number for start, first in segment.hours for number in (_seconds(start), first)),
+        ":hours": _pack_long([number for start, first in segment.hours for number in (_seconds(start), first)]),
         ":offsets": _pack_array(segment.offsets),
         ":visitors": _pack_array(segment.visitors),
-        ":sizes": bitmaps.pack(dict(enumerate(segment.sizes))),
-        ":times": bitmaps.pack(dict(enumerate(segment.times))),
-        ":timed": bitmaps.dump(segment.timed),
-        ":latency": bitmaps.pack(segment.latency),
+        ":sizes": _pack_array(segment.sizes),
+        ":times": _pack_array(segment.times),
+        ":bins": _pack_array(segment.bins),
         ":errors": bitmaps.pack(segment.errors),
     }
     if segment.keys is not None:
-        parts[":keys"] = _pack_long(_differences(segment.keys))
+        parts[":keys"] = _pack_long(np.diff(segment.keys, prepend=np.int64(0)))
     parts |= {name: bitmaps.pack(sets) for name, sets in segment.indexes.items()}
     return parts | {f"{name}:column": _pack_array(column) for name, column in segment.columns.items()}
 
 
-def _segment(parts: Mapping[str, bytes]) -> Segment:
-    hours = _unpack_long(parts.get(":hours"))
+def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:
+    hours = _unpack_long(parts.get(":hours")).tolist()
     return Segment(
-        hits=0,
+        hits=hits,
         hours=[(_EPOCH + timedelta(seconds=hours[k]), hours[k + 1]) for k in range(0, len(hours), 2)],
         offsets=_unpack_array(parts.get(":offsets")),
-        keys=_sums(_unpack_long(parts[":keys"])) if ":keys" in parts else None,
+        keys=np.cumsum(_unpack_long(parts[":keys"])) if ":keys" in parts else None,
         visitors=_unpack_array(parts.get(":visitors")),
-        sizes=_slices(parts.get(":sizes")),
-        times=_slices(parts.get(":times")),
-        timed=bitmaps.load(parts[":timed"]) if ":timed" in parts else BitMap(),
-        latency=_sets(parts.get(":latency")),
-        errors=_sets(parts.get(":errors")),
+        sizes=_unpack_array(parts.get(":sizes")),
+        times=_unpack_array(parts.get(":times")),
+        bins=_unpack_array(parts.get(":bins")),
+        errors=bitmaps.Packed(parts[":errors"]) if ":errors" in parts else {},
         indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},
         columns={name.partition(":")[0]: _unpack_array(blob) for name, blob in parts.items() if name.find(":") > 0},
     )
@@ -280,49 +268,31 @@ def _seconds(moment: datetime) -> int:
     return int(moment.replace(tzinfo=timezone.utc).timestamp())
 
 
-def _pack_array(column: Sequence[int]) -> bytes:
-    """A column as an array of its shortest type, whose letter comes first."""
-    code = "H" if max(column, default=0) < 2**16 else "I"
-    return code.encode() + array(code, column).tobytes()
+def _pack_array(column: Column) -> bytes:
+    """A column as an array of its shortest type, whose letter comes last, so that the numbers are aligned."""
+    largest = int(column.max(initial=0))
+    code = next(letter for letter in _NARROW if largest <= np.iinfo(letter).max)
+    return column.astype(code).tobytes() + code.encode()
 
 
-def _unpack_array(blob: bytes | None) -> array[int]:
-    column: array[int] = array("I" if blob is None else chr(blob[0]))
-    if blob is not None:
-        column.frombytes(memoryview(blob)[1:])
-    return column
+def _unpack_array(blob: bytes | None) -> Column:
+    if blob is None:
+        return np.empty(0, dtype=np.uint32)
+    code = chr(blob[-1])
+    return np.frombuffer(blob, dtype=code, count=(len(blob) - 1) // np.dtype(code).itemsize)
 
 
-def _pack_long(column: Iterable[int]) -> bytes:
+def _pack_set(numbers: BitMap) -> bytes:
+    """A set of 32-bit numbers, as a bitmap or as a column, whichever is shorter."""
+    plain = _pack_array(bitmaps.ordinals(numbers))
+    packed = bitmaps.dump(numbers) + _SET
+    return min(plain, packed, key=len)
+
+
+def _pack_long(column: Sequence[int] | Column) -> bytes:
     """64-bit numbers, compressed: differences of keys are small and alike."""
-    return zlib.compress(array("q", column).tobytes(), 1)
+    return zlib.compress(np.array(column, dtype=np.int64).tobytes(), 1)
 
 
-def _unpack_long(blob: bytes | None) -> array[int]:
-    column: array[int] = array("q")
-    if blob is not None:
-        column.frombytes(zlib.decompress(blob))
-    return column
-
-
-def _differences(keys: Sequence[int]) -> Iterable[int]:
-    before = 0
-    for key in keys:
-        yield key - before
-        before = key
-
-
-def _sums(differences: Sequence[int]) -> array[int]:
-    key, keys = 0, array("q")
-    for difference in differences:
-        key += difference
-        keys.append(key)
-    return keys
-
-
-def _slices(blob: bytes | None) -> list[BitMap]:
-    return [] if blob is None else list(bitmaps.Packed(blob).values())
-
-
-def _sets(blob: bytes | None) -> Mapping[int, BitMap]:
-    return {} if blob is None else bitmaps.Packed(blob)
+def _unpack_long(blob: bytes | None) -> Column:
+    return np.empty(0, dtype=np.int64) if blob is None else np.frombuffer(zlib.decompress(blob), dtype=np.int64)
