@@ -152,6 +152,14 @@ class PassingHash:
         return hashed(address, self._secrets.setdefault(day, secrets.token_bytes(32)))
 
 
+def stored_forms(text: str, anonymize: Anonymize, today: date) -> list[str]:
+    """How `text` may be stored: as it is, as addresses are written, and as the settings in force store it today."""
+    known = parsed(text)
+    forms = [text, *([str(known), f"::ffff:{known}"] if known else [])]
+    stored = anonymize(text, today)
+    return list(dict.fromkeys([*forms, stored] if stored else forms))
+
+
 def local_day(moment: datetime, zone: ZoneInfo) -> date:
     """The day of a naive UTC instant in `zone`."""
     return moment.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).date()

@@ -19,8 +19,9 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from . import dialects, health, traffic
+from . import forget as forget_visitor
 from .access_log import Entry
-from .addresses import import_anonymizer, local_day
+from .addresses import NoSecret, import_anonymizer, local_day
 from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import OURS, RawTable
@@ -317,6 +318,54 @@ def prune() -> None:
     state = state_of(current_app)
     with _job_errors():
         _say_what_was_done(_rollups(state).job().prune(_utc_now()))
+
+
+# ---- forget ------------------------------------------------------------------------------------------------------
+
+
+@commands.command("forget")
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(address: str, yes: bool) -> None:
+    """Erase one visitor: all raw rows of ADDRESS, and its part in the rollups, also of days whose raw rows are gone.
+
+    Then everything is counted again; the exit code is 1 if something is left. Stop it at any time: the same command goes on.
+    """
+    state, now = state_of(current_app), _utc_now()
+    if not state.raw.has("remote_address"):
+        raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
+    try:
+        forms = forget_visitor.forms_of(state, address, now)
+    except NoSecret as error:
+        raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
+    with _job_errors(), state.engine().connect() as connection:
+        rows = forget_visitor.count(connection, state.raw, forms)
+    click.echo(f"{_count(rows, 'raw row')} of {' or '.join(forms)}.")
+    if state.settings.anonymize_ip == "truncate":
+        click.echo("Networks are stored, so this erases everybody in the same one.")
+    if state.settings.anonymize_ip == "hash":
+        click.echo("Hashes are stored: those of earlier days cannot be told whose they are, by nobody.")
+    if not yes:
+        click.confirm("Erase them, and what the rollups made of them?", abort=True)
+    with _job_errors(), _days("Erasing") as progress:
+        try:
+            done = forget_visitor.forget(state, forms, now, progress=progress)
+        except forget_visitor.AtWork:
+            raise click.ClickException("Another process is at work on the rollups; nothing was erased.") from None
+    click.echo(f"{_count(done.raw_rows, 'raw row')} deleted.")
+    if state.rollups is not None:
+        click.echo(f"{_count(done.requests, 'request')} taken out of the rollups of {_count(done.periods, 'period')}.")
+    if done.differing:
+        click.echo(
+            f"{_count(done.differing, 'hour')} of the rollups and the raw rows differ; 'flask statistics verify' names them.",
+            err=True,
+        )
+    if done.left:
+        raise click.ClickException(f"Counted again: {_count(done.left, 'request')} are left. Run it once more.")
+    click.echo("Counted again: nothing is left.")
+
+
+# ---- status ------------------------------------------------------------------------------------------------------
 
 
 @commands.command("status")

@@ -30,6 +30,7 @@ ORDER = (
     "guards",
     "state",
     "testing",
+    "forget",
     "health",
     "formatting",
     "charts",

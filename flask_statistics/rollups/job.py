@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from pyroaring import BitMap
 
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
-from . import lease, store
+from . import erase, lease, store
 from .dictionary import Dictionary
 from .segment import Measured, Segment, measured
 from .source import Source
@@ -66,6 +67,20 @@ class Report:
     """Whether all of history is rolled up; False: the next run goes on."""
     remaining_from: datetime | None = None
     """What is not rolled up yet begins here, naive UTC; None if complete."""
+
+
+@dataclass(slots=True)
+class Erased:
+    """What was erased of some visitors."""
+
+    raw_rows: int = 0
+    """Raw rows deleted."""
+    requests: int = 0
+    """Requests taken out of segments."""
+    periods: int = 0
+    """Segments corrected."""
+    left: int = 0
+    """Requests in segments in which they are found all the same: 0, or something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,55 @@ class Job:
             report = Report()
             self._prune(now, report)
             return report
+
+    def forget(
+        self,
+        addresses: Collection[str],
+        now: datetime,
+        *,
+        delete_raw: Callable[[sa.Connection], int],
+        progress: Callable[[datetime], None],
+    ) -> Erased | None:
+        """Erase the visitors with these stored addresses from all rollups, and from the raw table by `delete_raw`.
+
+        `delete_raw` deletes some rows of theirs and says how many, 0 at the end. `progress` is told each period that was
+        corrected. Stopped halfway, the same call goes on. None: another runner has the lease.
+        """
+        with self._leased(now) as mine:
+            if not mine:
+                return None
+            self._check()
+            erased = Erased()
+            with self._transaction(now) as connection:
+                numbered = self._dictionary(connection).numbered_visitors(addresses)
+                visitors = BitMap(numbered.values())
+                held = erase.holding(connection, self.tables, visitors) if numbered else []
+            while deleted := self._delete_some(delete_raw, now):
+                erased.raw_rows += deleted
+            for header in held:
+                with self._transaction(now) as connection:
+                    erased.requests += self._eraser(connection).erase(header, visitors)
+                erased.periods += 1
+                progress(header.start)
+            with self._transaction(now) as connection:
+                erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
+                self._dictionary(connection).forget_visitors(numbered)
+                write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+            return erased
+
+    def _delete_some(self, delete_raw: Callable[[sa.Connection], int], now: datetime) -> int:
+        with self._transaction(now) as connection:
+            return delete_raw(connection)
+
+    def _eraser(self, connection: sa.Connection) -> erase.Eraser:
+        return erase.Eraser(
+            connection,
+            self.tables,
+            list(self.source.dimensions),
+            number_of=self._dictionary(connection).number_of,
+            many=self._many(),
+            most_values=self.source.most_values,
+        )
 
     def _refuse_frozen(self, start: datetime, end: datetime) -> None:
         hour = self.tables.hour.c
@@ -457,9 +521,11 @@ class Job:
         return {name for name, dimension in self.source.dimensions.items() if dimension.many}
 
     def _dictionary(self, connection: sa.Connection) -> Dictionary:
-        key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        if key != self._known_by:
-            self._known, self._known_by = {}, key
+        meta = read_meta(connection, self.tables)
+        key = bytes.fromhex(meta["visitor_key"])
+        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
+        if known_by != self._known_by:
+            self._known, self._known_by = {}, known_by
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
         dictionary.register()
         return dictionary
