@@ -316,7 +316,7 @@ def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnE
 @compiles(_OneOf, "sqlite")
 def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 # nosec B608 - both are compiled by SQLAlchemy
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy # nosec B608
 
 
 @compiles(_OneOf, "postgresql")
@@ -330,6 +330,6 @@ def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
 def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return (
-        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 # nosec B608 - as above
+        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above # nosec B608
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )

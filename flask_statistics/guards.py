@@ -24,7 +24,7 @@ from .config import SettingError
 Guard = Callable[[], Any]
 """None or True allows, False denies with 403, a response is sent as it is, an exception denies."""
 
-TOKEN_COOKIE = "statistics_token"  # noqa: S105 # nosec B105 - its name, not its value
+TOKEN_COOKIE = "statistics_token"  # noqa: S105 - its name, not its value # nosec B105
 TOKEN_PARAMETER = "token"  # noqa: S105 # nosec B105
 TOKEN_AGE = timedelta(days=30)
 """How long a browser that came with the token is let in without it."""
