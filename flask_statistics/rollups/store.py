@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -16,7 +17,7 @@ from pyroaring import BitMap
 from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
-from .segment import NONE, Measured, Segment, Sums, join
+from .segment import NONE, Measured, Segment, Sums, grouped, join
 from .tables import DAY, HOUR, TOTAL, Tables
 
 CHUNK = 400
@@ -27,6 +28,7 @@ _NARROW = ("B", "H", "I", "Q")
 """Types of columns, the shortest first."""
 _SET = b"R"
 """What ends a stored set that is a bitmap; other sets are columns."""
+_LENGTH = struct.Struct("<I")
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -96,8 +98,9 @@ def write(
     connection.execute(sa.insert(tables.rollup), rollups)
     connection.execute(sa.insert(tables.sets), sets)
     if segment is not None:
-        parts = [{"segment_id": key[0], "part": part, "content": content} for part, content in _parts(segment).items()]
-        connection.execute(sa.insert(tables.index), parts)
+        insert = sa.insert(tables.index)
+        for part, content in _parts(segment):  # one at a time, as those of a month are large
+            connection.execute(insert, {"segment_id": key[0], "part": part, "content": content})
 
 
 def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
@@ -109,11 +112,16 @@ def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[b
         connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
 
 
-def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, sets: bool) -> None:
-    """Take the contents of merged segments away, and with `sets` what of their measures only whole spans are asked for."""
+def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many: Sequence[int]) -> None:
+    """Take from merged segments what the larger one has: their contents, sets and the measures of the dimensions `many`.
+
+    The sets of all requests stay, so that the visitors of each day of a year are still at hand.
+    """
+    rollup, sets = tables.rollup.c, tables.sets.c
     for some in chunks(ids):
-        for table in (tables.index, tables.sets) if sets else (tables.index,):
-            connection.execute(sa.delete(table).where(table.c.segment_id.in_(some)))
+        connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(some)))
+        connection.execute(sa.delete(tables.sets).where(sets.segment_id.in_(some), sets.dimension_id != TOTAL))
+        connection.execute(sa.delete(tables.rollup).where(rollup.segment_id.in_(some), rollup.dimension_id.in_(many)))
         connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
 
 
@@ -231,20 +239,21 @@ def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, 
     }
 
 
-def _parts(segment: Segment) -> dict[str, bytes]:
-    parts = {
-        ":hours": _pack_long([number for start, first in segment.hours for number in (_seconds(start), first)]),
-        ":offsets": _pack_array(segment.offsets),
-        ":visitors": _pack_array(segment.visitors),
-        ":sizes": _pack_array(segment.sizes),
-        ":times": _pack_array(segment.times),
-        ":bins": _pack_array(segment.bins),
-        ":errors": bitmaps.pack(segment.errors),
-    }
+def _parts(segment: Segment) -> Iterator[tuple[str, bytes]]:
+    hours = [number for start, first in segment.hours for number in (_seconds(start), first)]
+    yield ":hours", _pack_long(hours)
+    yield ":offsets", _pack_array(segment.offsets)
+    yield ":visitors", _pack_array(segment.visitors)
+    yield ":sizes", _pack_array(segment.sizes)
+    yield ":times", _pack_array(segment.times)
+    yield ":bins", _pack_array(segment.bins)
+    yield ":errors", bitmaps.pack(segment.errors)
     if segment.keys is not None:
-        parts[":keys"] = _pack_long(np.diff(segment.keys, prepend=np.int64(0)))
-    parts |= {name: bitmaps.pack(sets) for name, sets in segment.indexes.items()}
-    return parts | {f"{name}:column": _pack_array(column) for name, column in segment.columns.items()}
+        yield ":keys", _pack_long(np.diff(segment.keys, prepend=np.int64(0)))
+    for name, sets in segment.indexes.items():
+        yield name, bitmaps.pack(sets)
+    for name, column in segment.columns.items():
+        yield f"{name}:column", _pack_values(column)
 
 
 def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:
@@ -260,7 +269,7 @@ def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:
         bins=_unpack_array(parts.get(":bins")),
         errors=bitmaps.Packed(parts[":errors"]) if ":errors" in parts else {},
         indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},
-        columns={name.partition(":")[0]: _unpack_array(blob) for name, blob in parts.items() if name.find(":") > 0},
+        columns={name.partition(":")[0]: _unpack_values(blob) for name, blob in parts.items() if name.find(":") > 0},
     )
 
 
@@ -280,6 +289,22 @@ def _unpack_array(blob: bytes | None) -> Column:
         return np.empty(0, dtype=np.uint32)
     code = chr(blob[-1])
     return np.frombuffer(blob, dtype=code, count=(len(blob) - 1) // np.dtype(code).itemsize)
+
+
+def _pack_values(column: Column) -> bytes:
+    """A column of value ids as the ranks of the ids, which are shorter, the ids, and the length of those in bytes."""
+    order, starts, values = grouped(column)
+    ranks = np.empty(len(column), dtype=np.uint32)
+    ranks[order] = np.repeat(np.arange(len(values), dtype=np.uint32), np.diff(starts, append=len(column)))
+    ids = _pack_array(np.array(values, dtype=np.uint32))
+    return _pack_array(ranks) + ids + _LENGTH.pack(len(ids))
+
+
+def _unpack_values(blob: bytes) -> Column:
+    (length,) = _LENGTH.unpack_from(blob, len(blob) - _LENGTH.size)
+    middle = len(blob) - _LENGTH.size - length
+    column: Column = _unpack_array(blob[middle : middle + length])[_unpack_array(blob[:middle])]
+    return column
 
 
 def _pack_set(numbers: BitMap) -> bytes:

@@ -126,7 +126,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             schema,
             "statistics_visitor",
             sa.Column("hash", sa.BigInteger, primary_key=True, autoincrement=False),  # keyed; no address is stored
-            sa.Column("id", _INTEGER, nullable=False, unique=True),
+            sa.Column("id", _INTEGER, nullable=False),
             sqlite_with_rowid=False,
         ),
         hour=_table(
