@@ -105,13 +105,12 @@ class Eraser:
             first, last = rest.ordinal(part.start), rest.ordinal(part.end)
             if last - first == part.hits:
                 continue
-            bare = not self._has_sets(part)
             self._write(part, None, measured(chosen(rest, np.arange(first, last))))
-            if bare:
-                same = self._tables.segment.c
-                where = (same.unit == part.unit, same.start == part.start, same.audience == part.audience)
-                written = store.headers(self._connection, self._tables, *where)
-                store.strip(self._connection, self._tables, [found.id for found in written], sets=True)
+            same = self._tables.segment.c
+            where = (same.unit == part.unit, same.start == part.start, same.audience == part.audience)
+            written = store.headers(self._connection, self._tables, *where)
+            many = [number for name in self._many if (number := self._number_of(name)) is not None]
+            store.strip(self._connection, self._tables, [found.id for found in written], many=many)
 
     def _correct_wholes(self, header: Header) -> None:
         """Measure anew the month of a day whose contents were too large to be merged."""
@@ -137,11 +136,6 @@ class Eraser:
         if end is not None:
             conditions.append(segment.end <= end)
         return store.headers(self._connection, self._tables, *conditions)
-
-    def _has_sets(self, header: Header) -> bool:
-        sets = self._tables.sets.c
-        query = sa.select(sets.segment_id).where(sets.segment_id == header.id).limit(1)
-        return self._connection.execute(query).first() is not None
 
     def _write(self, header: Header, segment: Segment | None, measures: Measured) -> None:
         store.write(
