@@ -301,8 +301,8 @@ class Recorder:
         """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
         if request.url_rule is not None:
             return request.blueprint == self._blueprint
-        prefix = self._settings.url_prefix
-        return request.path.startswith(prefix) and request.path[len(prefix) :][:1] in ("", "/")
+        prefix, path = self._settings.url_prefix, re.sub("/{2,}", "/", request.path)
+        return path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")
 
     def _record(self, request: Request, arrived_at: datetime) -> Record:
         headers = request.headers
