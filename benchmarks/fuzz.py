@@ -20,10 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis.core.failures import FailureGroup
 
 from tests.conftest import App
 from tests.fuzzing import (
     MARKUP,
+    PATIENT,
     Sent,
     add_views,
     addresses,
@@ -46,7 +48,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--state", type=Path, default=Path("fuzz.json"))
     options = parser.parse_args()
-    logging.getLogger("tests.app").propagate = False
+    logging.getLogger("tests.app").setLevel(logging.ERROR)
     state = _read(options.state)
     deadline = time.monotonic() + options.minutes * 60
     while time.monotonic() < deadline:
@@ -77,7 +79,7 @@ def _app() -> Iterator[App]:
     """An app with a table of its own, in which hostile requests are recorded."""
     with TemporaryDirectory(prefix="fuzz-") as folder:
         url = f"sqlite:///{folder}/app.sqlite"
-        app = App(url, before=add_views)
+        app = App(url, before=add_views, STATISTICS_QUERY_TIMEOUT=PATIENT)
         for text in MARKUP:
             raw = text.encode("utf-8", "surrogatepass")
             record(app, Sent("GET", raw, raw, (("User-Agent", raw), ("Referer", raw)), raw, b"text/html"))
@@ -106,7 +108,7 @@ def _tried(number: int, check: Callable[..., None], **strategies: Any) -> tuple[
 
     try:
         attempt()
-    except Exception as error:
+    except (Exception, FailureGroup) as error:
         return tried, "".join(traceback.format_exception_only(error)).strip() + "\n" + "\n".join(
             getattr(error, "__notes__", ())
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ import flask_statistics
 
 from .conftest import App
 
-SLOWEST = 10.0
-"""Seconds that an answer of the dashboard may take here, on a loaded machine; all tables are small."""
+SLOWEST = 5.0
+"""Seconds of computing that an answer of the dashboard may take; all tables are small, and SQLite computes in this thread."""
+PATIENT = timedelta(minutes=1)
+"""The time budget of a page, by the clock: a busy machine must not look like a slow query."""
 MARKUP = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -157,9 +160,9 @@ def operations(app: App) -> dict[str, Any]:
 
 def check_case(case: schemathesis.Case[Any]) -> None:
     """Ask, and check that status and answer are as described, and in time."""
-    started = time.monotonic()
+    started = time.thread_time()
     case.call_and_validate(checks=CHECKS)
-    assert time.monotonic() - started < SLOWEST
+    assert time.thread_time() - started < SLOWEST
 
 
 # ---- the dashboard ---------------------------------------------------------------------------------------------------
@@ -218,10 +221,10 @@ methods = st.sampled_from(["GET"] * 20 + ["HEAD", "OPTIONS", "POST", "TRACE", "P
 
 def view(app: App, address: str, query: str, method: str = "GET") -> None:
     """Ask for a URL of the dashboard and check the answer: no 500, in time, and no recorded text as markup."""
-    started = time.monotonic()
+    started = time.thread_time()
     response = app.client.open(f"/statistics/{address}?{query}", method=method)
     body = response.text if response.mimetype != "text/css" else ""
-    assert time.monotonic() - started < SLOWEST
+    assert time.thread_time() - started < SLOWEST
     assert response.status_code < 500, (response.status_code, address, query)
     if response.mimetype == "text/html" and body:
         check_markup(body)

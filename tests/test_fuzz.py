@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from .conftest import DATABASES, App
 from .fuzzing import (
     MARKUP,
     METHODS,
+    PATIENT,
     Sent,
     add_views,
     addresses,
@@ -57,7 +57,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
             headers = (("User-Agent", raw), ("Referer", b"http://" + raw))
             record(recorder, Sent(method, raw, raw, headers, raw, b"text/html"))
     recorder.close()
-    app = App(url, STATISTICS_QUERY_TIMEOUT=timedelta(seconds=5))
+    app = App(url, STATISTICS_QUERY_TIMEOUT=PATIENT)
     yield app
     app.close()
 
