@@ -11,6 +11,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from . import dialects
 from .addresses import local_day, stored_forms
 from .models import RawTable
 from .spans import FIRST_YEAR
@@ -88,8 +89,9 @@ def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connecti
 def _delete_some(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
     """Delete some of their rows, in small pieces, so that requests can be recorded meanwhile; how many."""
     keys = list(connection.scalars(sa.select(raw.key).where(_is_theirs(raw, forms)).limit(DELETED_A_TIME)))
-    for first in range(0, len(keys), NAMED_A_TIME):
-        connection.execute(sa.delete(raw.table).where(raw.key.in_(keys[first : first + NAMED_A_TIME])))
+    with dialects.overwriting(connection):
+        for first in range(0, len(keys), NAMED_A_TIME):
+            connection.execute(sa.delete(raw.table).where(raw.key.in_(keys[first : first + NAMED_A_TIME])))
     return len(keys)
 
 

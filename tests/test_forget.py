@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,17 @@ def test_forget_finds_what_is_stored_today(make_app: MakeApp, setting: str, said
     assert "2 raw rows deleted." in result.output
     assert said in result.output
     assert len(app.rows()) == 1
+
+
+@pytest.mark.parametrize("rolls", [False, True])
+def test_forget_leaves_no_bytes_in_the_file(make_app: MakeApp, tmp_path: Path, rolls: bool) -> None:
+    app = make_app(STATISTICS_ROLLUPS=rolls, STATISTICS_SCHEDULER=False)
+    address = "203.0.113.249"
+    app.insert(*rows([address, OTHER]))
+    assert address.encode() in (tmp_path / "app0.sqlite").read_bytes()
+    assert command(app, "forget", address, "--yes").exit_code == 0
+    app.close()
+    assert address.encode() not in (tmp_path / "app0.sqlite").read_bytes()
 
 
 def test_forget_asks_first(make_app: MakeApp) -> None:
