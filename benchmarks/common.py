@@ -25,20 +25,21 @@ def database() -> Iterator[str]:
         yield f"sqlite:///{Path(folder) / 'benchmark.sqlite'}"
 
 
-def make_app(url: str, **config: Any) -> Flask:
-    """An app with one page and empty tables."""
+def make_app(url: str, *, create: bool = True, **config: Any) -> Flask:
+    """An app with one page, and empty tables unless they are not to be made."""
     app = bare_app()
     app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
     db = SQLAlchemy(app)
     Statistics(app, db, type("Request", (RequestMixin, db.Model), {}))
     with app.app_context():
-        db.drop_all()
-        db.create_all()
+        if create:
+            db.drop_all()
+            db.create_all()
     return app
 
 
 def bare_app() -> Flask:
     """The same app without statistics."""
     app = Flask(__name__)
-    app.add_url_rule("/page/<int:number>", "page", lambda number: f"page {number}")
+    app.add_url_rule("/page/<number>", "page", lambda number: f"page {number}")
     return app

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flask import Flask
@@ -13,21 +16,28 @@ from werkzeug.test import EnvironBuilder
 from flask_statistics.recorder import Backlog, Record
 from flask_statistics.state import state_of
 
-from .common import bare_app, database, make_app
+from .common import bare_app, make_app
 
-REQUESTS = 5_000
+REQUESTS = 20_000
 AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:72.0) Gecko/20100101 Firefox/72.0"
 
 
 class NoWriter:
     """Takes records and forgets them: what is left is the cost of collecting them."""
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None: ...
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        return 0
 
-    def flush(self) -> None: ...
+    def flush(self) -> int:
+        return 0
+
+    def settle(self) -> int:
+        return 0
 
     def backlog(self) -> Backlog:
         return Backlog(0, None)
+
+    def close(self) -> None: ...
 
 
 def seconds(app: Flask, number: int) -> float:
@@ -44,21 +54,45 @@ def _start_response(_status: str, _headers: Any, _error: Any = None, /) -> Calla
     return lambda _: None
 
 
+def recording_app(folder: Path, name: str, **config: Any) -> Flask:
+    """An app with a SQLite file of its own, or with the database that the command line names."""
+    url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite:///{folder / name}.sqlite"
+    return make_app(url, STATISTICS_SPOOL_PATH=folder / name, **config)
+
+
+def compare(app: Flask, requests: int) -> tuple[float, float]:
+    """Seconds of a bare request, and what `app` adds to it: medians of pairs that alternate who is first."""
+    bare_of, added, bare = bare_app(), [], []
+    for number in range(-requests // 10, requests):
+        if number % 2:
+            first, second = seconds(bare_of, number), seconds(app, number)
+        else:
+            second, first = seconds(app, number), seconds(bare_of, number)
+        if number >= 0:  # what comes before warms up
+            bare.append(first)
+            added.append(second - first)
+    return median(bare), median(added)
+
+
 def main() -> None:
-    with database() as url:
-        collecting, recording = make_app(url), make_app(url)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        collecting = recording_app(folder, "collecting")
         recorder = state_of(collecting).recorder
         assert recorder is not None
         recorder._writer = NoWriter()
-        apps = {"bare": bare_app(), "collected, not written": collecting, "recorded (direct writer)": recording}
-        times: dict[str, list[float]] = {name: [] for name in apps}
-        for number in range(REQUESTS):
-            for name, app in apps.items():
-                times[name].append(seconds(app, number))
-    bare = median(times["bare"])
-    for name, found in times.items():
-        cost = median(found)
-        print(f"{name:26} {cost * 1e6:8.0f} us a request, {(cost - bare) * 1e6:+8.0f} us")
+        spool = recording_app(folder, "spool", STATISTICS_WRITER="spool")
+        print(f"{'':24} {'bare':>10} {'added':>12}")
+        for title, app, requests in (
+            ("collected, not written", collecting, REQUESTS),
+            ("spool writer", spool, REQUESTS),
+            ("direct writer", recording_app(folder, "direct"), REQUESTS // 10),
+        ):
+            bare, added = compare(app, requests)
+            print(f"{title:24} {bare * 1e6:7.0f} us {added * 1e6:+9.1f} us a request")
+        writer = state_of(spool).writer
+        assert writer is not None
+        writer.close()
 
 
 if __name__ == "__main__":

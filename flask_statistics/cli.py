@@ -28,6 +28,7 @@ from .models import OURS, RawTable
 from .recorder import excluder, stored_referrer
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
+from .writers.spool import read_backlog, read_refused, spool_folder
 
 if TYPE_CHECKING:
     from .rollups.job import Report
@@ -365,6 +366,16 @@ def forget(address: str, yes: bool) -> None:
     click.echo("Counted again: nothing is left.")
 
 
+def _say_what_waits(state: State) -> None:
+    folder = spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
+    found = read_backlog(folder)
+    click.echo(f"Spool             {_count(found.waiting, 'request')} waiting, {found.refused:,} refused")
+    if found.trouble is not None:
+        click.echo(f"They wait because {found.trouble}")
+    for request, error in read_refused(folder):
+        click.echo(f"Refused           {request}: {error}")
+
+
 # ---- status ------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +387,8 @@ def status() -> None:
     def local(moment: datetime | None) -> str:
         return "-" if moment is None else f"{to_local(moment, zone):%Y-%m-%d %H:%M}"
 
+    if state.spool is not None:
+        _say_what_waits(state)  # first of all: the database may be away
     with _database_errors("'flask statistics init' creates missing tables."):
         found = health.collect(state, _utc_now())
     if found.storage is None or found.rollups_error is not None:

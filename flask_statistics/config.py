@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,6 +110,26 @@ def _max_values(value: Any) -> int:
     return value
 
 
+def _writer(value: Any) -> str:
+    if value not in ("direct", "spool"):
+        raise ValueError('"direct" or "spool"')
+    return str(value)
+
+
+def _folder(value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, Path)) or not str(value) or Path(value).is_file():
+        raise ValueError('None or the path of a folder, for example "/var/lib/my-app/spool"')
+    return Path(value)
+
+
+def _spool_rows(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000_000:
+        raise ValueError("a whole number from 1 to 1,000,000,000, for example 1000000")
+    return value
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
     Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
@@ -133,6 +154,16 @@ SETTINGS: tuple[Setting, ...] = (
         "how long the questions of one page may take; what takes longer is stopped, and the page says so",
         _timeout,
     ),
+    Setting(
+        "WRITER", "direct", '`"direct"` commits each request; `"spool"` takes it off the request, see below', _writer
+    ),
+    Setting(
+        "SPOOL_PATH",
+        None,
+        "folder of the spool, on a local disk; `None`: `spool` in the app's instance folder",
+        _folder,
+    ),
+    Setting("SPOOL_MAX_ROWS", 1_000_000, "requests that may wait in the spool; the next ones are refused", _spool_rows),
     Setting("ROLLUPS", False, "keep rollups, and answer from them: for large raw tables", _boolean),
     Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
     Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
@@ -166,6 +197,9 @@ class Settings:
     real_ip_header: str | None
     csp_nonce: Callable[[], str | None] | None
     query_timeout: timedelta
+    writer: str
+    spool_path: Path | None
+    spool_max_rows: int
     rollups: bool
     scheduler: bool
     rollup_interval: timedelta

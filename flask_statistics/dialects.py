@@ -79,6 +79,15 @@ def snapshot(connection: sa.Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
+def transactional(engine: sa.Engine) -> sa.Connection:
+    """A connection whose transactions are real ones, also where the host's engine commits each statement."""
+    connection = engine.connect()
+    level = engine.get_execution_options().get("isolation_level", engine.dialect._on_connect_isolation_level)
+    if level == "AUTOCOMMIT" and engine.dialect.default_isolation_level is not None:
+        connection = connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
+    return connection
+
+
 # ---- time ------------------------------------------------------------------------------------------------------------
 
 

@@ -16,9 +16,11 @@ from .dimensions import Dimension, available
 from .guards import Guard
 from .imports import import_table
 from .models import map_model
-from .recorder import Recorder
+from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
 from .writers.direct import DirectWriter
+from .writers.moving import spool_table
+from .writers.spool import SpoolWriter, stop_at_sigterm
 
 if TYPE_CHECKING:
     from .rollups.scheduler import Scheduler
@@ -90,7 +92,8 @@ class Statistics:
         imports = import_table(raw.table.metadata, raw.table.schema)
         keeps_secret = settings.anonymize_ip == "hash"
         secret = secret_table(raw.table.metadata, raw.table.schema) if keeps_secret else None
-        state = State(app, settings, db, model, raw, known, before_f, imports)
+        spool = spool_table(raw.table.metadata, raw.table.schema) if settings.writer == "spool" else None
+        state = State(app, settings, db, model, raw, known, before_f, imports, spool)
         state.anonymize = anonymizer(settings.anonymize_ip, secret, state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
@@ -103,21 +106,42 @@ class Statistics:
             if state.rollups.scheduler is not None:
                 _start_with_requests(app, state.rollups.scheduler)
         if settings.enabled:
+            counters = Counters()
+            state.writer = _make_writer(state, counters)
             state.recorder = Recorder(
                 app,
                 settings,
-                writer=DirectWriter(raw, state.engine),
+                writer=state.writer,
                 disabled=disabled,
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),
                 anonymize=state.anonymize,
+                counters=counters,
             )
             state.recorder.attach()
 
     def disable_f(self) -> bool:
         """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
         return False
+
+
+def _make_writer(state: State, counters: Counters) -> Writer:
+    """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
+    app = state.app
+    if state.spool is None:
+        return DirectWriter(state.raw, state.engine)
+    stop_at_sigterm()
+    return SpoolWriter(
+        raw=state.raw,
+        table=state.spool,
+        engine=state.engine,
+        folder=state.spool_path,
+        most_rows=state.settings.spool_max_rows,
+        counters=counters,
+        logger=app.logger,
+        testing=lambda: app.testing,
+    )
 
 
 def _start_with_requests(app: Flask, scheduler: Scheduler) -> None:

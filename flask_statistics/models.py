@@ -143,6 +143,21 @@ class RawTable:
         return {key: fit(values[name]) for name, key, fit in self.fits if name in values}
 
 
+def own_table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """A table of this package in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it.
+
+    Raises `SettingError` if the app has another one of that name.
+    """
+    key = f"{schema}.{name}" if schema else name
+    if key not in metadata.tables:
+        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True})
+    if OURS not in metadata.tables[key].info:
+        raise SettingError(
+            f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
+        )
+    return metadata.tables[key]
+
+
 def map_model(model: type[Any]) -> RawTable:
     """The raw table behind `model`. Raises `SettingError` if `model` is no mapped class or has no `date`."""
     mapper = sa.inspect(model, raiseerr=False)
@@ -176,19 +191,6 @@ def map_model(model: type[Any]) -> RawTable:
         bind_key=table.metadata.info.get("bind_key"),
         fits=tuple((name, column.key, fit(column)) for name, column in columns.items() if name in KNOWN_COLUMNS),
     )
-
-
-def own_table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any]) -> sa.Table:
-    """A table of this package in the user's metadata, made if it is not there. Raises `SettingError` if the name is taken."""
-    key = f"{schema}.{name}" if schema else name
-    present = metadata.tables.get(key)
-    if present is None:
-        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True})
-    if OURS not in present.info:
-        raise SettingError(
-            f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
-        )
-    return present
 
 
 def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:

@@ -1,6 +1,6 @@
 """Request to record: notes what happens during a request and hands one record of it to the writer.
 
-Collects with Flask's signals, around the WSGI call: so an early answer of somebody's `before_request`, an exception that
+Stands around the WSGI call and the steps of Flask in it: so an early answer of somebody's `before_request`, an exception that
 propagates, a streamed body, a 404 and a second app all give exactly one row, and the row is written after the request's
 contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_safely`.
 """
@@ -23,13 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from flask import Flask, Request, Response, current_app, has_app_context, request
-from flask.signals import (
-    appcontext_tearing_down,
-    got_request_exception,
-    request_finished,
-    request_started,
-    request_tearing_down,
-)
+from flask.signals import got_request_exception
 
 from .addresses import Anonymize, NoSecret, local_day, whole
 from .config import Settings
@@ -68,14 +62,23 @@ class Record:
 class Writer(Protocol):
     """Takes records to the raw table."""
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None:
-        """Store `record`, or raise `NotStored`. `host_in_transaction`: the host's session in this thread may hold a lock."""
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        """Store `record`, or keep it; how many rows are in the raw table now that were not. Raises `NotStored`.
 
-    def flush(self) -> None:
-        """Store what had to wait. Raises `NotStored`."""
+        `host_in_transaction`: the host's session in this thread may hold a lock.
+        """
+
+    def flush(self) -> int:
+        """At the end of each context: store what waited for it; how many rows. Raises `NotStored`."""
+
+    def settle(self) -> int:
+        """Before somebody looks at the raw table: store what waits, within a short time; how many rows."""
 
     def backlog(self) -> Backlog:
         """What waits now, and why."""
+
+    def close(self) -> None:
+        """Stop what runs and close what is open, with all stored that can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,13 @@ class Backlog:
 class NotStored(Exception):
     """Records that could not be stored and are lost; the cause is the database's error."""
 
-    def __init__(self, lost: int, fix: str, reason: str = "") -> None:
+    def __init__(self, lost: int, fix: str, reason: str = "", *, stored: int = 0) -> None:
         super().__init__(reason or f"{lost} lost")
         self.lost = lost
         self.fix = fix
         """What the operator can do about it."""
+        self.stored = stored
+        """Rows stored all the same."""
 
 
 @dataclass(slots=True)
@@ -105,7 +110,9 @@ class Counters:
     """What this process has recorded since it started."""
 
     recorded: int = 0
+    """Rows stored in the raw table."""
     lost: int = 0
+    """Requests that are in no table and in no spool."""
     last_error: str | None = None
     last_error_at: datetime | None = None
     """Naive UTC."""
@@ -116,6 +123,11 @@ class Counters:
     overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
     """Seconds that recording took of the latest requests."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def store(self, rows: int) -> None:
+        """Count rows that are in the raw table now."""
+        with self.lock:
+            self.recorded += rows
 
 
 class _Exchange:
@@ -165,9 +177,10 @@ class Recorder:
         host_in_transaction: Callable[[], bool],
         blueprint: str,
         keeps_traceback: bool,
+        counters: Counters,
         anonymize: Anonymize = whole,
     ) -> None:
-        self.counters = Counters()
+        self.counters = counters
         self._app = app
         self._settings = settings
         self._writer = writer
@@ -181,19 +194,28 @@ class Recorder:
         self._quiet_until = 0.0
         self._loud = False
 
+    def settle(self) -> None:
+        """Before the dashboard answers: let the raw table have what was just requested, if that takes no long time."""
+        self._safely(self._writer.settle)
+
     def attach(self) -> None:
-        """Begin to record: connect the signals and stand around the app's WSGI call."""
+        """Begin to record: stand around the app's WSGI call and the steps of it that tell what happens.
+
+        Flask's signals tell the same, at twice the price of everything else that is done here for a request.
+        """
         app = self._app
-        request_started.connect(self._on_started, app, weak=False)
-        request_finished.connect(self._on_finished, app, weak=False)
-        got_request_exception.connect(self._on_exception, app, weak=False)
-        request_tearing_down.connect(self._on_teardown, app, weak=False)
-        appcontext_tearing_down.connect(self._on_context_teardown, app, weak=False)
         self._serve = app.wsgi_app
         app.wsgi_app = self._wsgi_app  # type: ignore[method-assign]
         # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
         self._handle = app.handle_user_exception
         app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign, assignment]
+        self._dispatch = app.full_dispatch_request
+        app.full_dispatch_request = self._full_dispatch_request  # type: ignore[method-assign]
+        self._finalize = app.finalize_request
+        app.finalize_request = self._finalize_request  # type: ignore[method-assign]
+        got_request_exception.connect(self._on_exception, app, weak=False)  # only where something failed
+        self._end_context = app.do_teardown_appcontext
+        app.do_teardown_appcontext = self._do_teardown_appcontext  # type: ignore[method-assign]
 
     def backlog(self) -> Backlog:
         """What is not in the raw table yet."""
@@ -238,16 +260,26 @@ class Recorder:
             exchange.handled = error
         return self._handle(error)
 
-    def _on_started(self, _sender: Flask, **_: Any) -> None:
+    def _full_dispatch_request(self, *context: Any) -> Response:
         exchange = request.environ.get(self._key)
-        if exchange is not None:  # a test's full_dispatch_request() inside a bare request context is no request
-            self._note(exchange)
+        if exchange is None:  # a test's full_dispatch_request() inside a bare request context is no request
+            return self._dispatch(*context)
+        self._note(exchange)
+        try:
+            return self._dispatch(*context)
+        except Exception:
+            raise  # told by the signal
+        except BaseException:  # SystemExit and its like
+            self._ask(exchange)
+            raise
 
-    def _on_finished(self, _sender: Flask, *, response: Response, **_: Any) -> None:
+    def _finalize_request(self, *arguments: Any, **options: Any) -> Response:
+        response = self._finalize(*arguments, **options)
         exchange = request.environ.get(self._key)
         if exchange is not None:
             exchange.response = response
             self._ask(exchange)
+        return response
 
     def _on_exception(self, _sender: Flask, *, exception: BaseException, **_: Any) -> None:
         exchange = request.environ.get(self._key)
@@ -256,14 +288,11 @@ class Recorder:
             self._note(exchange)  # if it was the session that could not be opened, nothing was started
             self._ask(exchange)
 
-    def _on_teardown(self, _sender: Flask, *, exc: BaseException | None = None, **_: Any) -> None:
-        exchange = request.environ.get(self._key)
-        # SystemExit and its like send no other signal; a copied context ends before the request does
-        if exchange is not None and exc is not None and not isinstance(exc, Exception):
-            self._ask(exchange)
-
-    def _on_context_teardown(self, _sender: Flask, **_: Any) -> None:
-        self._safely(self._writer.flush, 0)
+    def _do_teardown_appcontext(self, *arguments: Any, **options: Any) -> None:
+        try:
+            self._end_context(*arguments, **options)
+        finally:
+            self._safely(self._writer.flush)
 
     # ---- the record ----------------------------------------------------------------------------------------------
 
@@ -272,7 +301,7 @@ class Recorder:
         if not exchange.noted:
             exchange.noted = True
             started = time.perf_counter()
-            self._safely(lambda: self._begin(exchange), 0)
+            self._safely(lambda: self._begin(exchange))
             exchange.overhead = time.perf_counter() - started
 
     def _ask(self, exchange: _Exchange) -> None:
@@ -290,12 +319,14 @@ class Recorder:
         if unwanted:
             exchange.record = None
 
-    def _begin(self, exchange: _Exchange) -> None:
+    def _begin(self, exchange: _Exchange) -> int:
         if self._is_own(request) or self._excluded(request.path, request.endpoint):
-            return
+            return 0
         if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
-            return
-        exchange.record = self._record(request, exchange.arrived_at)
+            return 0
+        # without the proxy, which looks for the request at each access
+        exchange.record = self._record(request._get_current_object(), exchange.arrived_at)  # type: ignore[attr-defined]
+        return 0
 
     def _is_own(self, request: Request) -> bool:
         """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
@@ -305,7 +336,7 @@ class Recorder:
         return path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")
 
     def _record(self, request: Request, arrived_at: datetime) -> Record:
-        headers = request.headers
+        headers = request.environ
         return Record(
             date=arrived_at,
             method=request.method,
@@ -313,8 +344,8 @@ class Recorder:
             route=request.url_rule.rule if request.url_rule is not None else None,
             query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
             remote_address=self._client(request),
-            user_agent=headers.get("User-Agent", ""),
-            referrer=stored_referrer(headers.get("Referer"), self._settings),
+            user_agent=headers.get("HTTP_USER_AGENT", ""),
+            referrer=stored_referrer(headers.get("HTTP_REFERER"), self._settings),
         )
 
     def _client(self, request: Request) -> str | None:
@@ -332,7 +363,7 @@ class Recorder:
         record = exchange.record
         if record is not None:
             started = time.perf_counter()
-            self._safely(lambda: self._complete(record, exchange, sent), 1)
+            self._safely(lambda: self._complete(record, exchange, sent))
             self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
@@ -340,7 +371,7 @@ class Recorder:
         if fault is not None and self._loud:
             raise fault
 
-    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> None:
+    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> int:
         response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
         if response is not None:
@@ -353,7 +384,7 @@ class Recorder:
             record.exception = _repr(error)
             record.traceback = _traceback(error) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
-        self._writer.write(record, host_in_transaction=self._host_lives())
+        return self._writer.write(record, host_in_transaction=self._host_lives())
 
     def _stored_address(self, record: Record) -> str | None:
         """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
@@ -379,12 +410,13 @@ class Recorder:
             and self._host_in_transaction()
         )
 
-    def _safely(self, action: Callable[[], None], count: int) -> None:
-        """Run `action`, which stores `count` records; what fails is logged and counted here, and never reaches the request."""
+    def _safely(self, action: Callable[[], int]) -> None:
+        """Run `action`, which says how many rows it stored; what fails is logged and counted here, never the request's."""
         counters = self.counters
         try:
-            action()
+            stored = action()
         except NotStored as failure:
+            stored = failure.stored
             cause = failure.__cause__ or failure
             # the whole message of a database repeats the row, with line ends that the client wrote into it
             shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
@@ -392,14 +424,13 @@ class Recorder:
             if self._loud:
                 raise
         except Exception as error:
+            stored = 0
             fix = "This is a fault of Flask-Statistics; please report it with this traceback."
-            self._lose(max(count, 1), error, fix, shown=error)
+            self._lose(1, error, fix, shown=error)
             if self._loud:
                 raise
-        else:
-            if count:
-                with counters.lock:
-                    counters.recorded += count
+        if stored:
+            counters.store(stored)
 
     def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
         """Count `lost` requests and log why, with the traceback of `shown`."""

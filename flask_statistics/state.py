@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from .guards import Guard, OpenWarning
 from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
-from .recorder import Recorder
+from .recorder import Recorder, Writer
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups
@@ -41,15 +42,24 @@ class State:
     guard: Guard | None
     imports: sa.Table
     """Which logs were imported."""
+    spool: sa.Table | None = None
+    """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
     anonymize: Anonymize = whole
     """What is stored of an address."""
     rollups: Rollups | None = None
     """None: `STATISTICS_ROLLUPS` is False."""
     recorder: Recorder | None = None
     """None: `STATISTICS_ENABLED` is False."""
+    writer: Writer | None = None
+    """The recorder's; None as well."""
     open_warning: OpenWarning = field(default_factory=OpenWarning)
     _engine: sa.Engine | None = None
     _reading_engine: sa.Engine | None = None
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder of the spool; a relative one is in the instance folder."""
+        return Path(self.app.instance_path) / (self.settings.spool_path or "spool")
 
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""

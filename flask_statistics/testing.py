@@ -35,28 +35,44 @@ class InMemory:
         self.requests: list[RecordedRequest] = []
         self._raw = raw
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None:
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
         """Keep it."""
         row = row_of(record, self._raw)
         self.requests.append(RecordedRequest(**{name: row[key] for name, key, _ in self._raw.fits if key in row}))
+        return 1
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Nothing waits."""
+        return 0
+
+    def settle(self) -> int:
+        """Nothing waits."""
+        return 0
 
     def backlog(self) -> Backlog:
         """Nothing waits."""
         return Backlog(0, None)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Nothing:
     """A writer that keeps nothing."""
 
-    def write(self, record: Record, *, host_in_transaction: bool) -> None: ...
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        return 0
 
-    def flush(self) -> None: ...
+    def flush(self) -> int:
+        return 0
+
+    def settle(self) -> int:
+        return 0
 
     def backlog(self) -> Backlog:
         return Backlog(0, None)
+
+    def close(self) -> None: ...
 
 
 @contextmanager

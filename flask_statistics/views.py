@@ -113,6 +113,8 @@ def _guard() -> Response | None:
     if state.guard is None:
         state.open_warning.say(state.app, state.settings.url_prefix)
     refused = refusal(state.guard, state.app)
+    if refused is None and state.recorder is not None and not state.host_in_transaction():
+        state.recorder.settle()  # what was just requested shall be seen
     if refused is not None:
         refused.headers["Cache-Control"] = NEVER
     elif request.endpoint == f"{NAME}.static" and (request.view_args or {})["filename"] not in FILES:

@@ -118,6 +118,9 @@ class App:
         return state
 
     def close(self) -> None:
+        writer = self.statistics_state().writer
+        if writer is not None:
+            writer.close()
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()

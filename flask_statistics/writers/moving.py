@@ -1,0 +1,241 @@
+"""Records from a spool file into the raw table, each of them once, whenever it is stopped and whoever else is at it.
+
+With the rows, in the same transaction, `statistics_spool` gets the highest id moved of that spool; the change is made
+only if it still has the id that this process knows, so of two that move the same rows one is refused. Only afterwards
+the spool forgets. What the raw table refuses is set aside in the spool before the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
+from types import NoneType
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..models import RawTable, own_table
+from ..recorder import Record
+from .rows import row_of
+from .spool_file import SpoolFile
+from .transaction import commit, refuses_a_row
+
+NAME = "statistics_spool"
+ROWS_A_TIME = 500
+MOST_TRIED = 20
+"""Rows that are tried to learn whether an error is theirs or the database's."""
+
+FIELDS = json.dumps(list(Record.__slots__))
+"""What a record consists of, as a spool file notes it."""
+_values = attrgetter(*Record.__slots__)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "date": (str,),
+    "user_agent": (str,),
+    "status_code": (int,),
+    "size": (int, NoneType),
+    "response_time": (float,),
+}
+_encode = json.JSONEncoder(check_circular=False, default=datetime.isoformat).encode
+
+
+def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
+    """`statistics_spool`: of each spool file, how far it is moved."""
+    return own_table(
+        metadata,
+        schema,
+        NAME,
+        sa.Column("spool", sa.String(32), primary_key=True),  # random name of the file
+        sa.Column("moved", sa.BigInteger, nullable=False),  # highest id that is in the raw table, or was refused by it
+    )
+
+
+def encode(record: Record) -> str:
+    """`record` as a spool keeps it."""
+    return _encode(_values(record))
+
+
+def decode(text: str, fields: str) -> Record:
+    """The record that `encode` made a text of. Raises `ValueError` or `TypeError` if it is none."""
+    values = dict(zip(json.loads(fields), json.loads(text), strict=True))
+    for name, value in values.items():
+        if not isinstance(value, _KINDS.get(name, (str, NoneType))):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+    values["date"] = datetime.fromisoformat(values["date"]).replace(tzinfo=None)
+    return Record(**values)
+
+
+class Overtaken(Exception):
+    """Somebody else moved rows of the spool meanwhile; nothing was stored."""
+
+
+class _Refused(Exception):
+    """The rows, or one of them, cannot be stored; the message says why."""
+
+
+class _InsertFailed(Exception):
+    """The database failed, and not before it was given the rows."""
+
+    def __init__(self, error: sa.exc.SQLAlchemyError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+Rows = Sequence[tuple[int, str]]
+
+
+class Mover:
+    """Moves records into one raw table."""
+
+    def __init__(self, raw: RawTable, table: sa.Table, engine: sa.Engine) -> None:
+        self.raw = raw
+        self._table = table
+        self._engine = engine
+        self._insert = sa.insert(raw.table)
+        self._moved: dict[str, int | None] = {}
+        """Highest id moved of each spool, as far as this process knows; None: it has no row yet."""
+
+    def move(self, spool: SpoolFile, *, wait_ms: int) -> tuple[int, int]:
+        """Move the oldest records of `spool`: how many were taken from it, and how many of them stored.
+
+        Raises `Locked` and the database's error, with all still in the spool that is not stored.
+        """
+        batch = spool.batch(ROWS_A_TIME)
+        if not batch.rows:
+            return 0, 0
+        try:
+            moved = self._known(batch.spool, wait_ms)
+            if moved is not None and batch.rows[0][0] <= moved:
+                # whoever moved them was stopped before the spool forgot them
+                spool.forget(moved)
+                return sum(number <= moved for number, _ in batch.rows), 0
+            stored = _Moving(self, spool, batch.spool, batch.fields, wait_ms).move(batch.rows)
+        except Overtaken:
+            self._moved.pop(batch.spool, None)
+            return len(batch.rows), 0
+        except BaseException:
+            self._moved.pop(batch.spool, None)  # a commit that failed may have been one all the same
+            raise
+        return len(batch.rows), stored
+
+    def _known(self, spool: str, wait_ms: int) -> int | None:
+        if spool not in self._moved:
+            query = sa.select(self._table.c.moved).where(self._table.c.spool == spool)
+
+            def ask(connection: sa.Connection) -> None:
+                self._moved[spool] = connection.scalar(query)
+
+            commit(self._engine, ask, wait_ms=wait_ms)
+        return self._moved[spool]
+
+    def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
+        """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `_InsertFailed` and the database's error."""
+        moved, columns = self._moved[spool], self._table.c
+
+        def work(connection: sa.Connection) -> None:
+            # first of all: whoever else moves the same rows waits here for our commit
+            if moved is None:
+                try:
+                    connection.execute(sa.insert(self._table).values(spool=spool, moved=last))
+                except sa.exc.IntegrityError as error:
+                    raise Overtaken from error
+            else:
+                ours = sa.and_(columns.spool == spool, columns.moved == moved)
+                if connection.execute(sa.update(self._table).where(ours).values(moved=last)).rowcount != 1:
+                    raise Overtaken
+            if rows:
+                inserting.append(True)
+                connection.execute(self._insert, rows)
+
+        inserting: list[bool] = []
+        try:
+            commit(self._engine, work, wait_ms=wait_ms)
+        except sa.exc.SQLAlchemyError as error:
+            if inserting:
+                raise _InsertFailed(error) from error
+            raise
+        self._moved[spool] = last
+
+    def takes_any(self, rows: Rows, fields: str, wait_ms: int) -> bool:
+        """Whether the raw table takes one of `rows`, found by inserting them without a commit."""
+        return any(self._takes(record, fields, wait_ms) for _, record in rows[-MOST_TRIED:])
+
+    def _takes(self, record: str, fields: str, wait_ms: int) -> bool:
+        def work(connection: sa.Connection) -> None:
+            connection.execute(self._insert, [row_of(decode(record, fields), self.raw)])
+            raise _Taken  # rolls back
+
+        try:
+            commit(self._engine, work, wait_ms=wait_ms)
+        except _Taken:
+            return True
+        except (ValueError, TypeError, sa.exc.SQLAlchemyError):
+            return False
+        raise AssertionError("it is rolled back by an exception")
+
+
+class _Taken(Exception):
+    """The raw table took a row that was tried; it is rolled back."""
+
+
+class _Moving:
+    """One batch on its way: halved where the raw table refuses it, until the row is found that it is about."""
+
+    def __init__(self, mover: Mover, spool: SpoolFile, name: str, fields: str, wait_ms: int) -> None:
+        self._mover = mover
+        self._spool = spool
+        self._name = name
+        self._fields = fields
+        self._wait_ms = wait_ms
+        self._suspicious = False
+        """Whether an error that could be the database's is known to be a row's."""
+
+    def move(self, rows: Rows) -> int:
+        """Move `rows`, in their order; how many are stored."""
+        try:
+            self._store(rows)
+        except _Refused as reason:
+            if len(rows) == 1:
+                self._set_aside(rows[0], reason)
+                return 0
+            half = len(rows) // 2
+            return self.move(rows[:half]) + self.move(rows[half:])
+        self._spool.forget(rows[-1][0], stored_from=rows[0][0])
+        return len(rows)
+
+    def _store(self, rows: Rows) -> None:
+        try:
+            records = [decode(record, self._fields) for _, record in rows]
+        except (ValueError, TypeError) as error:  # somebody else wrote into the file
+            raise _Refused(_line(error)) from error
+        values = [row_of(record, self._mover.raw) for record in records]
+        try:
+            self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms)
+        except _InsertFailed as failure:
+            if self._is_about_a_row(failure.error, rows):
+                raise _Refused(_line(failure.error)) from failure
+            raise failure.error from None
+
+    def _is_about_a_row(self, error: sa.exc.SQLAlchemyError, rows: Rows) -> bool:
+        if refuses_a_row(error):
+            return True
+        if not isinstance(error, sa.exc.StatementError) or error.statement is None:
+            return False  # the connection failed
+        # some drivers report a violated CHECK, or a trigger's refusal, as they do a missing table
+        self._suspicious = self._suspicious or self._mover.takes_any(rows, self._fields, self._wait_ms)
+        return self._suspicious
+
+    def _set_aside(self, row: tuple[int, str], reason: _Refused) -> None:
+        number, record = row
+        # before the database learns that it is moved, so that a crash in between cannot lose it
+        self._spool.set_aside(number, record, str(reason))
+        self._mover.store(self._name, number, [], wait_ms=self._wait_ms)
+        self._spool.forget(number)
+
+
+def _line(error: Exception) -> str:
+    """An error in one line, without the values that the database repeats."""
+    cause = getattr(error, "orig", None) or error
+    text = "".join(filter(str.isprintable, str(cause).partition("\n")[0]))
+    return f"{type(cause).__name__}: {text}"[:500]

@@ -1,0 +1,428 @@
+"""The spool writer in an app: what it stores, when, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from benchmarks.serving import wait_until
+from flask_statistics import RequestMixin
+from flask_statistics.state import state_of
+from flask_statistics.writers import spool
+from flask_statistics.writers.spool import SpoolWriter
+
+from .conftest import App
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 0.5
+
+
+@pytest.fixture
+def make(make_app: Callable[..., App], tmp_path: Path) -> Callable[..., App]:
+    """Makes apps with a spool in a folder of their own."""
+
+    def make(url: str | None = None, **options: Any) -> App:
+        options.setdefault("STATISTICS_SPOOL_PATH", str(tmp_path / "spool"))
+        return make_app(url, STATISTICS_WRITER="spool", **options)
+
+    return make
+
+
+def writer_of(app: App) -> SpoolWriter:
+    writer = app.statistics_state().writer
+    assert isinstance(writer, SpoolWriter)
+    return writer
+
+
+def paths(app: App) -> list[str]:
+    return [row.path for row in app.rows()]
+
+
+def until_stored(app: App, *expected: str) -> None:
+    wait_until(lambda: paths(app) == list(expected), f"{expected} are not stored", 10)
+
+
+def run(app: App, *arguments: str) -> Result:
+    return app.flask.test_cli_runner().invoke(args=["statistics", *arguments])
+
+
+def stored_in(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    found = [path for (path,) in connection.execute("SELECT path FROM request ORDER BY 1")]
+    connection.close()
+    return found
+
+
+class Away:
+    """A database that can go away and come back: its table is renamed."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def __enter__(self) -> None:
+        self.rename("request", "hidden")
+
+    def __exit__(self, *_: object) -> None:
+        self.rename("hidden", "request")
+
+    def rename(self, old: str, new: str) -> None:
+        with self.app.flask.app_context(), self.app.db.engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+# ---- stored, and when ------------------------------------------------------------------------------------------------
+
+
+def test_spool_stores_what_direct_stores(make: Callable[..., App], make_app: Callable[..., App]) -> None:
+    options = {"headers": {"User-Agent": "curl/8", "Referer": "https://a.example/?token=1"}}
+    rows = []
+    for app in (make(), make_app()):
+        app.client.get("/ü%ff?a=1&password=2", **options)
+        app.json("health")
+        values = {column.key: getattr(app.row(), column.key) for column in app.Request.__table__.columns}
+        rows.append({name: value for name, value in values.items() if name not in ("date", "response_time")})
+    assert rows[0] == rows[1]
+    assert rows[0]["device"] == "bot"
+
+
+def test_spool_keeps_microseconds(make: Callable[..., App], database_url: str) -> None:
+    app = make(database_url)
+    for _ in range(3):
+        app.client.get("/")
+    app.json("health")
+    assert any(row.date.microsecond % 1000 for row in app.rows())
+    app.close()
+
+
+def test_spool_moves_by_itself(make: Callable[..., App]) -> None:
+    app = make()
+    app.client.get("/one")
+    app.client.get("/two")
+    until_stored(app, "/one", "/two")
+    assert app.json("health")["recorded"] == 2
+
+
+def test_spool_dashboard_shows_what_was_just_requested(make: Callable[..., App], database_url: str) -> None:
+    app = make(database_url)
+    for number in range(1, 4):
+        app.client.get("/")
+        assert app.json("summary")["hits"] == number
+    app.close()
+
+
+def test_spool_dashboard_shows_what_another_process_was_asked(make: Callable[..., App]) -> None:
+    app = make()
+    other = make(app.flask.config["SQLALCHEMY_DATABASE_URI"])
+    app.client.get("/")
+    assert other.json("summary")["hits"] == 1
+
+
+def test_spool_in_tests_stores_at_the_end_of_each_request(make: Callable[..., App], tmp_path: Path) -> None:
+    app = make(TESTING=True)
+    app.client.get("/one")
+    assert paths(app) == ["/one"]
+    assert app.json("health")["recorded"] == 1
+    assert not (tmp_path / "spool").exists()
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("flask-statistics")] == []
+
+
+def test_spool_in_tests_waits_for_an_open_transaction(make: Callable[..., App]) -> None:
+    app = make(TESTING=True)
+    with app.flask.app_context():
+        app.db.session.add(app.Request(path="/mine"))
+        app.db.session.flush()
+        started = time.perf_counter()
+        app.client.get("/nowhere")
+        assert time.perf_counter() - started < AT_ONCE
+        app.db.session.rollback()
+    assert paths(app) == ["/nowhere"]
+
+
+def test_spool_with_memory_leaves_the_hosts_transaction(make: Callable[..., App]) -> None:
+    app = make("sqlite://")
+    with app.flask.app_context():
+        app.db.session.add(app.Request(path="/mine"))
+        app.db.session.flush()
+        app.client.get("/nowhere")
+        app.db.session.rollback()
+    app.client.get("/last")
+    assert paths(app) == ["/nowhere", "/last"]
+
+
+def test_spool_off_starts_and_stores_nothing(make: Callable[..., App], tmp_path: Path) -> None:
+    app = make(STATISTICS_ENABLED=False)
+    app.client.get("/")
+    assert app.json("health")["recording"] is False
+    assert not (tmp_path / "spool").exists()
+    assert app.rows() == []
+
+
+def test_spool_nothing_starts_before_the_first_request(make: Callable[..., App], tmp_path: Path) -> None:
+    make()
+    assert not (tmp_path / "spool").exists()
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("flask-statistics")] == []
+
+
+# ---- processes ---------------------------------------------------------------------------------------------------------
+
+SCRIPT = """if True:
+    import os, signal, sys, threading, time
+    from tests.conftest import App
+    app = App("sqlite:///{folder}/app.sqlite", STATISTICS_WRITER="spool", STATISTICS_SPOOL_PATH="{folder}/spool")
+"""
+
+
+def script(folder: Path, code: str, *, expected: int = 0) -> str:
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(folder=folder) + "    " + "\n    ".join(code.splitlines())],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == expected, found.stderr
+    return found.stderr
+
+
+def test_spool_stores_at_exit(tmp_path: Path) -> None:
+    assert "Traceback" not in script(tmp_path, "app.client.get('/a')")
+    assert stored_in(tmp_path / "app.sqlite") == ["/a"]
+
+
+def test_spool_stores_on_sigterm_which_ends_the_process_as_before(tmp_path: Path) -> None:
+    code = "app.client.get('/a'); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"
+    script(tmp_path, code, expected=-signal.SIGTERM)
+    assert stored_in(tmp_path / "app.sqlite") == ["/a"]
+
+
+def test_spool_leaves_the_hosts_sigterm_alone(tmp_path: Path) -> None:
+    code = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); app.client.get('/a'); os.kill(os.getpid(), 15); time.sleep(9)"
+    script(tmp_path, code, expected=7)
+    assert stored_in(tmp_path / "app.sqlite") == ["/a"]
+
+
+def test_spool_of_a_killed_process_is_moved_by_the_next(tmp_path: Path) -> None:
+    script(tmp_path, "app.client.get('/a'); app.client.get('/b'); os.kill(os.getpid(), 9)", expected=-9)
+    assert stored_in(tmp_path / "app.sqlite") == []
+    script(tmp_path, "app.client.get('/c')")
+    assert stored_in(tmp_path / "app.sqlite") == ["/a", "/b", "/c"]
+    assert len(list((tmp_path / "spool").glob("*.sqlite"))) == 1
+
+
+def test_spool_of_a_dead_process_is_moved_by_a_living_one(make: Callable[..., App], tmp_path: Path) -> None:
+    app = make(f"sqlite:///{tmp_path}/app.sqlite")
+    app.client.get("/living")
+    script(tmp_path, "app.client.get('/dead'); os.kill(os.getpid(), 9)", expected=-9)
+    until_stored(app, "/living", "/dead")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
+    code = "\n".join(
+        [
+            "app.client.get('/before')",
+            "child = os.fork()",
+            "app.client.get('/child' if child == 0 else '/parent')",
+            "if child: assert os.waitpid(child, 0)[1] == 0",
+        ]
+    )
+    script(tmp_path, code)
+    assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child", "/parent"]
+
+
+def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
+    app = make()
+    threads = [
+        threading.Thread(target=lambda n=n: [app.flask.test_client().get(f"/{n}/{m}") for m in range(100)])
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    app.json("health")
+    assert sorted(paths(app)) == sorted(f"/{n}/{m}" for n in range(8) for m in range(100))
+
+
+# ---- faults ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
+    monkeypatch.setattr(spool, "FLUSH_S", 0.05)
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_spool_keeps_records_while_the_database_is_away(
+    make: Callable[..., App], caplog: pytest.LogCaptureFixture, impatient: None
+) -> None:
+    app = make(before=lambda flask: flask.add_url_rule("/", "view", lambda: "hello"))
+    with Away(app):
+        for _ in range(3):
+            assert app.client.get("/").data == b"hello"
+        wait_until(lambda: bool(writer_of(app).backlog().trouble), "it does not notice")
+        health = app.json("health")
+        assert (health["status"], health["waiting"], health["lost"]) == ("degraded", 3, 0)
+        assert health["trouble"].startswith("OperationalError: no such table: request")
+        status = run(app, "status")
+        assert status.exit_code == 1
+        assert status.output.startswith(
+            "Spool             3 requests waiting, 0 refused\nThey wait because OperationalError"
+        )
+    until_stored(app, "/", "/", "/")
+    wait_until(lambda: app.json("health")["trouble"] is None, "it does not recover")
+    first, *rest, last = (text for text in messages(caplog) if "records" in text)
+    assert first.startswith("Flask-Statistics: records wait in the spool, because the database does not take them: ")
+    assert "The table 'request' is missing: run 'flask statistics init' once, or db.create_all()." in first
+    assert rest == []
+    assert last.startswith("Flask-Statistics: the database takes records again, after ")
+
+
+def test_spool_refuses_beyond_its_bound(
+    make: Callable[..., App], caplog: pytest.LogCaptureFixture, impatient: None
+) -> None:
+    app = make(STATISTICS_SPOOL_MAX_ROWS=3)
+    with Away(app):
+        for number in range(5):
+            app.client.get(f"/{number}")
+        health = app.json("health")
+        assert (health["waiting"], health["lost"]) == (3, 2)
+        (said,) = (text for text in messages(caplog) if "could not record" in text)
+        assert said.endswith(
+            "the spool is full, 3 records wait The database has been away for too long: when it is back, all that waits is "
+            "stored. STATISTICS_SPOOL_MAX_ROWS can be raised."
+        )
+    until_stored(app, "/0", "/1", "/2")
+    wait_until(lambda: app.json("health")["waiting"] == 0, "it is not emptied")
+    app.client.get("/last")
+    until_stored(app, "/0", "/1", "/2", "/last")
+
+
+def test_spool_serves_when_its_folder_cannot_be_written(
+    make: Callable[..., App], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    app = make(STATISTICS_SPOOL_PATH=str(tmp_path / "file" / "spool"), before=views)
+    for _ in range(3):
+        assert app.client.get("/").data == b"hello"
+    health = app.json("health")
+    assert health["lost"] == 3
+    (said,) = (text for text in messages(caplog) if "could not record" in text)
+    assert "Not a directory" in said
+    assert said.endswith(spool.HELP.format(folder=tmp_path / "file" / "spool"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_spool_serves_when_the_disk_is_full(
+    make: Callable[..., App], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    app = make(before=views)
+    app.client.get("/")
+    file = writer_of(app)._spool
+    assert file is not None
+    journal = file._journal
+    with io.FileIO("/dev/full", "w") as full:
+        file._journal = full
+        assert app.client.get("/").data == b"hello"
+    file._journal = journal
+    app.client.get("/after")
+    assert app.json("health")["lost"] == 1
+    assert paths(app) == ["/", "/after"]
+    assert "No space left on device" in caplog.text
+    assert any("is there space on the disk" in text for text in messages(caplog))
+
+
+def views(flask: Flask) -> None:
+    flask.add_url_rule("/", "view", lambda: "hello")
+
+
+def picky(db: SQLAlchemy) -> type[Any]:
+    never = sa.CheckConstraint("path NOT LIKE '/bad%'")
+    return type("Request", (RequestMixin, db.Model), {"__table_args__": (never,)})
+
+
+def test_spool_sets_aside_what_the_table_refuses(
+    make: Callable[..., App], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make(database_url, model=picky)
+    for path in ("/1", "/bad1", "/2", "/3", "/bad2", "/bad\n3", "/4"):
+        app.client.get(path)
+    health = app.json("health")
+    assert paths(app) == ["/1", "/2", "/3", "/4"]
+    assert (health["status"], health["waiting"], health["refused"], health["lost"]) == ("degraded", 0, 3, 0)
+    lines = run(app, "status").output.splitlines()
+    assert lines[0] == "Spool             0 requests waiting, 3 refused"
+    assert [line.split(": ")[0].split(" UTC ")[1] for line in lines[1:4]] == ["GET /bad1", "GET /bad2", "GET /bad3"]
+    (said,) = (text for text in messages(caplog) if "refused" in text)
+    assert "set aside in the spool" in said
+    assert "bad1" not in said
+    app.close()
+
+
+def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient: None) -> None:
+    app = make()
+    app.client.get("/first")
+    file = writer_of(app)._spool
+    assert file is not None
+    for text in ("{", "[]", '["2026-11-22", 1, 2]'):
+        file.append(text)
+    app.client.get("/last")
+    until_stored(app, "/first", "/last")
+    wait_until(lambda: app.json("health")["refused"] == 3, "not all are set aside")
+    assert run(app, "status").output.count("unreadable record") == 3
+
+
+def test_spool_damaged_file_is_put_away(
+    make: Callable[..., App], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make()
+    app.client.get("/first")
+    app.json("health")
+    writer_of(app).close()
+    (file,) = (tmp_path / "spool").glob("*.sqlite")
+    file.write_bytes(b"no database at all" * 1000)
+    app.client.get("/second")
+    app.json("health")
+    assert paths(app) == ["/first", "/second"]
+    assert any("a spool file is damaged" in text for text in messages(caplog))
+    assert len(list((tmp_path / "spool").glob("*.damaged-*"))) == 1
+
+
+def test_spool_does_not_drain_another_databases_requests(make: Callable[..., App]) -> None:
+    one, two = make(), make()
+    with Away(one):
+        one.client.get("/one")
+        two.client.get("/two")
+        assert two.json("summary")["hits"] == 1
+    until_stored(one, "/one")
+    assert paths(two) == ["/two"]
+
+
+def test_spool_commits_rows_and_progress_together_where_the_engine_autocommits(make: Callable[..., App]) -> None:
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"isolation_level": "AUTOCOMMIT"}, model=picky)
+    for path in ("/1", "/bad", "/2"):
+        app.client.get(path)
+    assert app.json("health")["refused"] == 1
+    assert paths(app) == ["/1", "/2"]
+    assert state_of(app.flask).engine().get_execution_options() == {}
