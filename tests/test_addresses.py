@@ -181,6 +181,18 @@ def test_recording_goes_on_without_the_secret(
     )
 
 
+def test_spool_gets_hashes_alone(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app(
+        STATISTICS_ANONYMIZE_IP="hash", STATISTICS_WRITER="spool", STATISTICS_SPOOL_PATH=str(tmp_path / "spool")
+    )
+    request_from(app, "203.0.113.249")
+    files = [path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"203.0.113.249" in content for content in files)
+    assert app.json("summary?span=today")["visitors"] == 1
+    app.statistics_state().writer.close()  # type: ignore[union-attr]
+
+
 def test_secret_is_kept_only_for_hashes(make_app: MakeApp) -> None:
     assert "statistics_secret" not in make_app(STATISTICS_ANONYMIZE_IP="truncate").db.metadata.tables
 
