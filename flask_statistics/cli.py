@@ -22,9 +22,10 @@ from . import dialects, health, traffic
 from . import forget as forget_visitor
 from .access_log import Entry
 from .addresses import NoSecret, import_anonymizer, local_day
+from .config import SettingError
 from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
-from .models import OURS, RawTable
+from .models import OURS, RawTable, check_types
 from .recorder import excluder, stored_referrer
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
@@ -65,6 +66,10 @@ def init() -> None:
     Nothing that exists is altered. Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
+    try:
+        check_types(state.raw, state.engine().dialect)
+    except SettingError as refusal:
+        raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
     for line in done or ["Nothing to do: tables and index are there."]:

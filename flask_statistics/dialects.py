@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 from sqlalchemy.sql.functions import FunctionElement
+
+MYSQL = ("mysql", "mariadb")
+"""What SQLAlchemy calls MySQL and MariaDB: the one or the other, as the URL says."""
+
+
+CLICKHOUSE = ("clickhousedb", "chdb")
+"""ClickHouse, as a server and as a library. It has no transactions."""
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
@@ -75,7 +82,7 @@ def snapshot(connection: sa.Connection) -> None:
         driver = connection.connection.dbapi_connection
         if not isinstance(driver, _Borrowed) and driver is not None and not driver.in_transaction:
             driver.cursor().execute("BEGIN").close()
-    else:
+    elif connection.dialect.name not in CLICKHOUSE:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
@@ -137,8 +144,9 @@ def is_timeout(error: Exception) -> bool:
     if not isinstance(error, sa.exc.DBAPIError):
         return False
     original: Any = error.orig
-    code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or original.args[:1]
-    return str(original) == "interrupted" or code == "57014" or code in ((1969,), (3024,))  # SQLite, PostgreSQL, MySQL
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    # SQLite, PostgreSQL, MariaDB and MySQL
+    return str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
 
 
 @contextmanager
@@ -295,6 +303,35 @@ def is_locked(engine: sa.Engine, error: Exception) -> bool:
     return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
 
 
+def is_conflict(error: sa.exc.DBAPIError) -> bool:
+    """Whether another transaction of the same kind was in the way: MySQL says so where others say that a key is taken."""
+    return isinstance(error, sa.exc.IntegrityError) or getattr(error.orig, "args", (None,))[0] in MYSQL_CONFLICTS
+
+
+MYSQL_CONFLICTS = (1020, 1205, 1213)
+"""The row changed since the snapshot, a lock was waited for too long, and two transactions waited for one another."""
+
+
+def batches(
+    connection: sa.Connection, query: sa.Select[Any], date: sa.Column[Any], key: sa.Column[Any], *, size: int
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time.
+
+    Other statements may run on the connection in between. MySQL's protocol cannot send rows in between, and would drop
+    those that are left: there, each batch is a statement of its own that begins behind the last row.
+    """
+    query = query.order_by(date, key)
+    if connection.dialect.name not in MYSQL:
+        yield from connection.execute(query, execution_options={"yield_per": size}).partitions(size)
+        return
+    rows = connection.execute(query.limit(size)).all()
+    while rows:
+        yield rows
+        at, last = rows[-1][0], rows[-1][1]
+        behind = sa.and_(date >= at, sa.or_(date > at, key > last))
+        rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
+
+
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:
     """Create an index on `column`, which the model does not declare, and leave the model's metadata as it is.
 
@@ -306,6 +343,42 @@ def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> 
     with engine.connect().execution_options(**({"isolation_level": "AUTOCOMMIT"} if postgresql else {})) as connection:
         index.create(connection)
         connection.commit()
+
+
+class _Exact(FunctionElement[Any]):
+    name = "exact"
+    inherit_cache = True
+
+    def __init__(self, column: sa.ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """`column` as Python sees it, to be grouped by, compared and added up.
+
+    MySQL takes text for equal whatever its case, its accents and the spaces at its end, and shows fewer digits of a number
+    of single precision than it reckons with.
+    """
+    text = isinstance(column.type, sa.String)
+    return _Exact(column) if text or isinstance(column.type, sa.Float) else column
+
+
+@compiles(_Exact)
+def _exact(element: _Exact, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    return str(compiler.process(column, **kw))
+
+
+@compiles(_Exact, "mysql")
+@compiles(_Exact, "mariadb")
+def _exact_mysql(element: _Exact, compiler: Any, **kw: Any) -> str:
+    column = _exact(element, compiler, **kw)
+    if isinstance(element.type, sa.Float):
+        return column if isinstance(element.type, sa.Double) else f"CAST({column} AS DOUBLE)"
+    # utf8mb4_bin, which both know, takes spaces at the end for nothing
+    collation = "utf8mb4_nopad_bin" if compiler.dialect.is_mariadb else "utf8mb4_0900_bin"
+    return f"CONVERT({column} USING utf8mb4) COLLATE {collation}"
 
 
 class _OneOf(FunctionElement[bool]):
@@ -329,6 +402,7 @@ def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
 
 
 @compiles(_OneOf, "postgresql")
+@compiles(_OneOf, "cockroachdb")
 def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT json_array_elements_text(CAST({values} AS json)))"
@@ -342,3 +416,10 @@ def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
         f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above # nosec B608
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )
+
+
+@compiles(_OneOf, "clickhousedb")
+@compiles(_OneOf, "chdb")
+def _one_of_clickhouse(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT arrayJoin(JSONExtract({values}, 'Array(String)')))"

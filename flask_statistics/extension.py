@@ -9,13 +9,13 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, views
+from . import cli, dialects, views
 from .addresses import anonymizer, secret_table
 from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
 from .imports import import_table
-from .models import map_model
+from .models import check_types, map_model
 from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
 from .writers.direct import DirectWriter
@@ -77,6 +77,15 @@ class Statistics:
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
         disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
+        if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
+            with app.app_context():
+                dialect = db.engines[raw.bind_key].dialect
+            check_types(raw, dialect)
+            if dialect.name in dialects.CLICKHOUSE and (settings.enabled or settings.rollups):
+                raise SettingError(
+                    "The model is bound to ClickHouse, which can only be read: set STATISTICS_ENABLED = False, and leave "
+                    "STATISTICS_ROLLUPS off."
+                )
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(

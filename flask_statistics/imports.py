@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
-from .models import RawTable, own_table
+from .models import RawTable, moment, own_table, text
 from .recorder import mask_secrets
 
 NAME = "statistics_import"
@@ -82,9 +82,9 @@ def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         NAME,
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("size_bytes", _Number, nullable=False),
-        sa.Column("file_name", sa.String(255), nullable=False),
-        sa.Column("started_at", sa.DateTime, nullable=False),
-        sa.Column("finished_at", sa.DateTime),
+        sa.Column("file_name", text(255), nullable=False),
+        sa.Column("started_at", moment(), nullable=False),
+        sa.Column("finished_at", moment()),
         sa.Column("lines", _Number, nullable=False),
         sa.Column("requests", _Number, nullable=False),
         sa.Column("excluded", _Number, nullable=False),

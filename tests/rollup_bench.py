@@ -22,6 +22,8 @@ from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 
+from .shapes import create_all
+
 
 class Base(DeclarativeBase):
     pass
@@ -44,7 +46,7 @@ class Rolled:
         self.zone = ZoneInfo(zone)
         self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
         self.job = Job(self.engine, TABLES, self.source, Retention(**retention))
-        Base.metadata.create_all(self.engine)
+        create_all(self.engine, Base.metadata, RAW.table)
         with self.engine.begin() as connection:
             for table in Base.metadata.tables.values():
                 connection.execute(sa.delete(table))

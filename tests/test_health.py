@@ -54,7 +54,7 @@ def test_health_measures_tables_and_growth(make_app: MakeApp, database_url: str)
     raw, imports = (table.size for table in storage.tables)
     assert raw is not None
     assert imports is not None
-    assert raw > 100_000 > imports > 0
+    assert raw > 30_000 > imports > 0  # MariaDB estimates
     assert storage.rows_a_day == pytest.approx(24 * 60 / 29, rel=0.01)
     assert storage.bytes_a_day == pytest.approx(raw / 700 * 24 * 60 / 29, rel=0.01)
     assert storage.in_30_days == pytest.approx(raw + imports + 30 * (storage.bytes_a_day or 0), rel=0.01)

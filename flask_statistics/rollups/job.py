@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
-from . import erase, lease, store
+from . import erase, lease, partitions, store
 from .dictionary import Dictionary
 from .segment import Measured, Segment, measured
 from .source import Source
@@ -34,6 +34,8 @@ MOST_JOINED = 1_000_000
 """Requests of one audience and month whose days are joined: some 100 bytes of memory each while they are measured."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
+EARLIEST = datetime(1, 1, 1)
+"""Before any request."""
 LEASE = timedelta(seconds=60)
 """How long a runner that died keeps the others waiting; a living one renews it as it works."""
 
@@ -381,6 +383,8 @@ class Job:
         limit = self._day_of(now - self.retention.raw)
         with self.engine.connect() as connection:
             covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+            parts = partitions.partitions(connection, self.source.raw)
+        limit = partitions.before(parts, limit)
         if (
             oldest is None
             or covered.start is None
@@ -391,6 +395,26 @@ class Job:
             return
         if oldest >= limit or self.differences(oldest, limit):
             return
+        for part in parts:
+            if part.end <= limit:
+                self._drop(part, now, report)
+        self._prune_raw(limit, now, report)
+
+    def _drop(self, part: partitions.Partition, now: datetime, report: Report) -> None:
+        """Drop a partition that is too old, with all its rows."""
+        try:
+            with self._transaction(now) as connection:
+                rows = self.source.count(connection, part.start or EARLIEST, part.end)
+                partitions.drop(connection, part)
+        except partitions.InUse as busy:
+            raise RollupError(
+                f"The partition {busy} is too old, but cannot be dropped while somebody reads the table for seconds. "
+                "The next run tries again."
+            ) from busy
+        report.raw_deleted += rows
+
+    def _prune_raw(self, limit: datetime, now: datetime, report: Report) -> None:
+        """Delete the raw rows from before `limit`, in small batches."""
         key = self.source.raw.key
         old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
         while True:
