@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,6 +95,173 @@ def transactional(engine: sa.Engine) -> sa.Connection:
     return connection
 
 
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+class OutOfTime(sa.exc.SQLAlchemyError):
+    """A question was not asked, because those before it on the same connection took all the time they may take."""
+
+
+class Budget:
+    """The time that the statements of one connection may take together."""
+
+    def __init__(self, limit: timedelta) -> None:
+        self.limit = limit
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: for work that is bounded piece by piece."""
+        self._deadline = time.monotonic() + self.limit.total_seconds()
+
+    def is_spent(self) -> bool:
+        """Whether all of it has passed."""
+        return time.monotonic() > self._deadline
+
+
+@contextmanager
+def time_budget(connection: sa.Connection, limit: timedelta) -> Iterator[Budget]:
+    """Let the database end what takes longer than `limit`, and refuse to ask more then; `is_timeout` knows both errors.
+
+    The time counts from here to the end of the block, after which the connection is as it was before. Must come before
+    the first statement.
+    """
+    budget = Budget(limit)
+
+    def check(*_: Any) -> None:
+        if budget.is_spent():
+            raise OutOfTime(f"{limit.total_seconds():g} s have passed")
+
+    sa.event.listen(connection, "before_cursor_execute", check)
+    limited = _LIMITED.get(connection.dialect.name)
+    with limited(connection, budget) if limited else nullcontext():
+        yield budget
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether `error` says that a time budget was spent."""
+    if isinstance(error, OutOfTime):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    original: Any = error.orig
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    # SQLite, PostgreSQL, MariaDB and MySQL
+    return str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+
+
+@contextmanager
+def _limited_sqlite(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Interrupt statements of this thread: an in-memory database is on one connection, which others work with as well."""
+    driver: Any = connection.connection.dbapi_connection
+    ours = threading.get_ident()
+    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.is_spent(), _STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+_STEPS = 20_000
+"""Steps of SQLite's machine between two looks at the clock: about a millisecond."""
+
+
+@contextmanager
+def _limited_postgresql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement of each transaction; the setting ends with the transaction, as it is made in it."""
+
+    def begin(connection: sa.Connection) -> None:
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {_milliseconds(budget):d}")
+
+    sa.event.listen(connection, "begin", begin)
+    yield
+
+
+@contextmanager
+def _limited_mysql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement, and set the connection's own limit again afterwards."""
+    mariadb = getattr(connection.dialect, "is_mariadb", False)
+    variable = "max_statement_time" if mariadb else "max_execution_time"
+    limit = budget.limit.total_seconds() if mariadb else _milliseconds(budget)
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(f"SELECT @@SESSION.{variable}")
+        (before,) = cursor.fetchone()  # type: ignore[misc]
+        cursor.execute(f"SET SESSION {variable} = {limit}")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with closing(connection.connection.cursor()) as cursor:
+                cursor.execute(f"SET SESSION {variable} = {before}")
+
+
+_LIMITED: dict[str, Callable[[sa.Connection, Budget], AbstractContextManager[None]]] = {
+    "sqlite": _limited_sqlite,
+    "postgresql": _limited_postgresql,
+    "mysql": _limited_mysql,
+    "mariadb": _limited_mysql,
+}
+
+
+def _milliseconds(budget: Budget) -> int:
+    return max(1, round(budget.limit.total_seconds() * 1000))
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def table_sizes(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    """The bytes that each of `tables` takes with its indexes, by full name; what cannot be told cheaply is left out."""
+    measure = {"sqlite": _sizes_sqlite, "postgresql": _sizes_postgresql, "mysql": _sizes_mysql, "mariadb": _sizes_mysql}
+    found = measure[connection.dialect.name](connection, tables) if connection.dialect.name in measure else {}
+    return {name: int(size) for name, size in found.items() if size is not None}
+
+
+def database_size(connection: sa.Connection) -> int | None:
+    """The bytes of a SQLite database, with all that others keep in it; None for other databases."""
+    if connection.dialect.name != "sqlite":
+        return None
+    pages = sa.text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    return int(connection.scalar(pages) or 0)
+
+
+LARGEST_WALKED = 256 << 20
+"""Bytes of a SQLite database of which each page is looked at to measure tables: a quarter of a second."""
+
+
+def _sizes_sqlite(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    if (database_size(connection) or 0) > LARGEST_WALKED:
+        return {}
+    pages = sa.text(
+        "SELECT tbl_name, sum(pgsize) FROM sqlite_master JOIN dbstat ON dbstat.name = sqlite_master.name "
+        "GROUP BY tbl_name"
+    )
+    try:
+        sizes = {row[0]: row[1] for row in connection.execute(pages)}
+    except sa.exc.OperationalError as error:
+        if "dbstat" not in str(error.orig):  # left out of some builds of SQLite
+            raise
+        return {}
+    return {table.fullname: sizes[table.name] for table in tables if table.name in sizes}
+
+
+def _sizes_postgresql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text("SELECT pg_total_relation_size(to_regclass(:name))")
+    quoted = connection.dialect.identifier_preparer.format_table
+    return {table.fullname: connection.scalar(size, {"name": quoted(table)}) for table in tables}
+
+
+def _sizes_mysql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text(
+        "SELECT data_length + index_length FROM information_schema.tables "
+        "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    return {table.fullname: connection.scalar(size, {"schema": table.schema, "name": table.name}) for table in tables}
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
     """Wait at most so long for another writer of the SQLite database; other databases let writers insert side by side."""
@@ -108,6 +278,22 @@ def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {before:d}")
         cursor.close()
+
+
+@contextmanager
+def overwriting(connection: sa.Connection) -> Iterator[None]:
+    """Leave nothing of what is replaced or deleted in the pages of a SQLite database; other databases have no such switch."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    with closing(driver.cursor()) as cursor:
+        before = cursor.execute("PRAGMA secure_delete").fetchone()[0]
+        cursor.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA secure_delete = {before:d}")
 
 
 def is_locked(engine: sa.Engine, error: Exception) -> bool:
@@ -212,7 +398,7 @@ def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnE
 @compiles(_OneOf, "sqlite")
 def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy # nosec B608
 
 
 @compiles(_OneOf, "postgresql")
@@ -227,7 +413,7 @@ def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
 def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return (
-        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above
+        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above # nosec B608
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )
 

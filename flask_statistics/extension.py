@@ -10,6 +10,7 @@ from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
 from . import cli, dialects, views
+from .addresses import anonymizer, secret_table
 from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
@@ -98,9 +99,13 @@ class Statistics:
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
         imports = import_table(raw.table.metadata, raw.table.schema)
+        keeps_secret = settings.anonymize_ip == "hash"
+        secret = secret_table(raw.table.metadata, raw.table.schema) if keeps_secret else None
         spool = spool_table(raw.table.metadata, raw.table.schema) if settings.writer == "spool" else None
         state = State(app, settings, db, model, raw, known, before_f, imports, spool)
+        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
+        views.guard_misses(app)
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state
         if settings.rollups:
@@ -120,6 +125,7 @@ class Statistics:
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),
+                anonymize=state.anonymize,
                 counters=counters,
             )
             state.recorder.attach()

@@ -35,6 +35,8 @@ ORIGINAL_COLUMNS = (
 EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
 OURS = "flask_statistics"
 """Key in `Table.info` that marks the tables that belong to this package."""
+LONGEST_TEXT = 20_000
+"""Characters kept of a text whose column names no length: a client may send as many as the server takes."""
 KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
 
 
@@ -146,7 +148,7 @@ class RawTable:
 
 
 def own_table(
-    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any] | sa.Constraint, **options: Any
+    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.schema.SchemaItem, **options: Any
 ) -> sa.Table:
     """A table of this package in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it.
 
@@ -223,7 +225,7 @@ def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     """
     kind = column.type
     if isinstance(kind, sa.String):
-        return partial(_fit_text, length=kind.length)
+        return partial(_fit_text, length=kind.length or LONGEST_TEXT)
     if isinstance(kind, sa.Integer) and not isinstance(kind, sa.BigInteger):
         limit = 2**15 - 1 if isinstance(kind, sa.SmallInteger) else 2**31 - 1
         return partial(_fit_integer, limit=limit)
@@ -232,7 +234,7 @@ def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     return _as_it_is
 
 
-def _fit_text(value: Any, *, length: int | None) -> Any:
+def _fit_text(value: Any, *, length: int) -> Any:
     if not isinstance(value, str):
         return value
     if not value.isascii():  # no driver takes half a surrogate pair

@@ -29,6 +29,7 @@ from .interface import (
     PERCENTILES,
     SUMS,
     VISITORS,
+    TooManyValues,
     UnknownRequest,
     cut,
 )
@@ -37,6 +38,8 @@ BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
 COMBINED = (("browser", "platform", "device", "user_agent"), ("status_code", "method", "mimetype", "exception"))
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
+MOST_GROUPS = 100_000
+"""Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
 FEW = 100
 """So many values are ordinary parameters of a statement; more go in as one."""
 
@@ -120,7 +123,7 @@ class RawQueries:
         columns = [self._column(self._dimensions[name].column) for name in names]
         query = _grouped(columns, sa.func.count()).where(*where)
         by_raw: list[Counter[Any]] = [Counter() for _ in names]
-        for *raws, count in self._connection.execute(query):
+        for *raws, count in self._groups(query):
             for hits, raw in zip(by_raw, raws, strict=True):
                 hits[raw] += count
         return {name: _most(self._dimensions[name], hits, limit) for name, hits in zip(names, by_raw, strict=True)}
@@ -130,7 +133,7 @@ class RawQueries:
             return []
         date, exception = self._column("date"), self._column("exception")
         paths: list[sa.ColumnElement[Any]] = [sa.func.nullif(self._column("path"), "")] if self._raw.has("path") else []
-        found = self._connection.execute(
+        found = self._groups(
             _grouped([exception, *paths], sa.func.count(), sa.func.min(date), sa.func.max(date)).where(
                 *self._where(span, filters), exception.is_not(None), exception != ""
             )
@@ -145,7 +148,7 @@ class RawQueries:
         if not (self._raw.has("path") and self._raw.has("referrer")):
             return []
         path, referrer, date = self._column("path"), self._column("referrer"), self._column("date")
-        found = self._connection.execute(
+        found = self._groups(
             _grouped([path, referrer], sa.func.count(), sa.func.max(date)).where(
                 *self._where(span, filters), path != "", referrer != ""
             )
@@ -208,6 +211,16 @@ class RawQueries:
         row = self._connection.execute(query).mappings().first()
         return None if row is None else _request(row)
 
+    def _groups(self, query: sa.Select[Any]) -> list[Any]:
+        """All rows of a query that has one for each different value. Raises `TooManyValues`."""
+        rows = list(self._connection.execute(query.limit(MOST_GROUPS + 1)))
+        if len(rows) > MOST_GROUPS:
+            raise TooManyValues(
+                f"There are more than {MOST_GROUPS:,} different values. Choose a shorter span; with STATISTICS_ROLLUPS, rare "
+                "ones are counted together."
+            )
+        return rows
+
     # ---- conditions ----------------------------------------------------------------------------------------------
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
@@ -255,7 +268,7 @@ class RawQueries:
         asked = (dimension.column, span)
         if asked not in self._seen:
             query = sa.select(self._column(dimension.column)).where(*self._within(span.start, span.end)).distinct()
-            self._seen[asked] = list(self._connection.scalars(query))
+            self._seen[asked] = [row[0] for row in self._groups(query)]
         return self._seen[asked]
 
     # ---- sums ----------------------------------------------------------------------------------------------------
@@ -378,9 +391,9 @@ class RawQueries:
         inside = want - {VISITORS} if dimension.derived else want
         query = _grouped([group], *self._aggregates(inside)).where(*where)
         if not dimension.derived:
-            return {dimension.value_of(row[0]): self._tally(row) for row in self._connection.execute(query)}
+            return {dimension.value_of(row[0]): self._tally(row) for row in self._groups(query)}
         tallies: dict[Value, Tally] = {}
-        for row in self._connection.execute(query):
+        for row in self._groups(query):
             tallies.setdefault(dimension.value_of(row[0]), Tally()).add(self._tally(row))
         if VISITORS in want and self._raw.has("remote_address"):
             for value, count in self._visitors(dimension, group, where).items():

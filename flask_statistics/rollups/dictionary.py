@@ -7,6 +7,7 @@ bitmaps, and so that no address is stored: a visitor is known by a keyed hash al
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -116,6 +117,19 @@ class Dictionary:
         found: dict[int, Value] = {number: text for number, text in rows if needle in text.casefold()}
         passing = {n: v for n, v in self._passing.items() if isinstance(v, str) and needle in v.casefold()}
         return found | passing
+
+    def numbered_visitors(self, addresses: Iterable[str]) -> dict[int, int]:
+        """Of `addresses`, those that are numbered: the hash that stands for each, with its number."""
+        hashes = [_hash(address.encode("utf-8", "replace"), self._key) for address in addresses]
+        return self._look_up(self._tables.visitor, hashes)
+
+    def forget_visitors(self, hashes: Iterable[int]) -> None:
+        """Let nobody tell any more whom these hashes stood for; their numbers stay taken, so that no one else gets them."""
+        table = self._tables.visitor
+        for value in hashes:
+            unlinked = sa.update(table).where(table.c.hash == value).values(hash=secrets.randbits(64) - 2**63)
+            self._connection.execute(unlinked)
+        self._known.pop(VISITOR, None)
 
     def register(self) -> None:
         """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""

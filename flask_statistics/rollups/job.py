@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pyroaring import BitMap
 
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
-from . import lease, partitions, store
+from . import erase, lease, partitions, store
 from .dictionary import Dictionary
 from .segment import Measured, Segment, measured
 from .source import Source
@@ -41,6 +42,9 @@ SETTLING = timedelta(seconds=5)
 
 LEASE = timedelta(seconds=60)
 """How long a runner that died keeps the others waiting; a living one renews it as it works."""
+
+
+_Done = TypeVar("_Done")
 
 
 class RollupError(RuntimeError):
@@ -72,6 +76,20 @@ class Report:
     """Whether all of history is rolled up; False: the next run goes on."""
     remaining_from: datetime | None = None
     """What is not rolled up yet begins here, naive UTC; None if complete."""
+
+
+@dataclass(slots=True)
+class Erased:
+    """What was erased of some visitors."""
+
+    raw_rows: int = 0
+    """Raw rows deleted."""
+    requests: int = 0
+    """Requests taken out of segments."""
+    periods: int = 0
+    """Segments corrected."""
+    left: int = 0
+    """Requests in segments in which they are found all the same: 0, or something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,8 @@ class Job:
         """
         deadline = None if seconds is None else time.monotonic() + seconds
 
-        def work(report: Report) -> None:
+        def work() -> Report:
+            report = Report()
             self._check()
             started = time.monotonic()
             self._recount(now, report)
@@ -120,6 +139,7 @@ class Job:
             self._remember(now, report)
             self._backfill(now, report, deadline, progress)
             self._prune(now, report)
+            return report
 
         return self._as_holder(now, work)
 
@@ -132,13 +152,14 @@ class Job:
         """
         zone, segment = self.source.zone, self.tables.segment.c
 
-        def work(report: Report) -> None:
+        def work() -> Report:
+            report = Report()
             with self.engine.connect() as connection:
                 covered = coverage(connection, self.tables)
                 within = (segment.unit == MONTH, segment.detailed, segment.start < end, segment.end > start)
                 months = {header.start: header.end for header in store.headers(connection, self.tables, *within)}
             if covered.start is None or covered.end is None:
-                return
+                return report
             first, today = self._day_of(max(start, covered.start)), self._day_of(covered.end)
             self._refuse_frozen(min([first, *months]), max([end, *months.values()]))
             for day in Span(first, max(first, min(end, today)), zone).edges("day")[:-1]:
@@ -154,21 +175,79 @@ class Job:
                 report.built += 1
                 progress(today)
             self._close(now, report)
+            return report
 
         return self._as_holder(now, work)
 
     def remake(self, now: datetime, *, progress: Callable[[datetime], None]) -> Report | None:
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
 
-        def work(_: Report) -> None:
+        def work() -> bool:
             with self._transaction() as connection:
                 discard(connection, self.tables)
+            return True
 
-        return None if self._as_holder(now, work) is None else self.run(now, progress=progress)
+        return self.run(now, progress=progress) if self._as_holder(now, work) else None
 
     def prune(self, now: datetime) -> Report | None:
         """Delete what the retention settings say is too old; None as in `run`."""
-        return self._as_holder(now, lambda report: self._prune(now, report))
+
+        def work() -> Report:
+            report = Report()
+            self._prune(now, report)
+            return report
+
+        return self._as_holder(now, work)
+
+    def forget(
+        self,
+        addresses: Collection[str],
+        now: datetime,
+        *,
+        delete_raw: Callable[[sa.Connection], int],
+        progress: Callable[[datetime], None],
+    ) -> Erased | None:
+        """Erase the visitors with these stored addresses from all rollups, and from the raw table by `delete_raw`.
+
+        `delete_raw` deletes some rows of theirs and says how many, 0 at the end. `progress` is told each period that was
+        corrected. Stopped halfway, the same call goes on. None: another runner has the lease.
+        """
+
+        def work() -> Erased:
+            self._check()
+            erased = Erased()
+            with self._transaction() as connection:
+                numbered = self._dictionary(connection).numbered_visitors(addresses)
+                visitors = BitMap(numbered.values())
+                held = erase.holding(connection, self.tables, visitors) if numbered else []
+            while deleted := self._delete_some(delete_raw):
+                erased.raw_rows += deleted
+            for header in held:
+                with self._transaction() as connection:
+                    erased.requests += self._eraser(connection).erase(header, visitors)
+                erased.periods += 1
+                progress(header.start)
+            with self._transaction() as connection:
+                erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
+                self._dictionary(connection).forget_visitors(numbered)
+                write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+            return erased
+
+        return self._as_holder(now, work)
+
+    def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
+        with self._transaction() as connection:
+            return delete_raw(connection)
+
+    def _eraser(self, connection: sa.Connection) -> erase.Eraser:
+        return erase.Eraser(
+            connection,
+            self.tables,
+            list(self.source.dimensions),
+            number_of=self._dictionary(connection).number_of,
+            many=self._many(),
+            most_values=self.source.most_values * MONTH_FACTOR,
+        )
 
     def _refuse_frozen(self, start: datetime, end: datetime) -> None:
         hour = self.tables.hour.c
@@ -525,28 +604,28 @@ class Job:
         return {name for name, dimension in self.source.dimensions.items() if dimension.many}
 
     def _dictionary(self, connection: sa.Connection) -> Dictionary:
-        key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        if key != self._known_by:
-            self._known, self._known_by = {}, key
+        meta = read_meta(connection, self.tables)
+        key = bytes.fromhex(meta["visitor_key"])
+        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
+        if known_by != self._known_by:
+            self._known, self._known_by = {}, known_by
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
         dictionary.register()
         return dictionary
 
     # ---- around --------------------------------------------------------------------------------------------------
 
-    def _as_holder(self, now: datetime, work: Callable[[Report], None]) -> Report | None:
-        """Do `work` as the holder of the lease, and say what was done; None: another runner has it, or took it over."""
+    def _as_holder(self, now: datetime, work: Callable[[], _Done]) -> _Done | None:
+        """What `work` says that it has done as the holder of the lease; None: another runner has it, or took it over."""
         if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=LEASE):
             return None
         self._began = now, time.monotonic()
-        report = Report()
         try:
-            work(report)
+            return work()
         except lease.LeaseLost:
             return None
         finally:
             lease.release(self.engine, self.tables, holder=self.holder)
-        return report
 
     def _renew(self, connection: sa.Connection) -> None:
         began, started = self._began
