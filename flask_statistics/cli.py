@@ -163,6 +163,8 @@ def _show_progress(log: LogImport, job: Import) -> None:
 
 def _say_what_was_seen(log: LogImport, state: State, seconds: float) -> None:
     seen, settings = log.seen, state.settings
+    if seen.first:
+        state.note_late(seen.first)
     click.echo(f"{_count(seen.requests, 'request')} imported in {seconds:.1f} s.")
     if seen.excluded:
         click.echo(f"{_count(seen.excluded, 'request')} left out: the dashboard's own, and STATISTICS_EXCLUDE.")

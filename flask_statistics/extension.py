@@ -150,6 +150,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         counters=counters,
         logger=app.logger,
         testing=lambda: app.testing,
+        late=state.note_late,
     )
 
 

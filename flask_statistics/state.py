@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ class State:
     def spool_path(self) -> Path:
         """The folder of the spool; a relative one is in the instance folder."""
         return Path(self.app.instance_path) / (self.settings.spool_path or "spool")
+
+    def note_late(self, oldest: datetime) -> None:
+        """Have rollups, if there are any, count again from `oldest` on (naive UTC): rows of so long ago came in."""
+        if self.rollups is not None:
+            self.rollups.note_late(oldest)
 
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""

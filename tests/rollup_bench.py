@@ -55,6 +55,10 @@ class Rolled:
         """A job as another process has it."""
         return Job(self.engine, TABLES, self.source, self.job.retention)
 
+    def job_with(self, **retention: timedelta) -> Job:
+        """A job that deletes what is older."""
+        return Job(self.engine, TABLES, self.source, Retention(**retention))
+
     def insert(self, rows: Iterable[dict[str, Any]]) -> None:
         known = {name: None for name in RAW.columns if name != "index"}
         values = [known | row for row in rows]
@@ -108,3 +112,27 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= 1e-6 + 1e-9 * abs(one)
     return bool(one == other)
+
+
+class Killed(Exception):
+    pass
+
+
+@contextmanager
+def killed_at(engine: sa.Engine, transaction: int) -> Iterator[None]:
+    """Lets the job die when it begins the transaction of that number."""
+    begun = 0
+
+    def count(_connection: sa.Connection) -> None:
+        nonlocal begun
+        begun += 1
+        if begun > transaction:
+            raise Killed
+
+    sa.event.listen(engine, "begin", count)
+    try:
+        yield
+    except Killed:
+        pass
+    finally:
+        sa.event.remove(engine, "begin", count)

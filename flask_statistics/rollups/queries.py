@@ -544,7 +544,7 @@ class RollupQueries:
         table = self._tables.rollup.c
         key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
         measures: list[Any] = [sa.func.sum(table.hits)]
-        if SUMS in want:
+        if _is_summed(want):
             names = ("client_errors", "server_errors", "size", "time_us", "timed")
             measures += [*(sa.func.sum(table[name]) for name in names), sa.func.max(table.longest_us)]
         found: dict[int, Sums] = {}
@@ -664,7 +664,7 @@ class RollupQueries:
         self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
     ) -> None:
         """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds."""
-        summed, timed, seen = SUMS in want, PERCENTILES in want, VISITORS in want
+        summed, timed, seen = _is_summed(want), PERCENTILES in want, VISITORS in want
         picked = [detail.segment.picked(dimension, found, members) for detail, members in parts]
         ids = np.concatenate([ids for _, ids in picked])
         if not len(ids):
@@ -698,7 +698,7 @@ class RollupQueries:
         for detail, members in parts:
             segment = detail.segment
             places = segment.places(members) if needed else slice(0)
-            if SUMS in want:
+            if _is_summed(want):
                 sums.add(segment.sums(members, places))
             else:
                 sums.hits += len(members)
@@ -721,7 +721,7 @@ class RollupQueries:
             seconds=sums.time_us / 1_000_000,
             timed=sums.timed,
             longest=sums.longest_us / 1_000_000 if sums.timed else None,
-            last=self._last(found) if want else sums.last,
+            last=self._last(found) if want else None,
             latency=sums.latency,
         ).measures()
 
@@ -803,7 +803,13 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
 
 def _parts_for(want: frozenset[str]) -> list[str]:
     """The parts of a detailed segment from which `want` is measured."""
-    return [part for wanted, some in _PARTS.items() if wanted in want for part in some]
+    needed = want | {SUMS} if _is_summed(want) else want
+    return [part for wanted, some in _PARTS.items() if wanted in needed for part in some]
+
+
+def _is_summed(want: frozenset[str]) -> bool:
+    """Whether sums are needed: no percentile is above the longest time."""
+    return SUMS in want or PERCENTILES in want
 
 
 def _has_sets(want: frozenset[str]) -> bool:
