@@ -62,11 +62,13 @@ def units(rolled: Rolled) -> list[tuple[str, datetime, bool]]:
 
 
 def test_run_builds_hours_days_and_months(rolled: Rolled) -> None:
-    rolled.insert([{**at(1), "date": datetime(2026, 10, 3, 4)}, at(20), at(22, 10)])
+    rolled.insert([{**at(1), "date": datetime(2026, month, 3, 4)} for month in (8, 10)] + [at(20), at(22, 10)])
     rolled.job.run(NOW)
     assert units(rolled) == [
-        ("month", datetime(2026, 10, 1), True),
-        ("day", datetime(2026, 10, 3), False),
+        ("month", datetime(2026, 8, 1), True),
+        ("day", datetime(2026, 8, 3), False),
+        ("month", datetime(2026, 10, 1), False),
+        ("day", datetime(2026, 10, 3), True),
         ("day", datetime(2026, 11, 20), True),
         ("hour", datetime(2026, 11, 22, 10), True),
     ]
@@ -221,13 +223,13 @@ def test_rebuild_repairs_and_refuses(rolled: Rolled) -> None:
 
 
 def test_rebuild_of_a_merged_month(rolled: Rolled) -> None:
-    october = [{**at(1), "date": datetime(2026, 10, day, 12)} for day in (1, 15, 31)]
-    rolled.insert([*october, at(22)])
+    august = [{**at(1), "date": datetime(2026, 8, day, 12)} for day in (1, 15, 31)]
+    rolled.insert([*august, at(22)])
     rolled.job.run(NOW)
-    rolled.insert([{**at(1), "date": datetime(2026, 10, 15, 3), "path": "/late"}])
-    rolled.job.rebuild(datetime(2026, 10, 15), datetime(2026, 10, 16), NOW, progress=lambda day: None)
+    rolled.insert([{**at(1), "date": datetime(2026, 8, 15, 3), "path": "/late"}])
+    rolled.job.rebuild(datetime(2026, 8, 15), datetime(2026, 8, 16), NOW, progress=lambda day: None)
     with rolled.rollups() as queries:
-        span = Span(datetime(2026, 10, 1), datetime(2026, 11, 1), rolled.zone)
+        span = Span(datetime(2026, 8, 1), datetime(2026, 9, 1), rolled.zone)
         late = Filters().and_("path", "/late")
         assert (queries.summary(span, Filters()).hits, queries.summary(span, late).hits) == (4, 1)
     assert [unit for unit, _, detailed in units(rolled) if detailed] == ["month", "hour"]
@@ -274,7 +276,7 @@ def of_october(day: int, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("joined", [True, False])
 def test_killed_rebuild_of_a_merged_month(rolled: Rolled, transaction: int, joined: bool) -> None:
     rolled.insert([of_october(day) for day in range(1, 32)])
-    with mock.patch.object(job, "MOST_JOINED", 1_000 if joined else 1):
+    with mock.patch.object(job, "JOINED_AFTER", timedelta(days=2 if joined else 62)):
         rolled.job.run(NOW)
         with killed_at(rolled.engine, transaction):
             rolled.job.rebuild(datetime(2026, 10, 15), datetime(2026, 10, 16), NOW, progress=lambda day: None)
@@ -284,7 +286,11 @@ def test_killed_rebuild_of_a_merged_month(rolled: Rolled, transaction: int, join
     assert rolled.job.differences(datetime(2026, 1, 1), NOW) == {}
 
 
-def test_late_rows_of_a_merged_month_are_counted_when_they_are_noted(rolled: Rolled) -> None:
+@pytest.mark.parametrize("days", [2, 62])
+def test_late_rows_of_a_month_are_counted_when_they_are_noted(
+    rolled: Rolled, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "JOINED_AFTER", timedelta(days=days))
     rolled.insert([of_october(20)])
     rolled.job.run(NOW)
     rolled.insert([of_october(10), of_october(25)])
@@ -295,7 +301,7 @@ def test_late_rows_of_a_merged_month_are_counted_when_they_are_noted(rolled: Rol
     report = rolled.job.run(NOW)
     assert october(rolled) == (3, 3)
     assert report is not None
-    assert report.built == 31
+    assert report.built == (31 if days == 2 else 2)
     again = rolled.job.run(NOW)
     assert again is not None
     assert again.built == 0

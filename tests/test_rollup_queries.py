@@ -98,7 +98,11 @@ def _after(moment: datetime, microseconds: int) -> datetime:
 
 def live(rolled: Rolled, data: st.DataObject, expected: Rolled) -> datetime:
     """Let requests come in and the job run, at random; the end is the present."""
-    with mock.patch.object(job, "MOST_JOINED", data.draw(st.sampled_from([2, 1_000_000]))):
+    joined_after = timedelta(days=data.draw(st.sampled_from([2, 20])))
+    with (
+        mock.patch.object(job, "MOST_JOINED", data.draw(st.sampled_from([2, 1_000_000]))),
+        mock.patch.object(job, "JOINED_AFTER", joined_after),
+    ):
         return _live(rolled, data, expected)
 
 
@@ -132,7 +136,7 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     dimension, sort = data.draw(st.sampled_from(sorted(DIMENSIONS))), data.draw(st.sampled_from(SORTS))
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
-    loaded = mock.patch.object(queries, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 16_000_000])))
+    loaded = mock.patch.object(queries, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 24_000_000])))
     with expected.raw() as raw, rolled.rollups() as rollups, loaded:
 
         def same(question: str, *arguments: Any, **options: Any) -> None:

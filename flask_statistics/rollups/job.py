@@ -27,11 +27,13 @@ from .source import Source
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
 
 RECOUNTED = timedelta(days=2)
-"""How far back each run counts raw rows again; a month is merged when it is older than this."""
+"""How far back each run counts raw rows again; a month is measured when it is older than this."""
 PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
 MOST_JOINED = 1_000_000
 """Requests of one audience and month whose days are joined: some 100 bytes of memory each while they are measured."""
+JOINED_AFTER = timedelta(days=62)
+"""How old a month is when its days are joined: a part of it, as of the last 28 days, is faster answered by days."""
 MONTH_FACTOR = 10
 """How many times as many values of a dimension are kept of a month as of a day."""
 NEVER, ALWAYS = datetime(1, 1, 1), datetime(9999, 12, 31)
@@ -306,24 +308,25 @@ class Job:
             query = sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
             stored = {at: rows for at, rows in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
             frozen_before = self._frozen_before(connection)
-            found = store.headers(connection, self.tables, segment.unit != HOUR, segment.end > start)
+            found = store.headers(connection, self.tables, segment.detailed, segment.end > start)
         if covered.start is None:
             with self._transaction() as connection:
                 write_meta(
                     connection, self.tables, {"covered_from": start.isoformat(), "covered_until": start.isoformat()}
                 )
-        days = {header.start for header in found if header.unit == DAY}
-        merged = {header.start for header in found if header.unit == MONTH and header.detailed}
+        merged = {header.start for header in found if header.unit == MONTH}
+        still_open = {self._day_of(now), *(self._day_of(header.start) for header in found if header.unit == HOUR)}
         differing = [
             edge for edge in edges[:-1] if edge >= frozen_before and counted.get(edge, 0) != stored.get(edge, 0)
         ]
         for month in sorted({self._month_of(edge) for edge in differing} & merged):
             self._rebuild_month(month, report, lambda day: None)
+        closed = {self._day_of(edge) for edge in differing} - still_open
         for day in sorted({self._day_of(edge) for edge in differing}):
             if self._month_of(day) in merged:
                 continue
             hours = [edge for edge in differing if self._day_of(edge) == day]
-            if day in days:
+            if day in closed:
                 self._build_day(day, next_edge(day, "day", zone))
             else:
                 for edge in hours:
@@ -345,15 +348,20 @@ class Job:
             covered = coverage(connection, self.tables)
             merged = {header.start for header in store.headers(connection, self.tables, segment.unit == MONTH)}
         for day in sorted({self._day_of(header.start) for header in hours}):
-            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day)
+            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, joined=True)
             report.merged += 1
         if hours:
             with self.engine.connect() as connection:
                 days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
-        for month in sorted({self._month_of(header.start) for header in days} - merged):
-            over = next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED)
-            if over and covered.start is not None and covered.start <= month:
-                self._merge([d for d in days if self._month_of(d.start) == month], MONTH, month)
+        for month in sorted({self._month_of(header.start) for header in days}):
+            end = next_edge(month, "month", self.source.zone)
+            if end > self._day_of(now - RECOUNTED) or covered.start is None or covered.start > month:
+                continue
+            parts = [d for d in days if self._month_of(d.start) == month]
+            hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]
+            joined = end <= self._day_of(now - JOINED_AFTER) and max(hits) <= MOST_JOINED
+            if joined or month not in merged:
+                self._merge(parts, MONTH, month, joined=joined)
                 report.merged += 1
 
     def _backfill(
@@ -554,13 +562,11 @@ class Job:
                 sa.insert(hour), [{"start": moment, "raw_rows": rows} for moment, rows in sorted(counts.items())]
             )
 
-    def _merge(self, parts: list[store.Header], unit: str, start: datetime) -> None:
-        """Merge segments into one of `unit`, each audience for itself, and take their contents away.
+    def _merge(self, parts: list[store.Header], unit: str, start: datetime, *, joined: bool) -> None:
+        """Merge segments into one of `unit`, each audience for itself.
 
-        Segments with more requests than memory should hold keep their contents; then only their measures are added.
+        `joined`: whether it gets their contents, which are taken away from them; if not, it has the measures alone.
         """
-        hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]
-        joined = unit == DAY or max(hits) <= MOST_JOINED
         most = self.source.most_values * (1 if unit == DAY else MONTH_FACTOR)
         with self._transaction() as connection:
             dictionary = self._dictionary(connection)

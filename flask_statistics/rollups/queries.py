@@ -41,7 +41,7 @@ MOST_LISTED = 20_000
 """Raw rows of each audience looked at for exceptions and links, the newest."""
 MOST_NAMED = 1_000
 """Values named by one statement."""
-MOST_LOADED = 16_000_000
+MOST_LOADED = 24_000_000
 """Bytes of the contents of segments that one question has in memory at a time."""
 WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2, ":offsets": 4, ":keys": 8}
 """Bytes a request that parts of segments take in memory; of others, 2."""
