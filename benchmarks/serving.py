@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +32,14 @@ def served() -> Flask:
     """The app that gunicorn imports; what it is comes from the environment. The tables are there already."""
     if os.environ["BENCHMARK_WRITER"] == "none":
         return bare_app()
+    rollup_seconds = float(os.environ["BENCHMARK_ROLLUP_SECONDS"])
     return make_app(
         os.environ["BENCHMARK_DATABASE"],
         create=False,
         STATISTICS_WRITER=os.environ["BENCHMARK_WRITER"],
         STATISTICS_SPOOL_PATH=os.environ["BENCHMARK_SPOOL"],
+        STATISTICS_ROLLUPS=rollup_seconds > 0,
+        STATISTICS_ROLLUP_INTERVAL=timedelta(seconds=rollup_seconds or 60),
         SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 30}}
         if os.environ["BENCHMARK_DATABASE"].startswith("sqlite")
         else {},
@@ -65,8 +69,13 @@ class Server:
 
 
 @contextmanager
-def gunicorn(url: str, folder: Path, *options: str, writer: str = "spool", workers: int = 4) -> Iterator[Server]:
-    """A gunicorn in front of the app on the database `url`, with its spool in `folder`; ended in an orderly way."""
+def gunicorn(
+    url: str, folder: Path, *options: str, writer: str = "spool", workers: int = 4, rollup_seconds: float = 0
+) -> Iterator[Server]:
+    """A gunicorn in front of the app on the database `url`, with its spool in `folder`; ended in an orderly way.
+
+    `rollup_seconds` is the interval of the job; 0: there are no rollups.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,6 +85,7 @@ def gunicorn(url: str, folder: Path, *options: str, writer: str = "spool", worke
         "BENCHMARK_WRITER": writer,
         "BENCHMARK_DATABASE": url,
         "BENCHMARK_SPOOL": str(folder / "spool"),
+        "BENCHMARK_ROLLUP_SECONDS": str(rollup_seconds),
     }
     command = [sys.executable, "-m", "gunicorn", "-w", str(workers), "-b", f"127.0.0.1:{port}", "--reuse-port"]
     with log.open("ab") as output:

@@ -34,7 +34,13 @@ MOST_JOINED = 1_000_000
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 LEASE = timedelta(seconds=60)
-"""How long a runner that died keeps the others waiting; a living one renews it as it works."""
+"""How long, at most, a runner that died keeps the others waiting; a living one renews it as it works."""
+SHORTEST_LEASE = timedelta(seconds=3)
+"""A living runner may count raw rows for so long before it renews."""
+SHARE = 0.05
+"""Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
+EARLY = 0.1
+"""Of the time between two runs, by which a run may be early: timers are not exact."""
 
 
 class RollupError(RuntimeError):
@@ -85,13 +91,32 @@ class Job:
     tables: Tables
     source: Source
     retention: Retention = field(default_factory=Retention)
+    lease_length: timedelta = LEASE
     holder: str = field(default_factory=lease.new_holder)
+    _leased_at: float = 0.0
+    """When the lease was taken, by `time.monotonic`."""
     _known: dict[str, dict[Any, int]] = field(default_factory=dict)
     """Numbers of values and visitors that transactions learnt, or found, and committed."""
     _known_by: bytes = b""
     """The key of the visitors' hashes that `_known` goes with: another one, and all numbers are other ones."""
 
     # ---- runs ----------------------------------------------------------------------------------------------------
+
+    def is_due(self, now: datetime, *, interval: timedelta) -> bool:
+        """Whether it is time for a run: the last one, of whichever process, began an `interval` ago, or died.
+
+        After a run that took long it is more than the interval, so that all processes together keep to `SHARE`.
+        Reads `statistics_meta` and `statistics_lease`.
+        """
+        with self.engine.connect() as connection:
+            meta = read_meta(connection, self.tables)
+            given_back = lease.holder_of(connection, self.tables) is None
+        if "last_run" not in meta or not given_back:  # whether it works or died, the lease will tell
+            return True
+        pause = max(interval, timedelta(seconds=float(meta["last_run_seconds"]) / SHARE))
+        since = now - datetime.fromisoformat(meta["last_run"])
+        # far in the future was the clock of a host that was wrong, and it may be gone
+        return since >= pause * (1 - EARLY) or since <= -pause
 
     def run(
         self, now: datetime, *, seconds: float | None = None, progress: Callable[[datetime], None] = lambda day: None
@@ -386,10 +411,9 @@ class Job:
         until: datetime | None = None,
     ) -> None:
         dictionary = self._dictionary(connection)
-        started = time.monotonic()
 
         def beat() -> None:
-            lease.renew(connection, self.tables, holder=self.holder, now=now + _since(started), length=LEASE)
+            self._renew(connection, now)
 
         segments, counts = self.source.segments(connection, start, until or end, ids=dictionary.ids, beat=beat)
         full = next_edge(start, unit, self.source.zone)
@@ -469,9 +493,15 @@ class Job:
 
     @contextmanager
     def _leased(self, now: datetime) -> Iterator[bool]:
-        mine = lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=LEASE)
+        self._leased_at = time.monotonic()
+        mine = lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length)
         try:
             yield mine
+        except lease.LeaseLost as lost:
+            raise RollupError(
+                f"Another process took the rollups over, because this one had not got on for "
+                f"{self.lease_length.total_seconds():g} s. What it had done stays, and the other one does the rest."
+            ) from lost
         finally:
             if mine:
                 lease.release(self.engine, self.tables, holder=self.holder)
@@ -481,11 +511,16 @@ class Job:
         """A transaction of the lease's holder: it writes nothing once somebody else took over."""
         try:
             with self.engine.begin() as connection:
-                lease.renew(connection, self.tables, holder=self.holder, now=now, length=LEASE)
+                self._renew(connection, now)
                 yield connection
         except BaseException:
             self._known_by = b""  # what it learnt is rolled back
             raise
+
+    def _renew(self, connection: sa.Connection, now: datetime) -> None:
+        """Keep the lease from this moment on, not from `now`, which is when the run began. Raises `LeaseLost`."""
+        worked = timedelta(seconds=time.monotonic() - self._leased_at)
+        lease.renew(connection, self.tables, holder=self.holder, now=now + worked, length=self.lease_length)
 
     def _day_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date(), self.source.zone)
@@ -534,7 +569,3 @@ def check_zone(meta: Mapping[str, str], zone: str) -> None:
             f"STATISTICS_TIMEZONE is {zone!r}, but the rollups were made for {made_for!r}: their days and hours are others. "
             "Run 'flask statistics rebuild --all' to make them anew, or set STATISTICS_TIMEZONE back."
         )
-
-
-def _since(started: float) -> timedelta:
-    return timedelta(seconds=time.monotonic() - started)
