@@ -99,7 +99,11 @@ def gunicorn(
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its workers end when they see that they are alone
+            raise
 
 
 def _answers(server: Server) -> bool:
