@@ -135,6 +135,18 @@ def load(port: int, answered: Path, *, name: str, threads: int = 4, pause: float
         process.wait(30)
 
 
+def count_answered(answered: Path) -> int:
+    """How many requests of a load got their response up to now."""
+    return answered.read_bytes().count(b"\n") if answered.exists() else 0
+
+
+def stay(answered: Path, *, seconds: float, least: int) -> None:
+    """Wait for so many seconds, and until so many more requests got their response: a busy machine may need longer."""
+    before = count_answered(answered)
+    time.sleep(seconds)
+    wait_until(lambda: count_answered(answered) >= before + least, "requests are not answered")
+
+
 class Answer(NamedTuple):
     """A request that got its response."""
 

