@@ -66,7 +66,8 @@ def one_round(
     answered.touch()
     # with --preload a new worker is a fork, and is there at once; without, it needs a second
     options, pause = (["--preload"], 0.5) if number % 2 == 0 else ([], 2.0)
-    with gunicorn(url, folder, *options) as server, load(server.port, answered, name=f"{number}x"):
+    # a worker that nobody asks looks each half of the timeout whether its master lives
+    with gunicorn(url, folder, "--timeout", "10", *options) as server, load(server.port, answered, name=f"{number}x"):
         killed, orphans = kill(
             server,
             seconds=seconds,

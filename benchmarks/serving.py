@@ -48,7 +48,7 @@ def served() -> Flask:
 
 @dataclass
 class Server:
-    """A running gunicorn."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -76,10 +76,22 @@ def gunicorn(
 
     `rollup_seconds` is the interval of the job; 0: there are no rollups.
     """
+    command = ["gunicorn", "-w", str(workers), "-b", "127.0.0.1:{port}", "--reuse-port", *options]
+    with running(
+        [*command, "benchmarks.serving:served()"], url, folder, writer=writer, rollup_seconds=rollup_seconds
+    ) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    command: list[str], url: str, folder: Path, *, writer: str = "spool", rollup_seconds: float = 0
+) -> Iterator[Server]:
+    """A Python module that serves the app on `{port}`, as `gunicorn` says; at the end it gets SIGTERM."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = folder / "gunicorn.log"
+    log = folder / "server.log"
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "BENCHMARK_WRITER": writer,
@@ -87,14 +99,12 @@ def gunicorn(
         "BENCHMARK_SPOOL": str(folder / "spool"),
         "BENCHMARK_ROLLUP_SECONDS": str(rollup_seconds),
     }
-    command = [sys.executable, "-m", "gunicorn", "-w", str(workers), "-b", f"127.0.0.1:{port}", "--reuse-port"]
+    command = [sys.executable, "-m", *(word.replace("{port}", str(port)) for word in command)]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, *options, "benchmarks.serving:served()"], env=environment, cwd=ROOT, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
     server = Server(process, port, log)
     try:
-        wait_until(lambda: _answers(server), f"gunicorn does not answer:\n{log.read_text()}")
+        wait_until(lambda: _answers(server), f"{command[2]} does not answer, see {log}")
         yield server
     finally:
         if process.poll() is None:
