@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +32,14 @@ def served() -> Flask:
     """The app that gunicorn imports; what it is comes from the environment. The tables are there already."""
     if os.environ["BENCHMARK_WRITER"] == "none":
         return bare_app()
+    rollup_seconds = float(os.environ["BENCHMARK_ROLLUP_SECONDS"])
     return make_app(
         os.environ["BENCHMARK_DATABASE"],
         create=False,
         STATISTICS_WRITER=os.environ["BENCHMARK_WRITER"],
         STATISTICS_SPOOL_PATH=os.environ["BENCHMARK_SPOOL"],
+        STATISTICS_ROLLUPS=rollup_seconds > 0,
+        STATISTICS_ROLLUP_INTERVAL=timedelta(seconds=rollup_seconds or 60),
         SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 30}}
         if os.environ["BENCHMARK_DATABASE"].startswith("sqlite")
         else {},
@@ -44,7 +48,7 @@ def served() -> Flask:
 
 @dataclass
 class Server:
-    """A running gunicorn."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -65,31 +69,51 @@ class Server:
 
 
 @contextmanager
-def gunicorn(url: str, folder: Path, *options: str, writer: str = "spool", workers: int = 4) -> Iterator[Server]:
-    """A gunicorn in front of the app on the database `url`, with its spool in `folder`; ended in an orderly way."""
+def gunicorn(
+    url: str, folder: Path, *options: str, writer: str = "spool", workers: int = 4, rollup_seconds: float = 0
+) -> Iterator[Server]:
+    """A gunicorn in front of the app on the database `url`, with its spool in `folder`; ended in an orderly way.
+
+    `rollup_seconds` is the interval of the job; 0: there are no rollups.
+    """
+    command = ["gunicorn", "-w", str(workers), "-b", "127.0.0.1:{port}", "--reuse-port", *options]
+    with running(
+        [*command, "benchmarks.serving:served()"], url, folder, writer=writer, rollup_seconds=rollup_seconds
+    ) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    command: list[str], url: str, folder: Path, *, writer: str = "spool", rollup_seconds: float = 0
+) -> Iterator[Server]:
+    """A Python module that serves the app on `{port}`, as `gunicorn` says; at the end it gets SIGTERM."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = folder / "gunicorn.log"
+    log = folder / "server.log"
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "BENCHMARK_WRITER": writer,
         "BENCHMARK_DATABASE": url,
         "BENCHMARK_SPOOL": str(folder / "spool"),
+        "BENCHMARK_ROLLUP_SECONDS": str(rollup_seconds),
     }
-    command = [sys.executable, "-m", "gunicorn", "-w", str(workers), "-b", f"127.0.0.1:{port}", "--reuse-port"]
+    command = [sys.executable, "-m", *(word.replace("{port}", str(port)) for word in command)]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, *options, "benchmarks.serving:served()"], env=environment, cwd=ROOT, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
     server = Server(process, port, log)
     try:
-        wait_until(lambda: _answers(server), f"gunicorn does not answer:\n{log.read_text()}")
+        wait_until(lambda: _answers(server), f"{command[2]} does not answer, see {log}")
         yield server
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its workers end when they see that they are alone
+            raise
 
 
 def _answers(server: Server) -> bool:
@@ -119,6 +143,18 @@ def load(port: int, answered: Path, *, name: str, threads: int = 4, pause: float
         assert process.stdin is not None
         process.stdin.close()  # it stops after the requests under way
         process.wait(30)
+
+
+def count_answered(answered: Path) -> int:
+    """How many requests of a load got their response up to now."""
+    return answered.read_bytes().count(b"\n") if answered.exists() else 0
+
+
+def stay(answered: Path, *, seconds: float, least: int) -> None:
+    """Wait for so many seconds, and until so many more requests got their response: a busy machine may need longer."""
+    before = count_answered(answered)
+    time.sleep(seconds)
+    wait_until(lambda: count_answered(answered) >= before + least, "requests are not answered")
 
 
 class Answer(NamedTuple):

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.rollups import job, lease, source
-from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage
+from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage, write_meta
 from flask_statistics.spans import Span
 
 from .conftest import RAW_SHAPES
@@ -169,6 +169,51 @@ def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPat
     with rolled.rollups() as queries:
         found = queries.breakdown("path", Span(datetime(2026, 11, 20), NOW, rolled.zone), Filters())
     assert sorted((row.value, row.measures.hits) for row in found.rows) == [(f"/{number}", 3) for number in range(8)]
+
+
+def test_run_is_due_an_interval_after_the_last_one_of_anybody(rolled: Rolled) -> None:
+    other, minute = rolled.another_job(), timedelta(minutes=1)
+    assert other.is_due(NOW, interval=minute)
+    rolled.job.run(NOW)
+    seconds = (0, 53, 54, 60, 3600)
+    assert [other.is_due(NOW + timedelta(seconds=s), interval=minute) for s in seconds] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert other.is_due(NOW - timedelta(hours=1), interval=minute), "a clock that was ahead stops all others"
+
+
+def test_run_that_took_long_is_followed_by_a_pause(rolled: Rolled) -> None:
+    rolled.job.run(NOW)
+    with rolled.engine.begin() as connection:
+        write_meta(connection, TABLES, {"last_run_seconds": "6"})
+    due = [rolled.job.is_due(NOW + timedelta(seconds=s), interval=timedelta(minutes=1)) for s in (60, 107, 108)]
+    assert due == [False, False, True]
+
+
+def test_run_is_due_when_the_holder_of_the_lease_died(rolled: Rolled) -> None:
+    rolled.job.run(NOW)
+    lease.acquire(rolled.engine, TABLES, holder="dead", now=NOW, length=timedelta(seconds=3))
+    assert rolled.job.is_due(NOW, interval=timedelta(minutes=1))
+
+
+def test_run_ends_when_another_took_over(rolled: Rolled) -> None:
+    rolled.insert([at(day) for day in (19, 20, 21)])
+
+    def progress(_day: datetime) -> None:
+        later = NOW + timedelta(hours=1)
+        assert lease.acquire(rolled.engine, TABLES, holder="other", now=later, length=timedelta(seconds=60))
+
+    with pytest.raises(
+        RollupError, match=r"^Another process took the rollups over, because this one had not got on for 60 s"
+    ):
+        rolled.job.run(NOW, progress=progress)
+    with rolled.engine.connect() as connection:
+        assert coverage(connection, TABLES).start == datetime(2026, 11, 21)
+        assert lease.holder_of(connection, TABLES) == ("other", NOW + timedelta(hours=1, seconds=60))
 
 
 def test_raw_rows_are_deleted_once_rolled_up(url: str) -> None:

@@ -50,6 +50,15 @@ def test_rollups_answer_once_the_job_ran(app: App) -> None:
     assert app.json("summary?span=all&path=/other&status_code=5xx")["hits"] == 1
 
 
+@pytest.mark.parametrize(("interval", "length"), [(1, 3), (20, 15), (60, 45), (3600, 60)])
+def test_lease_follows_the_interval(make_app: Callable[..., App], interval: int, length: int) -> None:
+    app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_ROLLUP_INTERVAL=timedelta(seconds=interval))
+    rollups = app.statistics_state().rollups
+    assert rollups is not None
+    with app.flask.app_context():
+        assert rollups.job().lease_length == timedelta(seconds=length)
+
+
 def test_rollups_switched_off_leave_a_raw_app(app: App, make_app: Callable[..., App], database_url: str) -> None:
     app.client.get("/")
     command(app, "rollup")

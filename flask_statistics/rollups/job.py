@@ -41,9 +41,14 @@ LATE, PRUNED = "late_from", "pruned_until"
 """In `statistics_meta`: since when hours are to be counted again, and before which raw rows are deleted."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
-
 LEASE = timedelta(seconds=60)
-"""How long a runner that died keeps the others waiting; a living one renews it as it works."""
+"""How long, at most, a runner that died keeps the others waiting; a living one renews it as it works."""
+SHORTEST_LEASE = timedelta(seconds=3)
+"""A living runner may count raw rows for so long before it renews."""
+SHARE = 0.05
+"""Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
+EARLY = 0.1
+"""Of the time between two runs, by which a run may be early: timers are not exact."""
 
 
 _Done = TypeVar("_Done")
@@ -111,6 +116,7 @@ class Job:
     tables: Tables
     source: Source
     retention: Retention = field(default_factory=Retention)
+    lease_length: timedelta = LEASE
     holder: str = field(default_factory=lease.new_holder)
     _began: tuple[datetime, float] = (NEVER, 0.0)
     """When the present run began, naive UTC and by the monotonic clock."""
@@ -120,6 +126,22 @@ class Job:
     """The key of the visitors' hashes that `_known` goes with: another one, and all numbers are other ones."""
 
     # ---- runs ----------------------------------------------------------------------------------------------------
+
+    def is_due(self, now: datetime, *, interval: timedelta) -> bool:
+        """Whether it is time for a run: the last one, of whichever process, began an `interval` ago, or died.
+
+        After a run that took long it is more than the interval, so that all processes together keep to `SHARE`.
+        Reads `statistics_meta` and `statistics_lease`.
+        """
+        with self.engine.connect() as connection:
+            meta = read_meta(connection, self.tables)
+            given_back = lease.holder_of(connection, self.tables) is None
+        if "last_run" not in meta or not given_back:  # whether it works or died, the lease will tell
+            return True
+        pause = max(interval, timedelta(seconds=float(meta["last_run_seconds"]) / SHARE))
+        since = now - datetime.fromisoformat(meta["last_run"])
+        # far in the future was the clock of a host that was wrong, and it may be gone
+        return since >= pause * (1 - EARLY) or since <= -pause
 
     def run(
         self, now: datetime, *, seconds: float | None = None, progress: Callable[[datetime], None] = lambda day: None
@@ -622,21 +644,28 @@ class Job:
     # ---- around --------------------------------------------------------------------------------------------------
 
     def _as_holder(self, now: datetime, work: Callable[[], _Done]) -> _Done | None:
-        """What `work` says that it has done as the holder of the lease; None: another runner has it, or took it over."""
-        if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=LEASE):
-            return None
+        """What `work` says that it has done as the holder of the lease; None: another runner has it.
+
+        Raises `RollupError` if another one took it over meanwhile.
+        """
         self._began = now, time.monotonic()
+        if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length):
+            return None
         try:
             return work()
-        except lease.LeaseLost:
-            return None
+        except lease.LeaseLost as lost:
+            raise RollupError(
+                f"Another process took the rollups over, because this one had not got on for "
+                f"{self.lease_length.total_seconds():g} s. What it had done stays, and the other one does the rest."
+            ) from lost
         finally:
             lease.release(self.engine, self.tables, holder=self.holder)
 
     def _renew(self, connection: sa.Connection) -> None:
+        """Keep the lease from this moment on, not from when the run began. Raises `LeaseLost`."""
         began, started = self._began
         now = began + timedelta(seconds=time.monotonic() - started)
-        lease.renew(connection, self.tables, holder=self.holder, now=now, length=LEASE)
+        lease.renew(connection, self.tables, holder=self.holder, now=now, length=self.lease_length)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

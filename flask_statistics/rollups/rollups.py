@@ -18,7 +18,7 @@ from ..queries.interface import Queries
 from ..queries.raw import RawQueries
 from . import lease
 from .dictionary import Dictionary
-from .job import Job, Retention, RollupError, check_zone, coverage, note_late, read_meta
+from .job import LEASE, SHORTEST_LEASE, Job, Retention, RollupError, check_zone, coverage, note_late, read_meta
 from .queries import RollupQueries
 from .scheduler import Scheduler
 from .segment import OTHER
@@ -70,7 +70,9 @@ class Rollups:
 
     def job(self) -> Job:
         """A job with a name of its own for the lease."""
-        return Job(self.engine(), self.tables, self.source, self.retention)
+        # shorter than an interval, so that a runner that died is replaced within two
+        length = min(max(self.interval * 0.75, SHORTEST_LEASE), LEASE)
+        return Job(self.engine(), self.tables, self.source, self.retention, length)
 
     def queries(self, connection: sa.Connection, raw: RawQueries) -> Queries:
         """What answers from rollups; `raw` while there are none, or none that fit."""

@@ -1,5 +1,6 @@
 """Runs the job inside the app, in a thread of each process that serves requests; the lease lets one of them work.
 
+Each looks every interval whether a run is due. It is one for all of them, so more processes and hosts are no more work.
 Nothing starts at import or when the app is made: the first request of a process starts it, so it survives gunicorn's
 fork, with and without `--preload`, and the reloader's parent never has one.
 """
@@ -10,19 +11,16 @@ import atexit
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import sqlalchemy as sa
 
-from .job import SETTLING, Job, Report, RollupError
+from .job import SETTLING, Job, RollupError
 
 BACKFILL_SECONDS = 20.0
 """How long one run works on history before it lets go of the lease."""
-SHARE = 0.05
-"""Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
 
 
 class Scheduler:
@@ -36,8 +34,8 @@ class Scheduler:
         self._pid: int | None = None
         self._scheduler: Any = None
         self._job: Job | None = None
-        self._not_before = 0.0
         self._failing = False
+        self._stopping = False
 
     def ensure_running(self) -> None:
         """Start it, if it does not run in this process yet."""
@@ -49,16 +47,22 @@ class Scheduler:
                 self._pid = os.getpid()
 
     def stop(self) -> None:
-        """Stop it; a run under way is left to end, so that it stays whole."""
+        """Stop it, after what a run under way is building; history that is left is for another process."""
         if self._scheduler is not None and self._pid == os.getpid():
+            self._stopping = True
             self._scheduler.shutdown(wait=True)
             self._scheduler = None
 
     def _start(self) -> None:
-        from apscheduler.schedulers.background import BackgroundScheduler  # only where rollups are on
+        from apscheduler.executors.debug import DebugExecutor  # only where rollups are on
+        from apscheduler.schedulers.background import BackgroundScheduler
 
-        # after a fork the threads of the parent are gone, and its scheduler with them
-        self._scheduler = BackgroundScheduler(timezone=timezone.utc, daemon=True)
+        # after a fork the threads of the parent are gone, and its scheduler with them. The job runs in the scheduler's
+        # own thread: Python ends a pool before it calls `stop`, and a tick in between would be refused with a traceback
+        self._scheduler = BackgroundScheduler(
+            timezone=timezone.utc, daemon=True, executors={"default": DebugExecutor()}
+        )
+        self._stopping = False
         self._scheduler.add_job(
             self._tick,
             "interval",
@@ -72,12 +76,14 @@ class Scheduler:
         atexit.register(self.stop)
 
     def _tick(self) -> None:
-        if time.monotonic() < self._not_before:
-            return
         try:
             self._job = self._job or self._make_job()
-            now = datetime.now(timezone.utc).replace(tzinfo=None)
-            report = self._job.run(now - SETTLING, seconds=BACKFILL_SECONDS)
+            now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
+            if not self._job.is_due(now, interval=self._interval):
+                return
+            self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
+        except _Stopped:
+            return
         except RollupError as error:
             self._complain("%s", error)
         except sa.exc.SQLAlchemyError as error:
@@ -88,17 +94,20 @@ class Scheduler:
                 self._interval,
             )
         else:
-            self._pause(report)
             if self._failing:
                 self._failing = False
                 self._logger.warning("Flask-Statistics: the rollups are brought up to date again.")
 
-    def _pause(self, report: Report | None) -> None:
-        if report is not None:
-            self._not_before = time.monotonic() + report.seconds * (1 / SHARE - 1) - self._interval.total_seconds()
+    def _go_on(self, _day: datetime) -> None:
+        if self._stopping:
+            raise _Stopped
 
     def _complain(self, message: str, *arguments: object) -> None:
         """Log a fault once for as long as it lasts."""
         if not self._failing:
             self._failing = True
             self._logger.error("Flask-Statistics: " + message, *arguments)
+
+
+class _Stopped(Exception):
+    """The process ends; what a run had built is committed."""
