@@ -11,20 +11,21 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request, url_for
 
+from . import dialects, health, openapi
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
-from .queries.interface import SORT_NAMES, Queries, UnknownRequest
-from .recorder import Backlog
+from .queries.interface import SORT_NAMES, Queries, TooManyValues, UnknownRequest
 from .spans import UNITS, Span, SpanError, read_span, to_local
-from .state import State, state_of
+from .state import NAME, State, state_of
 
 MOST_POINTS = 10_000
 """Longest series that is answered: a year of hours fits."""
 MOST_ROWS = 1_000
 """Most rows that one answer lists."""
+MOST_OFFSET = 10**9
 
 
 class BadParameter(ValueError):
@@ -41,6 +42,7 @@ def register(blueprint: Blueprint) -> None:
     ):
         blueprint.add_url_rule(rule, endpoint, _answering(answer))
     blueprint.add_url_rule("/api/health", "api_health", _health)
+    blueprint.add_url_rule("/api/openapi.json", "api_openapi", _openapi)
 
 
 def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
@@ -63,14 +65,25 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                 )
         except (BadParameter, SpanError) as error:
             return _error(400, str(error))
-        except sa.exc.SQLAlchemyError:
+        except sa.exc.SQLAlchemyError as error:
+            if dialects.is_timeout(error):
+                return _error(503, too_slow(state))
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
             return _error(503, "The database could not answer; see the app's log.")
+        except TooManyValues as error:
+            return _error(503, str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a question could not be answered.")
             return _error(500, f"{error} See the app's log.")
 
     return view
+
+
+def too_slow(state: State) -> str:
+    """What somebody is told whose question took all the time that it may take."""
+    seconds = state.settings.query_timeout.total_seconds()
+    way_out = "" if state.rollups else ", or see STATISTICS_ROLLUPS"
+    return f"This took longer than STATISTICS_QUERY_TIMEOUT ({seconds:g} s). Ask for a shorter span or fewer filters{way_out}."
 
 
 def _read(state: State, queries: Queries, now: datetime) -> tuple[Span, Filters]:
@@ -118,7 +131,7 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
         filters,
         sort=sort,
         limit=_number("limit", 50, most=MOST_ROWS),
-        offset=_number("offset", 0, most=10**9),
+        offset=_number("offset", 0, most=MOST_OFFSET),
         search=request.args.get("search", "")[:200],
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
@@ -137,51 +150,18 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     return {"rows": [_row(row) for row in log.rows], "before": log.older, "after": log.newer}
 
 
-def _health() -> Response:
-    """What this process has recorded and lost, and whether the database answers."""
+def _openapi() -> Response:
+    """All of this, described for programs."""
     state = state_of(current_app)
-    counters = state.recorder.counters if state.recorder else None
-    try:
-        with state.queries() as queries:
-            queries.earliest()
-        database = "ok"
-    except sa.exc.SQLAlchemyError as error:
-        database = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    rollups = _rollups_health(state) if database == "ok" else None
-    backlog = state.writer.backlog() if state.writer else Backlog(0, None)
-    healthy = database == "ok" and not (counters and counters.lost) and not (backlog.trouble or backlog.refused)
-    return jsonify(
-        status="ok" if healthy else "degraded",
-        database=database,
-        recording=counters is not None,
-        recorded=counters.recorded if counters else 0,
-        lost=counters.lost if counters else 0,
-        waiting=backlog.waiting,
-        refused=backlog.refused,
-        trouble=backlog.trouble,
-        last_error=counters.last_error if counters else None,
-        last_error_at=_utc(counters.last_error_at) if counters else None,
-        rollups=rollups,
-    )
+    url = url_for(f"{NAME}.api_summary").removesuffix("/summary")
+    limits = {"most_rows": MOST_ROWS, "most_offset": MOST_OFFSET, "most_points": MOST_POINTS}
+    return jsonify(openapi.description(state.dimensions, url=url, **limits))
 
 
-def _rollups_health(state: State) -> dict[str, Any] | None:
-    """How the rollups stand; None: they are off, or their tables are missing."""
-    if state.rollups is None:
-        return None
-    try:
-        with state.engine().connect() as connection:
-            found = state.rollups.status(connection)
-    except sa.exc.SQLAlchemyError as error:
-        return {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
-    return {
-        "covered_from": _utc(found.covered_from),
-        "covered_until": _utc(found.covered_until),
-        "preparing": found.preparing,
-        "last_run_seconds": found.last_run_seconds,
-        "segments": found.segments,
-        "folded": found.folded,
-    }
+def _health() -> Response:
+    """How recording, storage and rollups do."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    return jsonify(health.as_json(health.collect(state_of(current_app), now), _utc))
 
 
 def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
@@ -227,8 +207,8 @@ def _local(moment: datetime, span: Span) -> str:
     return to_local(moment, span.zone).isoformat()
 
 
-def _utc(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.replace(tzinfo=timezone.utc).isoformat()
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=timezone.utc).isoformat()
 
 
 def _error(status: int, message: str) -> Response:

@@ -18,17 +18,22 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, traffic
+from . import dialects, health, traffic
+from . import forget as forget_visitor
+from .access_log import Entry
+from .addresses import NoSecret, import_anonymizer, local_day
+from .config import SettingError
+from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
-from .models import OURS, RawTable
-from .recorder import excluder
-from .spans import FIRST_YEAR, midnight, naive_utc, to_local
+from .models import OURS, RawTable, check_types
+from .recorder import excluder, stored_referrer
+from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 from .writers.spool import read_backlog, read_refused, spool_folder
 
 if TYPE_CHECKING:
     from .rollups.job import Report
-    from .rollups.rollups import Rollups
+    from .rollups.rollups import Rollups, Status
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -61,6 +66,10 @@ def init() -> None:
     Nothing that exists is altered. Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
+    try:
+        check_types(state.raw, state.engine().dialect)
+    except SettingError as refusal:
+        raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
     for line in done or ["Nothing to do: tables and index are there."]:
@@ -114,6 +123,7 @@ def import_log(file: Path, again: bool) -> None:
             state.imports,
             file,
             excluded=lambda path: own(path, None) or excluded(path, None),
+            anonymized=_anonymized(state),
         )
         try:
             job = log.prepare(again=again, now=_utc_now())
@@ -132,6 +142,19 @@ def import_log(file: Path, again: bool) -> None:
     _say_what_was_seen(log, state, time.perf_counter() - started)
 
 
+def _anonymized(state: State) -> Callable[[Entry], Entry]:
+    """What of a line of a log the settings let be stored."""
+    settings, stored = state.settings, import_anonymizer(state.settings.anonymize_ip)
+
+    def anonymized(entry: Entry) -> Entry:
+        return entry._replace(
+            remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
+            referrer=stored_referrer(entry.referrer, settings),
+        )
+
+    return anonymized
+
+
 def _show_progress(log: LogImport, job: Import) -> None:
     with click.progressbar(length=log.size_bytes, label=f"Importing {job.file_name}", file=sys.stderr) as bar:
         for position in log.run(job, utc_now=_utc_now):
@@ -140,6 +163,8 @@ def _show_progress(log: LogImport, job: Import) -> None:
 
 def _say_what_was_seen(log: LogImport, state: State, seconds: float) -> None:
     seen, settings = log.seen, state.settings
+    if seen.first:
+        state.note_late(seen.first)
     click.echo(f"{_count(seen.requests, 'request')} imported in {seconds:.1f} s.")
     if seen.excluded:
         click.echo(f"{_count(seen.excluded, 'request')} left out: the dashboard's own, and STATISTICS_EXCLUDE.")
@@ -303,6 +328,51 @@ def prune() -> None:
         _say_what_was_done(_rollups(state).job().prune(_utc_now()))
 
 
+# ---- forget ------------------------------------------------------------------------------------------------------
+
+
+@commands.command("forget")
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(address: str, yes: bool) -> None:
+    """Erase one visitor: all raw rows of ADDRESS, and its part in the rollups, also of days whose raw rows are gone.
+
+    Then everything is counted again; the exit code is 1 if something is left. Stop it at any time: the same command goes on.
+    """
+    state, now = state_of(current_app), _utc_now()
+    if not state.raw.has("remote_address"):
+        raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
+    try:
+        forms = forget_visitor.forms_of(state, address, now)
+    except NoSecret as error:
+        raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
+    with _job_errors(), state.engine().connect() as connection:
+        rows = forget_visitor.count(connection, state.raw, forms)
+    click.echo(f"{_count(rows, 'raw row')} of {' or '.join(forms)}.")
+    if state.settings.anonymize_ip == "truncate":
+        click.echo("Networks are stored, so this erases everybody in the same one.")
+    if state.settings.anonymize_ip == "hash":
+        click.echo("Hashes are stored: those of earlier days cannot be told whose they are, by nobody.")
+    if not yes:
+        click.confirm("Erase them, and what the rollups made of them?", abort=True)
+    with _job_errors(), _days("Erasing") as progress:
+        try:
+            done = forget_visitor.forget(state, forms, now, progress=progress)
+        except forget_visitor.AtWork:
+            raise click.ClickException("Another process is at work on the rollups; nothing was erased.") from None
+    click.echo(f"{_count(done.raw_rows, 'raw row')} deleted.")
+    if state.rollups is not None:
+        click.echo(f"{_count(done.requests, 'request')} taken out of the rollups of {_count(done.periods, 'period')}.")
+    if done.differing:
+        click.echo(
+            f"{_count(done.differing, 'hour')} of the rollups and the raw rows differ; 'flask statistics verify' names them.",
+            err=True,
+        )
+    if done.left:
+        raise click.ClickException(f"Counted again: {_count(done.left, 'request')} are left. Run it once more.")
+    click.echo("Counted again: nothing is left.")
+
+
 def _say_what_waits(state: State) -> None:
     folder = spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
     found = read_backlog(folder)
@@ -313,9 +383,12 @@ def _say_what_waits(state: State) -> None:
         click.echo(f"Refused           {request}: {error}")
 
 
+# ---- status ------------------------------------------------------------------------------------------------------
+
+
 @commands.command("status")
 def status() -> None:
-    """Say how many requests are stored, what waits or was refused, and how the rollups stand."""
+    """Say what is stored, how it grows, how the rollups stand, and what is set: the Health view without the dashboard."""
     state, zone = state_of(current_app), state_of(current_app).settings.timezone
 
     def local(moment: datetime | None) -> str:
@@ -323,28 +396,53 @@ def status() -> None:
 
     if state.spool is not None:
         _say_what_waits(state)  # first of all: the database may be away
-    with _job_errors(), state.engine().connect() as connection:
-        date = state.raw.columns["date"]
-        # asked for together, SQLite would read the whole index
-        ends = [connection.scalar(sa.select(end(date))) for end in (sa.func.min, sa.func.max)]
-        oldest, newest = (None if end is None else naive_utc(end) for end in ends)
-        click.echo(f"Raw rows          from {local(oldest)} to {local(newest)} {zone.key}")
-        if state.rollups is None:
-            click.echo("Rollups           off (STATISTICS_ROLLUPS)")
-            return
-        found = state.rollups.status(connection)
-    if found.covered_from is None:
-        click.echo("Rollups           none yet: run 'flask statistics rollup', or wait for the scheduler")
+    with _database_errors("'flask statistics init' creates missing tables."):
+        found = health.collect(state, _utc_now())
+    if found.storage is None or found.rollups_error is not None:
+        raise click.ClickException(f"{' '.join(found.problems)}\n'flask statistics init' creates missing tables.")
+    for label, text in [
+        *_storage_lines(found.storage, local, zone.key),
+        *_rollup_lines(found.rollups, local, zone.key),
+        *((setting.key, setting.value) for setting in found.settings if not setting.default),
+    ]:
+        click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
+    for problem in found.problems:
+        click.echo(problem, err=True)
+
+
+Local = Callable[[datetime | None], str]
+
+
+def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    yield "Raw rows", f"from {local(storage.oldest)} to {local(storage.newest)} {zone}"
+    if storage.rows is not None:
+        yield "", f"about {storage.rows:,}"
+    sizes = [f"{table.name} {size(table.size)}" for table in storage.tables if table.size is not None]
+    if sizes:
+        yield "Tables", ", ".join(sizes)
+    if storage.database is not None:
+        yield "Whole file", size(storage.database)
+    if storage.rows_a_day is not None:
+        grown = "" if storage.bytes_a_day is None else f", {size(storage.bytes_a_day)}"
+        yield "Growth a day", f"{storage.rows_a_day:,.0f} requests{grown}"
+    if storage.in_30_days is not None:
+        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year"
+
+
+def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    if found is None:
+        yield "Rollups", "off (STATISTICS_ROLLUPS)"
         return
-    click.echo(f"Rolled up         from {local(found.covered_from)} to {local(found.covered_until)} {zone.key}")
+    if found.covered_from is None:
+        yield "Rollups", "none yet: run 'flask statistics rollup', or wait for the scheduler"
+        return
+    yield "Rolled up", f"from {local(found.covered_from)} to {local(found.covered_until)} {zone}"
     if found.preparing:
-        click.echo(f"Still to roll up  from {local(found.oldest_raw)}")
-    click.echo(f"Last run          {found.last_run_seconds:.2f} s")
-    click.echo(
-        "Segments          " + ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
-    )
-    click.echo(f"Numbered          {found.values:,} values, {found.visitors:,} visitors")
+        yield "Still to roll up", f"from {local(found.oldest_raw)}"
+    yield "Last run", f"{found.last_run_seconds:.2f} s"
+    yield "Segments", ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
+    yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):
-        click.echo(f"Folded            {dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES")
+        yield "Folded", f"{dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES"
     if found.holder is not None:
-        click.echo(f"At work           {found.holder[0]}, until {local(found.holder[1])}")
+        yield "At work", f"{found.holder[0]}, until {local(found.holder[1])}"

@@ -74,6 +74,12 @@ def _header(value: Any) -> str | None:
     return value
 
 
+def _anonymize(value: Any) -> str | None:
+    if value not in (None, "truncate", "hash"):
+        raise ValueError('None, "truncate" or "hash"')
+    return value  # type: ignore[no-any-return]
+
+
 def _function(value: Any) -> Callable[[], str | None] | None:
     if value is not None and not callable(value):
         raise ValueError("None or a function without arguments, for example lambda: g.csp_nonce")
@@ -83,6 +89,12 @@ def _function(value: Any) -> Callable[[], str | None] | None:
 def _interval(value: Any) -> timedelta:
     if not isinstance(value, timedelta) or not timedelta(seconds=1) <= value <= timedelta(days=1):
         raise ValueError("a datetime.timedelta from one second to one day, for example timedelta(seconds=60)")
+    return value
+
+
+def _timeout(value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or not timedelta(milliseconds=1) <= value <= timedelta(hours=1):
+        raise ValueError("a datetime.timedelta of at most one hour, for example timedelta(seconds=10)")
     return value
 
 
@@ -137,6 +149,12 @@ SETTINGS: tuple[Setting, ...] = (
         _function,
     ),
     Setting(
+        "QUERY_TIMEOUT",
+        timedelta(seconds=10),
+        "how long the questions of one page may take; what takes longer is stopped, and the page says so",
+        _timeout,
+    ),
+    Setting(
         "WRITER", "direct", '`"direct"` commits each request; `"spool"` takes it off the request, see below', _writer
     ),
     Setting(
@@ -156,6 +174,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "MAX_VALUES", 5_000, "distinct values kept a dimension and day; the rest is shown as `(other)`", _max_values
     ),
+    Setting(
+        "ANONYMIZE_IP",
+        None,
+        'what is stored of addresses: `"truncate"` their /24 or /48 network, `"hash"` a hash whose key changes daily',
+        _anonymize,
+    ),
+    Setting("STRIP_REFERRER_QUERY", False, "store the origin and path of referrers, and no query", _boolean),
     Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
 )
 
@@ -171,6 +196,7 @@ class Settings:
     exclude: tuple[str, ...]
     real_ip_header: str | None
     csp_nonce: Callable[[], str | None] | None
+    query_timeout: timedelta
     writer: str
     spool_path: Path | None
     spool_max_rows: int
@@ -180,6 +206,8 @@ class Settings:
     raw_retention: timedelta | None
     hourly_retention: timedelta | None
     max_values: int
+    anonymize_ip: str | None
+    strip_referrer_query: bool
     respect_gpc: bool
 
 

@@ -122,12 +122,12 @@ def _home() -> str:
 
 
 def _slow() -> str:
-    time.sleep(random.uniform(0.3, 1.2))  # noqa: S311 - a demo
+    time.sleep(random.uniform(0.3, 1.2))  # noqa: S311 - a demo # nosec B311
     return _page("That took a while", "<p>Its response time is in the statistics.</p>")
 
 
 def _moody() -> str:
-    if random.random() < 1 / 3:  # noqa: S311 - a demo
+    if random.random() < 1 / 3:  # noqa: S311 - a demo # nosec B311
         raise RuntimeError("the page is in a bad mood")
     return _page("All is well", "<p>Reload: every third time or so it fails, with its exception in the statistics.</p>")
 

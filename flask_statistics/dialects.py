@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 from sqlalchemy.sql.functions import FunctionElement
+
+MYSQL = ("mysql", "mariadb")
+"""What SQLAlchemy calls MySQL and MariaDB: the one or the other, as the URL says."""
+
+
+CLICKHOUSE = ("clickhousedb", "chdb")
+"""ClickHouse, as a server and as a library. It has no transactions."""
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
@@ -72,7 +82,7 @@ def snapshot(connection: sa.Connection) -> None:
         driver = connection.connection.dbapi_connection
         if not isinstance(driver, _Borrowed) and driver is not None and not driver.in_transaction:
             driver.cursor().execute("BEGIN").close()
-    else:
+    elif connection.dialect.name not in CLICKHOUSE:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
@@ -83,6 +93,173 @@ def transactional(engine: sa.Engine) -> sa.Connection:
     if level == "AUTOCOMMIT" and engine.dialect.default_isolation_level is not None:
         connection = connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
     return connection
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+class OutOfTime(sa.exc.SQLAlchemyError):
+    """A question was not asked, because those before it on the same connection took all the time they may take."""
+
+
+class Budget:
+    """The time that the statements of one connection may take together."""
+
+    def __init__(self, limit: timedelta) -> None:
+        self.limit = limit
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: for work that is bounded piece by piece."""
+        self._deadline = time.monotonic() + self.limit.total_seconds()
+
+    def is_spent(self) -> bool:
+        """Whether all of it has passed."""
+        return time.monotonic() > self._deadline
+
+
+@contextmanager
+def time_budget(connection: sa.Connection, limit: timedelta) -> Iterator[Budget]:
+    """Let the database end what takes longer than `limit`, and refuse to ask more then; `is_timeout` knows both errors.
+
+    The time counts from here to the end of the block, after which the connection is as it was before. Must come before
+    the first statement.
+    """
+    budget = Budget(limit)
+
+    def check(*_: Any) -> None:
+        if budget.is_spent():
+            raise OutOfTime(f"{limit.total_seconds():g} s have passed")
+
+    sa.event.listen(connection, "before_cursor_execute", check)
+    limited = _LIMITED.get(connection.dialect.name)
+    with limited(connection, budget) if limited else nullcontext():
+        yield budget
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether `error` says that a time budget was spent."""
+    if isinstance(error, OutOfTime):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    original: Any = error.orig
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    # SQLite, PostgreSQL, MariaDB and MySQL
+    return str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+
+
+@contextmanager
+def _limited_sqlite(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Interrupt statements of this thread: an in-memory database is on one connection, which others work with as well."""
+    driver: Any = connection.connection.dbapi_connection
+    ours = threading.get_ident()
+    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.is_spent(), _STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+_STEPS = 20_000
+"""Steps of SQLite's machine between two looks at the clock: about a millisecond."""
+
+
+@contextmanager
+def _limited_postgresql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement of each transaction; the setting ends with the transaction, as it is made in it."""
+
+    def begin(connection: sa.Connection) -> None:
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {_milliseconds(budget):d}")
+
+    sa.event.listen(connection, "begin", begin)
+    yield
+
+
+@contextmanager
+def _limited_mysql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement, and set the connection's own limit again afterwards."""
+    mariadb = getattr(connection.dialect, "is_mariadb", False)
+    variable = "max_statement_time" if mariadb else "max_execution_time"
+    limit = budget.limit.total_seconds() if mariadb else _milliseconds(budget)
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(f"SELECT @@SESSION.{variable}")
+        (before,) = cursor.fetchone()  # type: ignore[misc]
+        cursor.execute(f"SET SESSION {variable} = {limit}")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with closing(connection.connection.cursor()) as cursor:
+                cursor.execute(f"SET SESSION {variable} = {before}")
+
+
+_LIMITED: dict[str, Callable[[sa.Connection, Budget], AbstractContextManager[None]]] = {
+    "sqlite": _limited_sqlite,
+    "postgresql": _limited_postgresql,
+    "mysql": _limited_mysql,
+    "mariadb": _limited_mysql,
+}
+
+
+def _milliseconds(budget: Budget) -> int:
+    return max(1, round(budget.limit.total_seconds() * 1000))
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def table_sizes(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    """The bytes that each of `tables` takes with its indexes, by full name; what cannot be told cheaply is left out."""
+    measure = {"sqlite": _sizes_sqlite, "postgresql": _sizes_postgresql, "mysql": _sizes_mysql, "mariadb": _sizes_mysql}
+    found = measure[connection.dialect.name](connection, tables) if connection.dialect.name in measure else {}
+    return {name: int(size) for name, size in found.items() if size is not None}
+
+
+def database_size(connection: sa.Connection) -> int | None:
+    """The bytes of a SQLite database, with all that others keep in it; None for other databases."""
+    if connection.dialect.name != "sqlite":
+        return None
+    pages = sa.text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    return int(connection.scalar(pages) or 0)
+
+
+LARGEST_WALKED = 256 << 20
+"""Bytes of a SQLite database of which each page is looked at to measure tables: a quarter of a second."""
+
+
+def _sizes_sqlite(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    if (database_size(connection) or 0) > LARGEST_WALKED:
+        return {}
+    pages = sa.text(
+        "SELECT tbl_name, sum(pgsize) FROM sqlite_master JOIN dbstat ON dbstat.name = sqlite_master.name "
+        "GROUP BY tbl_name"
+    )
+    try:
+        sizes = {row[0]: row[1] for row in connection.execute(pages)}
+    except sa.exc.OperationalError as error:
+        if "dbstat" not in str(error.orig):  # left out of some builds of SQLite
+            raise
+        return {}
+    return {table.fullname: sizes[table.name] for table in tables if table.name in sizes}
+
+
+def _sizes_postgresql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text("SELECT pg_total_relation_size(to_regclass(:name))")
+    quoted = connection.dialect.identifier_preparer.format_table
+    return {table.fullname: connection.scalar(size, {"name": quoted(table)}) for table in tables}
+
+
+def _sizes_mysql(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text(
+        "SELECT data_length + index_length FROM information_schema.tables "
+        "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    return {table.fullname: connection.scalar(size, {"schema": table.schema, "name": table.name}) for table in tables}
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -103,11 +280,56 @@ def lock_wait(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
         cursor.close()
 
 
+@contextmanager
+def overwriting(connection: sa.Connection) -> Iterator[None]:
+    """Leave nothing of what is replaced or deleted in the pages of a SQLite database; other databases have no such switch."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    with closing(driver.cursor()) as cursor:
+        before = cursor.execute("PRAGMA secure_delete").fetchone()[0]
+        cursor.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA secure_delete = {before:d}")
+
+
 def is_locked(engine: sa.Engine, error: Exception) -> bool:
     """Whether `error` says that another writer holds the SQLite database."""
     # MySQL says "Account is locked", which does not pass
     sqlite = engine.dialect.name == "sqlite"
     return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
+
+
+def is_conflict(error: sa.exc.DBAPIError) -> bool:
+    """Whether another transaction of the same kind was in the way: MySQL says so where others say that a key is taken."""
+    return isinstance(error, sa.exc.IntegrityError) or getattr(error.orig, "args", (None,))[0] in MYSQL_CONFLICTS
+
+
+MYSQL_CONFLICTS = (1020, 1205, 1213)
+"""The row changed since the snapshot, a lock was waited for too long, and two transactions waited for one another."""
+
+
+def batches(
+    connection: sa.Connection, query: sa.Select[Any], date: sa.Column[Any], key: sa.Column[Any], *, size: int
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time.
+
+    Other statements may run on the connection in between. MySQL's protocol cannot send rows in between, and would drop
+    those that are left: there, each batch is a statement of its own that begins behind the last row.
+    """
+    query = query.order_by(date, key)
+    if connection.dialect.name not in MYSQL:
+        yield from connection.execute(query, execution_options={"yield_per": size}).partitions(size)
+        return
+    rows = connection.execute(query.limit(size)).all()
+    while rows:
+        yield rows
+        at, last = rows[-1][0], rows[-1][1]
+        behind = sa.and_(date >= at, sa.or_(date > at, key > last))
+        rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
 
 
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:
@@ -121,6 +343,42 @@ def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> 
     with engine.connect().execution_options(**({"isolation_level": "AUTOCOMMIT"} if postgresql else {})) as connection:
         index.create(connection)
         connection.commit()
+
+
+class _Exact(FunctionElement[Any]):
+    name = "exact"
+    inherit_cache = True
+
+    def __init__(self, column: sa.ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """`column` as Python sees it, to be grouped by, compared and added up.
+
+    MySQL takes text for equal whatever its case, its accents and the spaces at its end, and shows fewer digits of a number
+    of single precision than it reckons with.
+    """
+    text = isinstance(column.type, sa.String)
+    return _Exact(column) if text or isinstance(column.type, sa.Float) else column
+
+
+@compiles(_Exact)
+def _exact(element: _Exact, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    return str(compiler.process(column, **kw))
+
+
+@compiles(_Exact, "mysql")
+@compiles(_Exact, "mariadb")
+def _exact_mysql(element: _Exact, compiler: Any, **kw: Any) -> str:
+    column = _exact(element, compiler, **kw)
+    if isinstance(element.type, sa.Float):
+        return column if isinstance(element.type, sa.Double) else f"CAST({column} AS DOUBLE)"
+    # utf8mb4_bin, which both know, takes spaces at the end for nothing
+    collation = "utf8mb4_nopad_bin" if compiler.dialect.is_mariadb else "utf8mb4_0900_bin"
+    return f"CONVERT({column} USING utf8mb4) COLLATE {collation}"
 
 
 class _OneOf(FunctionElement[bool]):
@@ -140,10 +398,11 @@ def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnE
 @compiles(_OneOf, "sqlite")
 def _one_of_sqlite(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy # nosec B608
 
 
 @compiles(_OneOf, "postgresql")
+@compiles(_OneOf, "cockroachdb")
 def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT json_array_elements_text(CAST({values} AS json)))"
@@ -154,6 +413,13 @@ def _one_of_postgresql(element: _OneOf, compiler: Any, **kw: Any) -> str:
 def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return (
-        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above
+        f"{column} IN (SELECT v FROM JSON_TABLE({values}, '$[*]' "  # noqa: S608 - as above # nosec B608
         "COLUMNS (v TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS listed)"
     )
+
+
+@compiles(_OneOf, "clickhousedb")
+@compiles(_OneOf, "chdb")
+def _one_of_clickhouse(element: _OneOf, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT arrayJoin(JSONExtract({values}, 'Array(String)')))"

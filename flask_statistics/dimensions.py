@@ -51,6 +51,27 @@ def _one_integer(text: str) -> tuple[Value, ...]:
     return (int(text),)
 
 
+def _checked(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[Value, ...]]:
+    """`parse` of a host's own, whatever it does with a text that somebody wrote into a URL: values, or `ValueError`."""
+
+    def checked(text: str) -> tuple[Value, ...]:
+        try:
+            values = parse(text)
+        except ValueError:
+            raise
+        except Exception:
+            _logger.exception("Flask-Statistics: the dimension %r cannot read %r from a URL.", name, text[:100])
+            raise ValueError("a value that this dimension can read") from None
+        if not isinstance(values, tuple) or not all(value is None or isinstance(value, (str, int)) for value in values):
+            _logger.error(
+                "Flask-Statistics: parse of the dimension %r returned %r, and not a tuple of texts.", name, values
+            )
+            raise ValueError("a value that this dimension can read")
+        return values
+
+    return checked
+
+
 @dataclass(frozen=True, init=False)
 class Dimension:
     """One thing to filter and break down by, such as the browser.
@@ -105,7 +126,7 @@ class Dimension:
             "plural": plural or f"{label}s",
             "value": value or _same,
             "derived": value is not None,
-            "parse": parse or _one_text,
+            "parse": _one_text if parse is None else _checked(name, parse),
             "display": display,
             "none": none,
             "many": many,

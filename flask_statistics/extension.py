@@ -9,12 +9,13 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, views
+from . import cli, dialects, views
+from .addresses import anonymizer, secret_table
 from .config import SettingError, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
 from .imports import import_table
-from .models import map_model
+from .models import check_types, map_model
 from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
 from .writers.direct import DirectWriter
@@ -76,6 +77,15 @@ class Statistics:
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
         disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
+        if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
+            with app.app_context():
+                dialect = db.engines[raw.bind_key].dialect
+            check_types(raw, dialect)
+            if dialect.name in dialects.CLICKHOUSE and (settings.enabled or settings.rollups):
+                raise SettingError(
+                    "The model is bound to ClickHouse, which can only be read: set STATISTICS_ENABLED = False, and leave "
+                    "STATISTICS_ROLLUPS off."
+                )
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(
@@ -89,9 +99,13 @@ class Statistics:
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
         imports = import_table(raw.table.metadata, raw.table.schema)
+        keeps_secret = settings.anonymize_ip == "hash"
+        secret = secret_table(raw.table.metadata, raw.table.schema) if keeps_secret else None
         spool = spool_table(raw.table.metadata, raw.table.schema) if settings.writer == "spool" else None
         state = State(app, settings, db, model, raw, known, before_f, imports, spool)
+        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
+        views.guard_misses(app)
         app.cli.add_command(cli.group())
         app.extensions[NAME] = state
         if settings.rollups:
@@ -111,6 +125,7 @@ class Statistics:
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),
+                anonymize=state.anonymize,
                 counters=counters,
             )
             state.recorder.attach()
@@ -135,6 +150,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         counters=counters,
         logger=app.logger,
         testing=lambda: app.testing,
+        late=state.note_late,
     )
 
 

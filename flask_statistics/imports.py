@@ -19,8 +19,8 @@ import sqlalchemy as sa
 
 from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
-from .models import RawTable, own_table
-from .recorder import mask_secrets, mask_url
+from .models import RawTable, moment, own_table, text
+from .recorder import mask_secrets
 
 NAME = "statistics_import"
 BATCH = 5_000
@@ -82,9 +82,9 @@ def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         NAME,
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("size_bytes", _Number, nullable=False),
-        sa.Column("file_name", sa.String(255), nullable=False),
-        sa.Column("started_at", sa.DateTime, nullable=False),
-        sa.Column("finished_at", sa.DateTime),
+        sa.Column("file_name", text(255), nullable=False),
+        sa.Column("started_at", moment(), nullable=False),
+        sa.Column("finished_at", moment()),
         sa.Column("lines", _Number, nullable=False),
         sa.Column("requests", _Number, nullable=False),
         sa.Column("excluded", _Number, nullable=False),
@@ -104,7 +104,14 @@ class LogImport:
     """The import of one file into one raw table."""
 
     def __init__(
-        self, engine: sa.Engine, raw: RawTable, table: sa.Table, path: Path, *, excluded: Callable[[str], bool]
+        self,
+        engine: sa.Engine,
+        raw: RawTable,
+        table: sa.Table,
+        path: Path,
+        *,
+        excluded: Callable[[str], bool],
+        anonymized: Callable[[Entry], Entry],
     ) -> None:
         self.seen = Seen()
         self.size_bytes = path.stat().st_size
@@ -113,6 +120,8 @@ class LogImport:
         self._table = table
         self._path = path
         self._excluded = excluded
+        self._anonymized = anonymized
+        """What of an entry may be stored."""
         self._stored: Import | None = None
         """What the table says now; None: nothing of this file."""
 
@@ -186,7 +195,7 @@ class LogImport:
                 continue
             seen.first = entry.date if seen.first is None else min(seen.first, entry.date)
             seen.last = entry.date if seen.last is None else max(seen.last, entry.date)
-            rows.append(_row(entry, self._raw))
+            rows.append(_row(self._anonymized(entry), self._raw))
         if batch and not begun and job.malformed == len(batch):
             raise ImportRefused(f"{self._path.name} is no access log in the common or combined format.")
         if unfinished:
@@ -236,7 +245,6 @@ def _row(entry: Entry, raw: RawTable) -> dict[str, Any]:
     values = entry._asdict()
     agent = user_agents.parse(entry.user_agent)
     values["browser"], values["platform"], values["device"] = agent.browser, agent.platform, agent.device
-    values["referrer"] = mask_url(entry.referrer)
     if entry.query_string is not None:
         values["query_string"] = mask_secrets(entry.query_string)
     return raw.row(values)

@@ -35,14 +35,22 @@ ORIGINAL_COLUMNS = (
 EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
 OURS = "flask_statistics"
 """Key in `Table.info` that marks the tables that belong to this package."""
+LONGEST_TEXT = 20_000
+"""Characters kept of a text whose column names no length: a client may send as many as the server takes."""
 KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
 
 
-def _text(length: int) -> sa.types.TypeEngine[str]:
+def text(length: int) -> sa.types.TypeEngine[str]:
+    """The type of text of at most `length` characters."""
     # MySQL compares text without regard to case by default, so /A and /a would count as one path
     return sa.String(length).with_variant(
         mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
     )
+
+
+def moment() -> sa.types.TypeEngine[datetime]:
+    """The type of an instant, naive UTC: MySQL keeps whole seconds unless told otherwise."""
+    return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def _long_text() -> sa.types.TypeEngine[str]:
@@ -62,39 +70,37 @@ class RequestMixin:
 
     index: Mapped[int] = mapped_column(_integer(), primary_key=True, sort_order=-1)
     """Number of the row."""
-    date: Mapped[datetime | None] = mapped_column(
-        sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"), index=True
-    )
+    date: Mapped[datetime | None] = mapped_column(moment(), index=True)
     """When the request began, naive UTC."""
     response_time: Mapped[float | None] = mapped_column(sa.Double())
     """Seconds from its arrival until its response was ready; the sending of a streamed body is included."""
-    method: Mapped[str | None] = mapped_column(_text(32))
+    method: Mapped[str | None] = mapped_column(text(32))
     """HTTP method."""
-    path: Mapped[str | None] = mapped_column(_text(2048))
+    path: Mapped[str | None] = mapped_column(text(2048))
     """Path inside the app, decoded, without the query string."""
-    route: Mapped[str | None] = mapped_column(_text(512))
+    route: Mapped[str | None] = mapped_column(text(512))
     """URL rule that matched, such as `/user/<int:id>`; NULL if none did."""
-    query_string: Mapped[str | None] = mapped_column(_text(2048))
+    query_string: Mapped[str | None] = mapped_column(text(2048))
     """Query string with secrets masked; NULL if there was none."""
     status_code: Mapped[int | None] = mapped_column(sa.Integer())
     """HTTP status; 500 for an exception that nobody handled."""
     size: Mapped[int | None] = mapped_column(_integer())
     """Bytes of the body; NULL if unknown."""
-    mimetype: Mapped[str | None] = mapped_column(_text(255))
+    mimetype: Mapped[str | None] = mapped_column(text(255))
     """Media type of the response, without parameters."""
-    exception: Mapped[str | None] = mapped_column(_text(2048))
+    exception: Mapped[str | None] = mapped_column(text(2048))
     """`repr` of the exception behind a 5xx; NULL if there was none."""
-    remote_address: Mapped[str | None] = mapped_column(_text(64))
+    remote_address: Mapped[str | None] = mapped_column(text(64))
     """Client's address: one address is one visitor."""
-    user_agent: Mapped[str | None] = mapped_column(_text(1024))
+    user_agent: Mapped[str | None] = mapped_column(text(1024))
     """User-Agent header; empty if the client sent none."""
-    browser: Mapped[str | None] = mapped_column(_text(128))
+    browser: Mapped[str | None] = mapped_column(text(128))
     """Family and version, such as `firefox 72.0`; NULL if unknown."""
-    platform: Mapped[str | None] = mapped_column(_text(64))
+    platform: Mapped[str | None] = mapped_column(text(64))
     """Operating system's name; NULL if unknown."""
-    device: Mapped[str | None] = mapped_column(_text(16))
+    device: Mapped[str | None] = mapped_column(text(16))
     """bot, mobile, tablet, desktop or other."""
-    referrer: Mapped[str | None] = mapped_column(_text(2048))
+    referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
 
     traceback: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
@@ -141,14 +147,17 @@ class RawTable:
         return {key: fit(values[name]) for name, key, fit in self.fits if name in values}
 
 
-def own_table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any]) -> sa.Table:
+def own_table(
+    metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.schema.SchemaItem, **options: Any
+) -> sa.Table:
     """A table of this package in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it.
 
     Raises `SettingError` if the app has another one of that name.
     """
     key = f"{schema}.{name}" if schema else name
     if key not in metadata.tables:
-        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True})
+        options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}  # whose transactions all of it relies on
+        return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True}, **options)
     if OURS not in metadata.tables[key].info:
         raise SettingError(
             f"The app has a table {key!r} of its own, but Flask-Statistics needs that name: rename yours."
@@ -191,6 +200,24 @@ def map_model(model: type[Any]) -> RawTable:
     )
 
 
+def check_types(raw: RawTable, dialect: sa.Dialect) -> None:
+    """Raise `SettingError` if the database has no type for a column of the model: MySQL's text needs a length."""
+    refused = [column.name for column in raw.table.columns if not _has_type(column, dialect)]
+    if refused:
+        raise SettingError(
+            f"The table {raw.table.name!r} has columns without a length, which MySQL and MariaDB need: {', '.join(refused)}. "
+            "Give each one, such as db.String(255), or inherit from RequestMixin, which has fitting ones for every database."
+        )
+
+
+def _has_type(column: sa.Column[Any], dialect: sa.Dialect) -> bool:
+    try:
+        column.type.compile(dialect=dialect)
+    except sa.exc.CompileError:
+        return False
+    return True
+
+
 def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     """A function that makes a value fit `column`: text cut at its length, numbers within its range.
 
@@ -198,7 +225,7 @@ def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     """
     kind = column.type
     if isinstance(kind, sa.String):
-        return partial(_fit_text, length=kind.length)
+        return partial(_fit_text, length=kind.length or LONGEST_TEXT)
     if isinstance(kind, sa.Integer) and not isinstance(kind, sa.BigInteger):
         limit = 2**15 - 1 if isinstance(kind, sa.SmallInteger) else 2**31 - 1
         return partial(_fit_integer, limit=limit)
@@ -207,7 +234,7 @@ def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
     return _as_it_is
 
 
-def _fit_text(value: Any, *, length: int | None) -> Any:
+def _fit_text(value: Any, *, length: int) -> Any:
     if not isinstance(value, str):
         return value
     if not value.isascii():  # no driver takes half a surrogate pair

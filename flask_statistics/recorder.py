@@ -13,7 +13,9 @@ import re
 import threading
 import time
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
@@ -23,14 +25,18 @@ from urllib.parse import unquote_plus
 from flask import Flask, Request, Response, current_app, has_app_context, request
 from flask.signals import got_request_exception
 
+from .addresses import Anonymize, NoSecret, local_day, whole
 from .config import Settings
 
 LONGEST_TRACEBACK = 20_000
 """Characters kept of a traceback, from its end, where the error is."""
+MOST_TIMED = 1_000
+"""Requests of which the recording's own time is kept."""
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
 _SECRET = re.compile(r"pass|secret|token|key|auth|code|session|sig|credential|otp", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"^(\s*(?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -110,6 +116,12 @@ class Counters:
     last_error: str | None = None
     last_error_at: datetime | None = None
     """Naive UTC."""
+    lost_because: Counter[str] = field(default_factory=Counter)
+    """Requests lost by the type of the error."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(tzinfo=None))
+    """Naive UTC."""
+    overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
+    """Seconds that recording took of the latest requests."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def store(self, rows: int) -> None:
@@ -121,7 +133,18 @@ class Counters:
 class _Exchange:
     """What is known so far of a request under way."""
 
-    __slots__ = ("arrived_at", "asked", "error", "handled", "noted", "record", "response", "started")
+    __slots__ = (
+        "arrived_at",
+        "asked",
+        "error",
+        "fault",
+        "handled",
+        "noted",
+        "overhead",
+        "record",
+        "response",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -131,6 +154,10 @@ class _Exchange:
         self.response: Response | None = None
         self.error: BaseException | None = None
         self.handled: BaseException | None = None
+        self.fault: Exception | None = None
+        """What `disable_f` raised."""
+        self.overhead = 0.0
+        """Seconds that recording it has taken so far."""
         self.noted = False
         """Whether it was looked at."""
         self.asked = False
@@ -151,6 +178,7 @@ class Recorder:
         blueprint: str,
         keeps_traceback: bool,
         counters: Counters,
+        anonymize: Anonymize = whole,
     ) -> None:
         self.counters = counters
         self._app = app
@@ -160,9 +188,11 @@ class Recorder:
         self._host_in_transaction = host_in_transaction
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
+        self._anonymize = anonymize
         self._key = f"flask_statistics.{id(app)}"
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
+        self._loud = False
 
     def settle(self) -> None:
         """Before the dashboard answers: let the raw table have what was just requested, if that takes no long time."""
@@ -186,6 +216,20 @@ class Recorder:
         got_request_exception.connect(self._on_exception, app, weak=False)  # only where something failed
         self._end_context = app.do_teardown_appcontext
         app.do_teardown_appcontext = self._do_teardown_appcontext  # type: ignore[method-assign]
+
+    def backlog(self) -> Backlog:
+        """What is not in the raw table yet."""
+        return self._writer.backlog()
+
+    @contextmanager
+    def replaced(self, *, writer: Writer | None = None, loud: bool = False) -> Iterator[None]:
+        """Record with another writer for a while (None: the same), for tests; `loud`: a failure raises as well."""
+        before = self._writer, self._loud
+        self._writer, self._loud = writer or self._writer, loud
+        try:
+            yield
+        finally:
+            self._writer, self._loud = before
 
     # ---- around the request --------------------------------------------------------------------------------------
 
@@ -256,7 +300,9 @@ class Recorder:
         """Make the record of the present request, once, unless it is one that is not recorded."""
         if not exchange.noted:
             exchange.noted = True
+            started = time.perf_counter()
             self._safely(lambda: self._begin(exchange))
+            exchange.overhead = time.perf_counter() - started
 
     def _ask(self, exchange: _Exchange) -> None:
         """Ask `disable_f`, once a request, and drop the record if it says so."""
@@ -265,9 +311,10 @@ class Recorder:
         exchange.asked = True
         try:
             unwanted = bool(self._disabled())
-        except Exception:
+        except Exception as error:
             # whoever asked not to be recorded must not be, even when the question fails
             unwanted = True
+            exchange.fault = error
             self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
         if unwanted:
             exchange.record = None
@@ -285,8 +332,8 @@ class Recorder:
         """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
         if request.url_rule is not None:
             return request.blueprint == self._blueprint
-        prefix = self._settings.url_prefix
-        return request.path.startswith(prefix) and request.path[len(prefix) :][:1] in ("", "/")
+        prefix, path = self._settings.url_prefix, re.sub("/{2,}", "/", request.path)
+        return path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")
 
     def _record(self, request: Request, arrived_at: datetime) -> Record:
         headers = request.environ
@@ -298,7 +345,7 @@ class Recorder:
             query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
             remote_address=self._client(request),
             user_agent=headers.get("HTTP_USER_AGENT", ""),
-            referrer=mask_url(headers.get("HTTP_REFERER")),
+            referrer=stored_referrer(headers.get("HTTP_REFERER"), self._settings),
         )
 
     def _client(self, request: Request) -> str | None:
@@ -315,9 +362,14 @@ class Recorder:
     def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
         record = exchange.record
         if record is not None:
+            started = time.perf_counter()
             self._safely(lambda: self._complete(record, exchange, sent))
+            self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
+        fault, exchange.fault = exchange.fault, None
+        if fault is not None and self._loud:
+            raise fault
 
     def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> int:
         response, error = exchange.response, exchange.error
@@ -331,7 +383,24 @@ class Recorder:
         if error is not None:
             record.exception = _repr(error)
             record.traceback = _traceback(error) if self._keeps_traceback else None
+        record.remote_address = self._stored_address(record)
         return self._writer.write(record, host_in_transaction=self._host_lives())
+
+    def _stored_address(self, record: Record) -> str | None:
+        """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
+        try:
+            return self._anonymize(record.remote_address, local_day(record.date, self._settings.timezone))
+        except NoSecret as error:
+            if self._loud:
+                raise
+            if time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + QUIET_SECONDS
+                self._app.logger.error(
+                    "Flask-Statistics stores requests without their addresses, because the secret to hash them with cannot "
+                    "be read. Is the database running? 'flask statistics init' creates missing tables.",
+                    exc_info=error,
+                )
+            return None
 
     def _host_lives(self) -> bool:
         """Whether a context of this app outlives the request with the host's session in a transaction (as in tests)."""
@@ -352,10 +421,14 @@ class Recorder:
             # the whole message of a database repeats the row, with line ends that the client wrote into it
             shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
             self._lose(failure.lost, cause, failure.fix, shown=shown)
+            if self._loud:
+                raise
         except Exception as error:
             stored = 0
             fix = "This is a fault of Flask-Statistics; please report it with this traceback."
             self._lose(1, error, fix, shown=error)
+            if self._loud:
+                raise
         if stored:
             counters.store(stored)
 
@@ -364,6 +437,7 @@ class Recorder:
         counters, now = self.counters, time.monotonic()
         with counters.lock:
             counters.lost += lost
+            counters.lost_because[type(error).__name__] += lost
             counters.last_error = f"{type(error).__name__}: {_first_line(error)}"[:500]
             counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
             total, quiet = counters.lost, now < self._quiet_until
@@ -437,9 +511,20 @@ def mask_secrets(query: str) -> str:
     )
 
 
+def stored_referrer(url: str | None, settings: Settings) -> str | None:
+    """What is stored of a Referer header: all but its secrets, or with `STRIP_REFERRER_QUERY` its origin and path."""
+    masked = mask_url(url)
+    if masked is None or not settings.strip_referrer_query:
+        return masked
+    return re.split(r"[?#]", masked, maxsplit=1)[0]
+
+
 def mask_url(url: str | None) -> str | None:
     """`url` with the secrets in its query masked: what a page was opened with, it sends on as the referrer of others."""
-    if url is None or "?" not in url:
+    if url is None:
+        return None
+    url = _CREDENTIALS.sub(r"\1", url)
+    if "?" not in url:
         return url
     page, _, rest = url.partition("?")
     query, sharp, fragment = rest.partition("#")

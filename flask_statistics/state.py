@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
 from . import dialects
+from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard, OpenWarning
@@ -43,6 +45,8 @@ class State:
     """Which logs were imported."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
+    anonymize: Anonymize = whole
+    """What is stored of an address."""
     rollups: Rollups | None = None
     """None: `STATISTICS_ROLLUPS` is False."""
     recorder: Recorder | None = None
@@ -58,6 +62,11 @@ class State:
         """The folder of the spool; a relative one is in the instance folder."""
         return Path(self.app.instance_path) / (self.settings.spool_path or "spool")
 
+    def note_late(self, oldest: datetime) -> None:
+        """Have rollups, if there are any, count again from `oldest` on (naive UTC): rows of so long ago came in."""
+        if self.rollups is not None:
+            self.rollups.note_late(oldest)
+
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""
         if self._engine is None:
@@ -70,13 +79,35 @@ class State:
 
     @contextmanager
     def queries(self) -> Iterator[Queries]:
-        """What answers the questions of one page, on one connection that is given back afterwards."""
+        """What answers the questions of one page, on one connection that is given back afterwards.
+
+        Together they may take `STATISTICS_QUERY_TIMEOUT`.
+        """
+        with self.limited_queries() as (queries, _):
+            yield queries
+
+    @contextmanager
+    def limited_queries(self) -> Iterator[tuple[Queries, dialects.Budget]]:
+        """As `queries`, with the time budget: long work that is done in pieces renews it after each one."""
+        with self.reading() as (connection, budget):
+            yield self.queries_on(connection), budget
+
+    def queries_on(self, connection: sa.Connection) -> Queries:
+        """What answers questions on `connection`."""
+        raw = RawQueries(connection, self.raw, self.dimensions)
+        return raw if self.rollups is None else self.rollups.queries(connection, raw)
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[sa.Connection, dialects.Budget]]:
+        """A connection to read the statistics with, at one moment's state, and the time that it has."""
         if self._reading_engine is None:
             self._reading_engine = dialects.reading_engine(self.engine())
-        with self._reading_engine.connect() as connection:
+        with (
+            self._reading_engine.connect() as connection,
+            dialects.time_budget(connection, self.settings.query_timeout) as budget,
+        ):
             dialects.snapshot(connection)
-            raw = RawQueries(connection, self.raw, self.dimensions)
-            yield raw if self.rollups is None else self.rollups.queries(connection, raw)
+            yield connection, budget
 
     def host_in_transaction(self) -> bool:
         """Whether the host's session of this context has a transaction open. Does not create a session."""

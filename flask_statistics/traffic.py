@@ -126,7 +126,7 @@ def generate(
 
 
 def _rows(start: datetime, end: datetime, *, requests: int, seed: int, visitors: int, paths: int) -> Iterator[Row]:
-    rng = Random(seed)  # noqa: S311 - made-up traffic needs no secrecy, but to be the same again
+    rng = Random(seed)  # noqa: S311 - made-up traffic needs no secrecy, but to be the same again # nosec B311
     shop = _Shop(rng, visitors=visitors, paths=paths)
     span = end - start
     for hour in _hours(start, end, requests=requests, rng=rng):

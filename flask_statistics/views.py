@@ -14,20 +14,35 @@ from datetime import datetime, timezone
 from functools import cache, wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 
-from . import api, export
+from . import api, dialects, export, health
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
 from .pages import breakdowns, errors, live, overview, request_log
+from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
+from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
 
@@ -38,8 +53,10 @@ CONTENT_SECURITY_POLICY = (
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "statistics_theme"
 A_YEAR = 365 * 24 * 3600
-FOREVER = f"public, max-age={A_YEAR}, immutable"
+FOREVER = f"private, max-age={A_YEAR}, immutable"
+NEVER = "private, no-store"
 STATIC = Path(__file__).parent / "static"
+FILES = frozenset(path.name for path in STATIC.iterdir())
 MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
 """Fields of forms: left empty, they say nothing and are taken out of the URL."""
 
@@ -55,6 +72,7 @@ def blueprint() -> Blueprint:
         ("/requests", "requests", requests_view),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
+        ("/health", "health", health_view),
         ("/list/<dimension>", "list", list_view),
         ("/panel/<name>", "panel", panel),
         ("/export/<name>.csv", "export", export_csv),
@@ -66,19 +84,41 @@ def blueprint() -> Blueprint:
     return dashboard
 
 
+def guard_misses(app: Flask) -> None:
+    """Have the guard asked for what no route answers as well: 405, redirects to a right spelling.
+
+    Flask answers these before a blueprint is asked anything, and their answers tell which URLs there are.
+    """
+    answer = app.raise_routing_exception
+
+    def ask_first(request: Request) -> NoReturn:
+        prefix = state_of(app).settings.url_prefix
+        path = re.sub("/{2,}", "/", request.path)
+        if path == prefix or path.startswith(f"{prefix}/"):
+            after_this_request(_protect)
+            refused = _guard()
+            if refused is not None:
+                abort(refused)
+        answer(request)
+
+    app.raise_routing_exception = ask_first  # type: ignore[method-assign]
+
+
 # ---- before and after every view -------------------------------------------------------------------------------------
 
 
 def _guard() -> Response | None:
-    """Ask the host's `before_f` before anything but a static file, which tells nobody anything, is answered."""
-    if request.endpoint == f"{NAME}.static":
-        return None
+    """Ask the host's `before_f` before anything is answered."""
     state = state_of(current_app)
     if state.guard is None:
         state.open_warning.say(state.app, state.settings.url_prefix)
     refused = refusal(state.guard, state.app)
     if refused is None and state.recorder is not None and not state.host_in_transaction():
         state.recorder.settle()  # what was just requested shall be seen
+    if refused is not None:
+        refused.headers["Cache-Control"] = NEVER
+    elif request.endpoint == f"{NAME}.static" and (request.view_args or {})["filename"] not in FILES:
+        abort(404)  # before Flask looks for it: a name with a NUL makes it raise
     return refused
 
 
@@ -88,8 +128,9 @@ def _protect(response: Response) -> Response:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Content-Security-Policy", content_security_policy())
     headers.setdefault("Referrer-Policy", "same-origin")
-    if request.endpoint != f"{NAME}.static":
-        headers["Cache-Control"] = "private, no-store"
+    # a guard may have answered for a static file, with 200 and a form to log in
+    if request.endpoint != f"{NAME}.static" or headers.get("Cache-Control") == NEVER:
+        headers["Cache-Control"] = NEVER
     elif response.status_code == 200 and request.args.get("v") == _digest((request.view_args or {})["filename"]):
         headers["Cache-Control"] = FOREVER
     return response
@@ -135,7 +176,9 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
     def answer(**values: str) -> ResponseReturnValue:
         try:
             return view(**values)
-        except sa.exc.SQLAlchemyError:
+        except sa.exc.SQLAlchemyError as error:
+            if dialects.is_timeout(error):
+                return _message(503, "This takes too long", api.too_slow(state_of(current_app)))
             current_app.logger.exception("Flask-Statistics: the database did not answer the dashboard's questions.")
             return _message(
                 503,
@@ -143,6 +186,8 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
                 "The database did not answer; the app's log says why. If the table is missing, create it with "
                 "db.create_all() or with your migrations.",
             )
+        except TooManyValues as error:
+            return _message(503, "This is too much for one page", str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a page could not be computed.")
             return _message(500, "This could not be computed", f"{error} The app's log says how.")
@@ -168,6 +213,14 @@ def requests_view() -> ResponseReturnValue:
 def live_view() -> ResponseReturnValue:
     """The last half hour, as it goes on."""
     return _show("live", "Live", live.live, json="api_requests")
+
+
+def health_view() -> ResponseReturnValue:
+    """How the statistics themselves do; also where the database does not answer."""
+    found = health.collect(state_of(current_app), utc_now())
+    if found.database != "ok":
+        return _message(503, "The numbers cannot be read", " ".join(found.problems))
+    return _show("health", "Health", lambda page: health_page.view(page, found), json="api_health")
 
 
 def list_view(dimension: str) -> ResponseReturnValue:
@@ -232,6 +285,7 @@ TEMPLATES = {
     "requests": "requests",
     "one_request": "request",
     "live": "live",
+    "health": "health",
     "list": "list",
 }
 
@@ -266,6 +320,7 @@ def _site(state: State) -> Site:
         host=referrer_host(request.host_url) or "",
         theme=_theme(),
         retention_days=None if retention is None else retention.days,
+        query_timeout=state.settings.query_timeout,
     )
 
 
@@ -349,8 +404,10 @@ def export_csv(name: str) -> ResponseReturnValue:
 
 
 def _lines(state: State, page: Page, name: str) -> Generator[str]:
-    with state.queries() as queries:
-        yield from export.lines(replace(page, asker=Asker(queries, _log_failure)), name)
+    with state.limited_queries() as (queries, budget):
+        for piece in export.lines(replace(page, asker=Asker(queries, _log_failure)), name):
+            yield piece
+            budget.renew()  # it is as long as the table; each piece of it is bounded, and the reader sets the pace
 
 
 # ---- theme -----------------------------------------------------------------------------------------------------------

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +32,13 @@ from werkzeug.serving import make_server
 from flask_statistics import RequestMixin, Statistics
 from flask_statistics.state import State
 
-DATABASES = ("sqlite", "postgresql")
+from . import shapes
+
+DATABASES = ("sqlite", "postgresql", "mariadb")
+SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+"""Where servers are looked for: Debian keeps them out of its users' way."""
+RAW_SHAPES = (*DATABASES, "postgresql_partitioned", "postgresql_sharded")
+"""Databases, and shapes of the raw table beyond the plain one."""
 _numbers = count(1)
 
 
@@ -41,6 +52,70 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgresql_sharded_server(postgresql_server: str) -> Iterator[str]:
+    """URL of that server, while two more run, which are for raw rows."""
+    with ExitStack() as running:
+        shapes.shard_hosts.clear()
+        for _ in range(2):
+            folder = running.enter_context(TemporaryDirectory(prefix="shard-"))
+            running.enter_context(get_server(Path(folder) / "data"))
+            shapes.shard_hosts.append(f"{folder}/data")
+        yield postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql_partitioned_server(postgresql_server: str) -> str:
+    """URL of that server: only the raw tables differ."""
+    return postgresql_server
+
+
+MARIADB_OPTIONS = (
+    "--skip-networking",
+    "--skip-log-bin",
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+)
+"""Quick to start, and without care for a power cut."""
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """URL of a real MariaDB server, for SQLAlchemy; tests that need one are skipped where there is none."""
+    server, install = (shutil.which(name, path=SERVER_PATH) for name in ("mariadbd", "mariadb-install-db"))
+    if server is None or install is None:
+        pytest.skip("no MariaDB on this machine: install Debian's package mariadb-server")
+    # a short folder: a socket's path has at most some hundred characters
+    with TemporaryDirectory(prefix="mariadb-") as folder:
+        data, at, user = Path(folder) / "data", Path(folder) / "socket", getpass.getuser()
+        settings = ("--no-defaults", f"--user={user}", f"--datadir={data}")
+        root = ("--auth-root-authentication-method=normal", "--skip-test-db")
+        subprocess.run([install, *settings, *root], check=True, capture_output=True)
+        with (Path(folder) / "log").open("w") as log:
+            process = subprocess.Popen(
+                [server, *settings, *MARIADB_OPTIONS, f"--socket={at}"], stdout=log, stderr=subprocess.STDOUT
+            )
+        url = f"mysql+pymysql://root@localhost/?unix_socket={at}&charset=utf8mb4"
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(at):
+                assert process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def answers(path: Path) -> bool:
+    """Whether a server takes connections on the socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+@pytest.fixture(scope="session")
 def new_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], AbstractContextManager[str]]:
@@ -51,15 +126,24 @@ def new_database(
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"
             return
-        server, name = sa.make_url(request.getfixturevalue("postgresql_server")), f"test_{next(_numbers)}"
-        admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        with admin.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        try:
-            yield server.set(database=name).render_as_string(hide_password=False)
-        finally:
+        server = sa.make_url(request.getfixturevalue(f"{kind}_server"))
+        url = server.set(database=f"test_{next(_numbers)}_{kind.rpartition('_')[2]}")
+        # what Debian's MariaDB comes with, and no text of ours may rely on: it ignores case, accents and spaces
+        collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci" * (kind == "mariadb")
+        admins = [
+            sa.create_engine(each.set(database=server.database), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+            for each in (url, *shapes.shards_of(url))
+        ]
+        for admin in admins:
             with admin.connect() as connection:
-                connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+                connection.execute(sa.text(f"CREATE DATABASE {url.database}{collation}"))
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            for admin in admins:
+                with admin.connect() as connection:
+                    force = " WITH (FORCE)" * (admin.dialect.name == "postgresql")
+                    connection.execute(sa.text(f"DROP DATABASE {url.database}{force}"))
 
     return make
 
@@ -80,13 +164,17 @@ class App:
         self.flask.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
         self.db = SQLAlchemy()
         self.db.init_app(self.flask)
+        if model is original_model and url.startswith("mysql"):
+            model = partial(original_model, length=255)  # it would be refused
         self.Request: Any = model(self.db) if model else whole_model(self.db)
         self.before = options.pop("before", None)
         if self.before:
             self.before(self.flask)
         self.statistics = Statistics(self.flask, self.db, self.Request, options.pop("before_f", None), **options)
         with self.flask.app_context():
-            self.db.create_all()
+            for key in self.db.engines:
+                raw = self.Request.__table__ if self.Request.metadata is self.db.metadatas[key] else None
+                shapes.create_all(self.db.engines[key], self.db.metadatas[key], raw)
         self.client = self.flask.test_client()
 
     def rows(self) -> list[Any]:
@@ -140,8 +228,8 @@ def whole_model(db: SQLAlchemy) -> type[Any]:
     return type("Request", (RequestMixin, db.Model), {})
 
 
-def original_model(db: SQLAlchemy) -> type[Any]:
-    """The model that the original package's README shows."""
+def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
+    """The model that the original package's README shows; its text has a `length` for databases that ask for one."""
     text, number = db.Column, db.Integer
     columns = {
         "index": db.Column(number, primary_key=True, autoincrement=True),
@@ -151,7 +239,7 @@ def original_model(db: SQLAlchemy) -> type[Any]:
         "status_code": db.Column(number),
     }
     names = "method path user_agent remote_address exception referrer browser platform mimetype"
-    return type("Request", (db.Model,), columns | {name: text(db.String) for name in names.split()})
+    return type("Request", (db.Model,), columns | {name: text(db.String(length)) for name in names.split()})
 
 
 @pytest.fixture

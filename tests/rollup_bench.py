@@ -22,6 +22,8 @@ from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 
+from .shapes import create_all
+
 
 class Base(DeclarativeBase):
     pass
@@ -44,7 +46,7 @@ class Rolled:
         self.zone = ZoneInfo(zone)
         self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
         self.job = Job(self.engine, TABLES, self.source, Retention(**retention))
-        Base.metadata.create_all(self.engine)
+        create_all(self.engine, Base.metadata, RAW.table)
         with self.engine.begin() as connection:
             for table in Base.metadata.tables.values():
                 connection.execute(sa.delete(table))
@@ -52,6 +54,10 @@ class Rolled:
     def another_job(self) -> Job:
         """A job as another process has it."""
         return Job(self.engine, TABLES, self.source, self.job.retention)
+
+    def job_with(self, **retention: timedelta) -> Job:
+        """A job that deletes what is older."""
+        return Job(self.engine, TABLES, self.source, Retention(**retention))
 
     def insert(self, rows: Iterable[dict[str, Any]]) -> None:
         known = {name: None for name in RAW.columns if name != "index"}
@@ -106,3 +112,27 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= 1e-6 + 1e-9 * abs(one)
     return bool(one == other)
+
+
+class Killed(Exception):
+    pass
+
+
+@contextmanager
+def killed_at(engine: sa.Engine, transaction: int) -> Iterator[None]:
+    """Lets the job die when it begins the transaction of that number."""
+    begun = 0
+
+    def count(_connection: sa.Connection) -> None:
+        nonlocal begun
+        begun += 1
+        if begun > transaction:
+            raise Killed
+
+    sa.event.listen(engine, "begin", count)
+    try:
+        yield
+    except Killed:
+        pass
+    finally:
+        sa.event.remove(engine, "begin", count)

@@ -26,6 +26,7 @@ VIEWS = {
     "requests": "requests",
     "request": "requests/1",
     "live": "live",
+    "health": "health",
     "list": "list/path",
     "nothing": "?path=/nowhere&start=x",
     "unknown request": "requests/none",

@@ -159,6 +159,25 @@ def test_api_longer_series_than_a_statement_holds(make_app: MakeApp, database_ur
     assert [point["hits"] for point in points] == [1 if hour % 7 == 0 else 0 for hour in range(600)]
 
 
+@pytest.mark.parametrize("url", ["breakdown/path", "breakdown/referrer", "summary?q=a"])
+def test_api_refuses_what_would_not_fit_into_memory(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr("flask_statistics.queries.raw.MOST_GROUPS", 3)
+    app = make_app()
+    app.insert(*({"date": datetime(2026, 3, 1), "path": f"/{n}", "referrer": f"http://{n}/"} for n in range(3)))
+    span = f"{'&' if '?' in url else '?'}span=all"
+    app.json(url + span)
+    app.insert({"date": datetime(2026, 3, 1), "path": "/3", "referrer": "http://3/"})
+    error = (
+        "There are more than 3 different values. Choose a shorter span; with STATISTICS_ROLLUPS, rare ones are counted "
+        "together."
+    )
+    assert app.json(url + span, 503) == {"error": error}
+    page = app.client.get("/statistics/list/path?span=all")
+    assert (page.status_code, error in page.text) == (503, True)
+
+
 def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
     app = make_app(TESTING=False)
     with app.flask.app_context():
@@ -168,17 +187,24 @@ def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.
 
 
 def test_api_health_after_a_request(app: App) -> None:
-    assert app.json("health") == {
+    found = app.json("health")
+    assert {"storage", "started_at", "settings"} <= set(found)
+    del found["storage"], found["started_at"], found["settings"]
+    assert found == {
         "status": "ok",
+        "problems": [],
         "database": "ok",
+        "guarded": False,
         "recording": True,
         "recorded": 0,
-        "lost": 0,
         "waiting": 0,
         "refused": 0,
         "trouble": None,
+        "lost": 0,
+        "lost_because": {},
         "last_error": None,
         "last_error_at": None,
+        "overhead": {"requests": 0, "p50": None, "p95": None},
         "rollups": None,
     }
 

@@ -17,6 +17,7 @@ ORDER = (
     "dialects",
     "dimensions",
     "latency",
+    "addresses",
     "recorder",
     "writers",
     "spans",
@@ -28,11 +29,15 @@ ORDER = (
     "imports",
     "guards",
     "state",
+    "testing",
+    "forget",
+    "health",
     "formatting",
     "charts",
     "page_state",
     "pages",
     "export",
+    "openapi",
     "api",
     "views",
     "cli",
@@ -40,7 +45,7 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {"recorder", "guards", "state", "testing", "api", "views", "cli", "extension", "demo", "export"}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 

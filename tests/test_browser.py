@@ -13,7 +13,18 @@ from .conftest import Site
 
 pytestmark = pytest.mark.browser
 
-VIEWS = ("", "?metric=time&vs=year", "?path=/", "errors", "requests", "live", "list/path", "?path=/nowhere", "?span=x")
+VIEWS = (
+    "",
+    "?metric=time&vs=year",
+    "?path=/",
+    "errors",
+    "requests",
+    "live",
+    "health",
+    "list/path",
+    "?path=/nowhere",
+    "?span=x",
+)
 
 
 class Window:

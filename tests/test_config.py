@@ -69,6 +69,13 @@ def test_settings_defaults() -> None:
             "Berlin",
             "is 'Berlin', but must be the IANA name of a time zone, for example \"Europe/Berlin\".",
         ),
+        ("ANONYMIZE_IP", "mask", 'is \'mask\', but must be None, "truncate" or "hash".'),
+        ("ANONYMIZE_IP", True, 'is True, but must be None, "truncate" or "hash".'),
+        (
+            "QUERY_TIMEOUT",
+            10,
+            "is 10, but must be a datetime.timedelta of at most one hour, for example timedelta(seconds=10).",
+        ),
         ("TIMEZONE", None, 'is None, but must be the IANA name of a time zone, for example "Europe/Berlin".'),
         ("TIMEZONE", "", "is '', but must be the IANA name of a time zone, for example \"Europe/Berlin\"."),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from flask_statistics import Dimension, SettingError
 from flask_statistics.dimensions import BUILT_IN, available, exception_type, referrer_host
 from flask_statistics.models import KNOWN_COLUMNS, ORIGINAL_COLUMNS
+
+from .conftest import App
 
 WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
@@ -121,3 +124,22 @@ def test_dimension_defaults() -> None:
 def test_dimension_reads_the_type_of_its_column(kind: Any, values: tuple[Any, ...]) -> None:
     found = available({"tenant": sa.Column(kind)}, [Dimension("tenant")])
     assert found["tenant"].values_of("7") == values
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda text: {}[text],
+        lambda text: None,
+        lambda text: "texts",
+        lambda text: ([],),
+        lambda text: (1 / 0,),
+    ],
+)
+def test_parse_of_ones_own_that_fails_is_a_bad_parameter(
+    make_app: Callable[..., App], parse: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(dimensions=[Dimension("word", column="path", parse=parse)])
+    assert app.json("summary?word=a", 400) == {"error": "word is 'a', but must be a value that this dimension can read"}
+    assert app.client.get("/statistics/?word=a").status_code == 200
+    assert "the dimension 'word'" in caplog.text

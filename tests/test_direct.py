@@ -80,10 +80,10 @@ class Host:
             return self.db.session.scalar(sa.select(sa.func.count()).select_from(self.Thing)) or 0
 
 
-@pytest.fixture(params=["file", "memory", "postgresql"])
+@pytest.fixture(params=["file", "memory", "postgresql", "mariadb"])
 def host(request: pytest.FixtureRequest, make_app: MakeApp, new_database: Any) -> Any:
-    if request.param == "postgresql":
-        with new_database("postgresql") as url:
+    if request.param in ("postgresql", "mariadb"):
+        with new_database(request.param) as url:
             host = Host(make_app, url)
             yield host
             host.app.close()

@@ -1,4 +1,4 @@
-"""The documentation's queries do what it says."""
+"""The documentation's queries do what it says; the tests and settings that it names exist."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics.config import PREFIX, SETTINGS
+
 from .conftest import DATABASES
 from .rollup_bench import Rolled
 
-PAGE = Path(__file__).parents[1] / "docs" / "rollups.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "rollups.md"
 
 
 @pytest.fixture(params=DATABASES)
@@ -52,3 +55,23 @@ def test_queries_by_hand(rolled: Rolled) -> None:
             ["2026-10-01", "chrome", 50.0],
             ["2026-10-01", "firefox", 50.0],
         ]
+
+
+def test_promises_name_tests_that_exist() -> None:
+    named = re.findall(r"`tests/(\w+\.py)::(\w+)`", (DOCS / "security.md").read_text())
+    assert len(named) > 30
+    for file, test in named:
+        assert f"\ndef {test}(" in (Path(__file__).parent / file).read_text(), test
+
+
+@pytest.mark.parametrize("page", ["security.md", "privacy.md"])
+def test_settings_that_are_named_exist(page: str) -> None:
+    named = set(re.findall(rf"`{PREFIX}(\w+)", (DOCS / page).read_text()))
+    assert named
+    assert named <= {setting.key for setting in SETTINGS}
+
+
+def test_what_is_stored_is_named() -> None:
+    text = (DOCS / "privacy.md").read_text()
+    for name in ("remote_address", "query_string", "statistics_secret", "statistics_visitor", "statistics_import"):
+        assert f"`{name}`" in text

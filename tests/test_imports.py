@@ -249,7 +249,9 @@ def test_import_twice_at_once_is_refused(make_app: MakeApp, database_url: str, l
     now = datetime(2026, 11, 22)
 
     def start() -> Iterator[int]:
-        one = imports.LogImport(state.engine(), state.raw, state.imports, log, excluded=lambda path: False)
+        one = imports.LogImport(
+            state.engine(), state.raw, state.imports, log, excluded=lambda path: False, anonymized=lambda entry: entry
+        )
         return one.run(one.prepare(again=False, now=now), utc_now=lambda: now)
 
     first, second = start(), start()
@@ -406,3 +408,35 @@ def test_import_of_a_log_answers_what_an_independent_count_does(
     assert {point["start"][:10]: point["hits"] for point in points if point["hits"]} == {
         day: counted["hits"] for day, counted in days.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [(None, {"192.0.2.7"}), ("truncate", {"192.0.2.0"})],
+)
+def test_import_stores_what_the_settings_let_be_stored(
+    make_app: MakeApp, tmp_path: Path, setting: str | None, expected: set[str]
+) -> None:
+    found = anonymized_import(make_app, tmp_path, STATISTICS_ANONYMIZE_IP=setting)
+    assert {row.remote_address for row in found} == expected
+    assert {row.referrer for row in found} == {"https://r.example/a?token=***&b=1"}
+
+
+def test_import_hashes_each_day_under_another_secret(make_app: MakeApp, tmp_path: Path) -> None:
+    found = anonymized_import(make_app, tmp_path, STATISTICS_ANONYMIZE_IP="hash", STATISTICS_STRIP_REFERRER_QUERY=True)
+    first, again, next_day = (row.remote_address for row in found)
+    assert first == again != next_day
+    assert {len(first), len(next_day)} == {16}
+    assert {row.referrer for row in found} == {"https://r.example/a"}
+
+
+def anonymized_import(make_app: MakeApp, folder: Path, **config: Any) -> list[Any]:
+    lines = [
+        f'192.0.2.7 - - [{day}/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 5 "https://r.example/a?token=x&b=1" "curl"'
+        for day in (20, 20, 21)
+    ]
+    path = folder / "private.log"
+    path.write_text("\n".join(lines) + "\n")
+    app = make_app(**config)
+    assert run(app, path).exit_code == 0
+    return app.rows()

@@ -168,6 +168,15 @@ def test_model_with_a_text_key(make_app: MakeApp) -> None:
 # ---- values ------------------------------------------------------------------------------------------------------
 
 
+def test_values_of_columns_without_a_length_are_cut(make_app: MakeApp) -> None:
+    app = make_app(model=original_model)
+    app.client.get(
+        "/" + "p" * 50_000, headers={"User-Agent": "u" * 50_000, "Referer": "https://r.example/" + "r" * 50_000}
+    )
+    row = app.row()
+    assert [len(getattr(row, name)) for name in ("path", "user_agent", "referrer")] == [20_000, 20_000, 20_000]
+
+
 def test_values_that_are_too_long_are_cut(make_app: MakeApp, database_url: str) -> None:
     app = make_app(database_url)
     path = "/" + "x" * 5_000

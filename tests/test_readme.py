@@ -12,6 +12,8 @@ import pytest
 
 from flask_statistics.config import PREFIX, SETTINGS, Setting
 
+from .conftest import DATABASES, RAW_SHAPES
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -26,6 +28,20 @@ def test_readme_settings_are_those_of_the_code() -> None:
     assert table is not None
     expected = ["| key | default | meaning |", "|---|---|---|", *map(row, SETTINGS)]
     assert table[1].splitlines() == expected, "put these lines into README:\n" + "\n".join(expected)
+
+
+def test_readme_databases_are_those_of_the_tests() -> None:
+    table = re.search(r"<!-- databases -->\n(.*)<!-- /databases -->", README, re.DOTALL)
+    assert table is not None
+    header, _, *rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table[1].splitlines()]
+    assert header == ["", *RAW_SHAPES]
+    for question, *databases in rows:
+        module = re.search(r"`(test_\w+)", question)
+        assert module is not None
+        shapes = RAW_SHAPES if databases.count("yes") == len(RAW_SHAPES) else DATABASES
+        assert databases == ["yes" if name in shapes else "" for name in RAW_SHAPES]
+        text = (ROOT / "tests" / f"{module[1]}.py").read_text("utf-8")
+        assert ("RAW_SHAPES" if shapes is RAW_SHAPES else "database_url") in text
 
 
 def flask(folder: Path, *arguments: str) -> str:
@@ -77,4 +93,4 @@ def test_readme_names_files_that_exist() -> None:
 def test_ci_runs_the_command_of_readme() -> None:
     assert 'pip install -e ".[dev]" && pytest\n' in README
     script = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert script.rstrip().endswith('-e ".[dev]" && pytest')
+    assert ' -e ".[dev]" && pytest' in script

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics.filters import Filters
-from flask_statistics.rollups import lease
+from flask_statistics.filters import Filters, read_filters
+from flask_statistics.rollups import job, lease, source
 from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage, write_meta
 from flask_statistics.spans import Span
 
-from .conftest import DATABASES
-from .rollup_bench import TABLES, Rolled
+from .conftest import RAW_SHAPES
+from .rollup_bench import DIMENSIONS, TABLES, Rolled, killed_at
 
 NOW = datetime(2026, 11, 22, 14, 37)
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=RAW_SHAPES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
@@ -44,6 +47,11 @@ def hits(rolled: Rolled, day: int) -> int:
     with rolled.rollups() as queries:
         start = datetime(2026, 11, day)
         return queries.summary(Span(start, start + timedelta(days=1), rolled.zone), Filters()).hits
+
+
+def raw_rows(rolled: Rolled) -> int:
+    with rolled.engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(rolled.source.raw.table)) or 0
 
 
 def units(rolled: Rolled) -> list[tuple[str, datetime, bool]]:
@@ -170,20 +178,6 @@ def test_run_is_due_when_the_holder_of_the_lease_died(rolled: Rolled) -> None:
     assert rolled.job.is_due(NOW, interval=timedelta(minutes=1))
 
 
-def test_lease_is_renewed_as_the_holder_works(rolled: Rolled) -> None:
-    rolled.insert([at(day) for day in (19, 20, 21)])
-    done: list[datetime] = []
-
-    def progress(day: datetime) -> None:
-        done.append(day)
-        worked = timedelta(seconds=50 * len(done))
-        assert rolled.another_job().run(NOW + worked - timedelta(seconds=1)) is None
-        rolled.job._leased_at -= 50  # as if the next day took so long
-
-    rolled.job.run(NOW, progress=progress)
-    assert done == [datetime(2026, 11, day) for day in (21, 20, 19)]
-
-
 def test_run_ends_when_another_took_over(rolled: Rolled) -> None:
     rolled.insert([at(day) for day in (19, 20, 21)])
 
@@ -191,16 +185,35 @@ def test_run_ends_when_another_took_over(rolled: Rolled) -> None:
         later = NOW + timedelta(hours=1)
         assert lease.acquire(rolled.engine, TABLES, holder="other", now=later, length=timedelta(seconds=60))
 
-    with pytest.raises(
-        RollupError, match=r"^Another process took the rollups over, because this one had not got on for 60 s"
-    ):
-        rolled.job.run(NOW, progress=progress)
+    assert rolled.job.run(NOW, progress=progress) is None
     with rolled.engine.connect() as connection:
         assert coverage(connection, TABLES).start == datetime(2026, 11, 21)
         assert lease.holder_of(connection, TABLES) == ("other", NOW + timedelta(hours=1, seconds=60))
 
 
+def test_lease_is_refused_without_waiting_for_its_holder(rolled: Rolled) -> None:
+    minute = timedelta(minutes=1)
+    assert lease.acquire(rolled.engine, TABLES, holder="one", now=NOW, length=minute)
+    with rolled.engine.begin() as connection:
+        lease.renew(connection, TABLES, holder="one", now=NOW, length=minute)  # as it does while it builds
+        started = time.perf_counter()
+        assert not lease.acquire(rolled.engine, TABLES, holder="two", now=NOW, length=minute)
+        assert time.perf_counter() - started < 1
+
+
+def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "BATCH", 3)  # the eight of a day have the same date: the key goes on
+    rolled.insert([at(day, path=f"/{number}") for day in (20, 21, 22) for number in range(8)])
+    rolled.job.run(NOW)
+    assert [hits(rolled, day) for day in (20, 21, 22)] == [8, 8, 8]
+    with rolled.rollups() as queries:
+        found = queries.breakdown("path", Span(datetime(2026, 11, 20), NOW, rolled.zone), Filters())
+    assert sorted((row.value, row.measures.hits) for row in found.rows) == [(f"/{number}", 3) for number in range(8)]
+
+
 def test_raw_rows_are_deleted_once_rolled_up(url: str) -> None:
+    if url.partition("?")[0].endswith("_partitioned"):
+        pytest.skip("partitions are dropped: see test_rollup_partitions")
     rolled = Rolled(url, raw=timedelta(days=5))
     rolled.insert([at(day) for day in range(1, 23)])
     report = rolled.job.run(NOW)
@@ -244,7 +257,7 @@ def test_rebuild_repairs_and_refuses(rolled: Rolled) -> None:
     table = rolled.source.raw.table
     with rolled.engine.begin() as connection:
         connection.execute(sa.delete(table).where(table.c.date < datetime(2026, 11, 5)))
-    with pytest.raises(RollupError, match=r"raw rows before 2026-11-05 12:30 UTC are gone.*later --from"):
+    with pytest.raises(RollupError, match=r"Raw rows from before 2026-11-05 12:00 UTC are gone.*later --from"):
         rolled.job.rebuild(datetime(2026, 11, 3), datetime(2026, 11, 4), NOW, progress=lambda day: None)
     assert hits(rolled, 3) == 2
 
@@ -282,3 +295,135 @@ def test_many_values_are_folded(url: str) -> None:
     assert [(row.value, row.measures.hits) for row in found.rows] == [("(other)", 41), ("/", 3)]
     assert found.total == 11
     rolled.close()
+
+
+# ---- interrupted, late and long --------------------------------------------------------------------------------------
+
+
+def october(rolled: Rolled) -> tuple[int, int]:
+    """Hits of October, and those of one path: the one is stored, the other found in contents."""
+    span = Span(datetime(2026, 10, 1), datetime(2026, 11, 1), rolled.zone)
+    chosen, _ = read_filters([("path", "/"), ("method", "GET")], DIMENSIONS)
+    with rolled.rollups() as queries:
+        return queries.summary(span, Filters()).hits, queries.summary(span, chosen).hits
+
+
+def of_october(day: int, **values: Any) -> dict[str, Any]:
+    return {**at(1, method="GET", **values), "date": datetime(2026, 10, day, 12, 30)}
+
+
+@pytest.mark.parametrize("transaction", [1, 2, 5, 32, 33, 34])
+@pytest.mark.parametrize("joined", [True, False])
+def test_killed_rebuild_of_a_merged_month(rolled: Rolled, transaction: int, joined: bool) -> None:
+    rolled.insert([of_october(day) for day in range(1, 32)])
+    with mock.patch.object(job, "MOST_JOINED", 1_000 if joined else 1):
+        rolled.job.run(NOW)
+        with killed_at(rolled.engine, transaction):
+            rolled.job.rebuild(datetime(2026, 10, 15), datetime(2026, 10, 16), NOW, progress=lambda day: None)
+        assert october(rolled) == (31, 31)
+        rolled.another_job().run(NOW + timedelta(minutes=2))
+        assert october(rolled) == (31, 31)
+    assert rolled.job.differences(datetime(2026, 1, 1), NOW) == {}
+
+
+def test_late_rows_of_a_merged_month_are_counted_when_they_are_noted(rolled: Rolled) -> None:
+    rolled.insert([of_october(20)])
+    rolled.job.run(NOW)
+    rolled.insert([of_october(10), of_october(25)])
+    rolled.job.run(NOW)
+    assert october(rolled) == (1, 1)
+    with rolled.engine.begin() as connection:
+        job.note_late(connection, TABLES, datetime(2026, 10, 10, 12, 30))
+    report = rolled.job.run(NOW)
+    assert october(rolled) == (3, 3)
+    assert report is not None
+    assert report.built == 31
+    again = rolled.job.run(NOW)
+    assert again is not None
+    assert again.built == 0
+
+
+def test_rows_before_all_others_are_rolled_up(rolled: Rolled) -> None:
+    rolled.insert([of_october(20)])
+    rolled.job.run(NOW)
+    rolled.insert([{**of_october(10), "date": datetime(2026, 9, 10)}, of_october(2)])
+    rolled.job.run(NOW)
+    assert october(rolled) == (1, 1), "the late row of October was noted by nobody"
+    with rolled.rollups() as queries:
+        assert queries.summary(Span(datetime(2026, 9, 1), datetime(2026, 10, 1), rolled.zone), Filters()).hits == 1
+
+
+def test_long_run_keeps_its_lease(rolled: Rolled) -> None:
+    rolled.insert([at(day) for day in range(1, 20)])
+    others: list[object] = []
+
+    def another(_: datetime) -> None:
+        others.append(rolled.another_job().run(NOW + timedelta(seconds=20 * len(others))))
+
+    with mock.patch("time.monotonic", side_effect=itertools.count(0, 10)):
+        assert rolled.job.run(NOW, progress=another) is not None
+    assert set(others) == {None}
+
+
+def test_killed_prune_goes_on_and_late_rows_do_not_stop_it(rolled: Rolled) -> None:
+    rolled.insert([at(3, size=number) for number in range(20)] + [at(20)])
+    rolled.job.run(NOW)
+    pruning = rolled.job_with(raw=timedelta(days=10))
+    with mock.patch.object(job, "PRUNED_A_TIME", 5), killed_at(rolled.engine, 6):
+        pruning.prune(NOW)
+    left = raw_rows(rolled)
+    assert 1 < left < 21
+    rolled.insert([at(4)])
+    later = NOW + timedelta(minutes=2)
+    pruning.run(later)
+    assert (raw_rows(rolled), hits(rolled, 3)) == (1, 20)
+    with pytest.raises(RollupError, match="later --from"):
+        pruning.rebuild(datetime(2026, 11, 3), datetime(2026, 11, 4), later, progress=lambda day: None)
+    assert rolled.job.differences(datetime(2026, 1, 1), NOW) == {}
+
+
+def test_months_keep_more_values_than_days(url: str) -> None:
+    rolled = Rolled(url, most_values=2)
+    rolled.insert([of_october(day, path=f"/{day}") for day in range(1, 20)])
+    rolled.job.run(NOW)
+    with rolled.rollups() as queries:
+        span = Span(datetime(2026, 10, 1), datetime(2026, 11, 1), rolled.zone)
+        assert queries.breakdown("path", span, Filters()).total == 19
+    rolled.close()
+
+
+def test_rebuild_of_today_leaves_it_open(rolled: Rolled) -> None:
+    rolled.insert([at(22, 10), at(21)])
+    rolled.job.run(NOW)
+    rolled.job.rebuild(datetime(2026, 11, 21), datetime(2026, 11, 30), NOW, progress=lambda day: None)
+    rolled.insert([{**at(22), "date": NOW + timedelta(seconds=30)}])
+    assert hits(rolled, 22) == 2
+    rolled.job.run(NOW + timedelta(minutes=1))
+    assert hits(rolled, 22) == 2
+    assert ("day", datetime(2026, 11, 22), True) not in units(rolled)
+
+
+@pytest.mark.parametrize("transaction", range(6))
+def test_killed_run_counts_nothing_twice(rolled: Rolled, transaction: int) -> None:
+    rolled.insert([at(22, 9), at(22, 13)])
+    rolled.job.run(NOW)
+    rolled.insert([at(22, 13), {**at(22), "date": NOW + timedelta(seconds=10)}])
+    with killed_at(rolled.engine, transaction):
+        rolled.another_job().run(NOW + timedelta(minutes=2))
+    assert hits(rolled, 22) in (3, 4), "the one that came late is known when its hour is built again"
+    rolled.another_job().run(NOW + timedelta(minutes=4))
+    assert hits(rolled, 22) == 4
+
+
+def test_dimension_that_came_later_had_no_value(rolled: Rolled) -> None:
+    few = replace(rolled.source, dimensions={n: d for n, d in DIMENSIONS.items() if n not in ("method", "referrer")})
+    rolled.insert([of_october(5, referrer="https://a.example/"), at(20, method="POST"), at(22, 10, method="GET")])
+    job.Job(rolled.engine, TABLES, few).run(NOW)
+    rolled.insert([{**at(22, method="GET"), "date": NOW}])
+    rolled.job.run(NOW + timedelta(minutes=1))
+    span = Span(datetime(2026, 10, 1), datetime(2026, 12, 1), rolled.zone)
+    with rolled.rollups() as queries:
+        found = queries.breakdown("method", span, Filters())
+        assert {row.value: row.measures.hits for row in found.rows} == {None: 3, "GET": 1}
+        assert queries.summary(span, read_filters([("method", "")], DIMENSIONS)[0]).hits == 3
+        assert queries.breakdown("referrer", span, Filters()).hits == 4

@@ -31,6 +31,7 @@ VIEWS = (
     "requests",
     "requests/1",
     "live",
+    "health",
     "list/path",
     "list/exception?sort=value",
     "?path=/nowhere",
@@ -390,7 +391,7 @@ def test_static_files_are_kept_by_browsers_until_they_change(app: App) -> None:
         f"/statistics/static/{name}" for name in ("statistics.css", "htmx.min.js", "statistics.js")
     ]
     for url in urls:
-        for asked, control in ((url, "public, max-age=31536000, immutable"), (f"{url}0", "no-cache")):
+        for asked, control in ((url, "private, max-age=31536000, immutable"), (f"{url}0", "no-cache")):
             with app.client.get(asked) as response:
                 assert response.headers["Cache-Control"] == control
 

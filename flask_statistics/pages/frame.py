@@ -14,8 +14,8 @@ from ..queries.answers import Freshness
 from ..spans import FIRST_YEAR
 from .page import Page
 
-TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"))
-TIMELESS = ("live", "one_request")
+TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"), ("health", "Health"))
+TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
 COMPARED = ("index", "errors")
 """Views that show the period before as well."""
@@ -147,7 +147,7 @@ def frame(
         toolbar=toolbar,
         chips=tuple(_chips(page)),
         clear_url=state.url(filters=Filters()),
-        notices=(*state.notices, *_preparing(page)),
+        notices=(*state.notices, *_out_of_time(page), *_preparing(page)),
         permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
         csv_url=csv_url,
@@ -180,6 +180,13 @@ def _late(freshness: Freshness, now: datetime) -> str | None:
     if behind <= LATE_AFTER * freshness.interval:
         return None
     return f"Numbers are {duration(round(behind.total_seconds()))} behind."
+
+
+def _out_of_time(page: Page) -> list[str]:
+    if not page.asker.out_of_time:
+        return []
+    limit = duration(page.site.query_timeout.total_seconds())
+    return [f"Some numbers took longer than {limit} and are not shown. Choose a shorter span or fewer filters."]
 
 
 def _preparing(page: Page) -> list[str]:

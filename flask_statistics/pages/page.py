@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from .. import dialects
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..page_state import PageState
-from ..queries.interface import Queries
+from ..queries.interface import Queries, TooManyValues
 from ..spans import to_local
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Site:
     theme: str = "auto"
     retention_days: int | None = None
     """After how many days raw requests are deleted; None: never."""
+    query_timeout: timedelta = timedelta(seconds=10)
+    """How long the questions of one page may take."""
 
 
 class Asker:
@@ -43,6 +46,8 @@ class Asker:
         self.answered = 0
         self.error: Exception | None = None
         """The latest failure."""
+        self.out_of_time = False
+        """Whether the questions took all the time that they may take; those after that are not answered."""
         self.earliest = cache(queries.earliest)
         """When the first request began; asked at most once."""
         self._log_failure = log_failure
@@ -55,15 +60,17 @@ class Asker:
             if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
                 raise
             self.error = error
-            self._log_failure(panel)
+            if not (self.out_of_time and dialects.is_timeout(error)):
+                self._log_failure(panel)
+            self.out_of_time = self.out_of_time or dialects.is_timeout(error)
             self.queries.recover()
             return None
         self.answered += 1
         return answer
 
     def give_up_without_answer(self) -> None:
-        """Raise the database's latest failure if it answered nothing at all: then there is nothing to show."""
-        if isinstance(self.error, sa.exc.SQLAlchemyError) and not self.answered:
+        """Raise the latest failure if nothing at all was answered: then there is nothing to show."""
+        if isinstance(self.error, (sa.exc.SQLAlchemyError, TooManyValues)) and not self.answered:
             raise self.error
 
 

@@ -103,6 +103,10 @@ class Queries(Protocol):
         """One request with every column of the model, `id` among them; None if there is none with that key."""
 
 
+class TooManyValues(Exception):
+    """A question that would have to hold more values in memory than one page may; the message says what to do."""
+
+
 class UnknownRequest(LookupError):
     """No stored request has the key that was asked for."""
 

@@ -7,6 +7,7 @@ bitmaps, and so that no address is stored: a visitor is known by a keyed hash al
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 from ..dimensions import Dimension, Value
 from .segment import NONE, OTHER, VISITOR
-from .tables import Tables
+from .tables import TOTAL, Tables
 
 OTHER_VALUE = "(other)"
 """What a breakdown shows for values that were folded together."""
@@ -117,12 +118,31 @@ class Dictionary:
         passing = {n: v for n, v in self._passing.items() if isinstance(v, str) and needle in v.casefold()}
         return found | passing
 
+    def numbered_visitors(self, addresses: Iterable[str]) -> dict[int, int]:
+        """Of `addresses`, those that are numbered: the hash that stands for each, with its number."""
+        hashes = [_hash(address.encode("utf-8", "replace"), self._key) for address in addresses]
+        return self._look_up(self._tables.visitor, hashes)
+
+    def forget_visitors(self, hashes: Iterable[int]) -> None:
+        """Let nobody tell any more whom these hashes stood for; their numbers stay taken, so that no one else gets them."""
+        table = self._tables.visitor
+        for value in hashes:
+            unlinked = sa.update(table).where(table.c.hash == value).values(hash=secrets.randbits(64) - 2**63)
+            self._connection.execute(unlinked)
+        self._known.pop(VISITOR, None)
+
     def register(self) -> None:
-        """Number the dimensions that have no number yet."""
+        """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""
         for name in self._dimensions:
             if name not in self._numbers:
-                self._numbers[name] = max(self._numbers.values(), default=0) + 1
-                self._connection.execute(sa.insert(self._tables.dimension), {"id": self._numbers[name], "name": name})
+                number = self._numbers[name] = max(self._numbers.values(), default=0) + 1
+                self._connection.execute(sa.insert(self._tables.dimension), {"id": number, "name": name})
+                for table in (self._tables.rollup, self._tables.sets):
+                    measures = [column for column in table.c if not column.primary_key]
+                    names = ["segment_id", "dimension_id", "value_id", *(column.name for column in measures)]
+                    key = (table.c.segment_id, sa.literal(number), sa.literal(NONE))
+                    none = sa.select(*key, *measures).where(table.c.dimension_id == TOTAL)
+                    self._connection.execute(sa.insert(table).from_select(names, none))
 
     def _value(self, name: str, text: str, parse: Any) -> Value:
         column_value: Value = text
@@ -135,10 +155,13 @@ class Dictionary:
     def _visitors(self, addresses: Sequence[str]) -> dict[str, int]:
         hashes = {address: _hash(address.encode("utf-8", "replace"), self._key) for address in addresses}
         table = self._tables.visitor
-        found = self._look_up(table, hashes.values())
+        passing = self._passing_numbers.setdefault(VISITOR, {})
+        found = self._look_up(table, hashes.values()) | passing
         new = sorted({number for number in hashes.values() if number not in found})
         numbers = self._new_numbers("visitor", len(new))
         found.update(zip(new, numbers, strict=True))
+        if not self._learn:
+            passing.update(zip(new, numbers, strict=True))
         if self._learn and new:
             rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
             self._connection.execute(sa.insert(table), rows)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pyroaring import BitMap
 
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
-from . import lease, store
+from . import erase, lease, partitions, store
 from .dictionary import Dictionary
 from .segment import Measured, Segment, measured
 from .source import Source
@@ -31,6 +32,11 @@ PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
 MOST_JOINED = 1_000_000
 """Requests of one audience and month whose days are joined: some 100 bytes of memory each while they are measured."""
+MONTH_FACTOR = 10
+"""How many times as many values of a dimension are kept of a month as of a day."""
+NEVER, ALWAYS = datetime(1, 1, 1), datetime(9999, 12, 31)
+LATE, PRUNED = "late_from", "pruned_until"
+"""In `statistics_meta`: since when hours are to be counted again, and before which raw rows are deleted."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 LEASE = timedelta(seconds=60)
@@ -41,6 +47,9 @@ SHARE = 0.05
 """Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
 EARLY = 0.1
 """Of the time between two runs, by which a run may be early: timers are not exact."""
+
+
+_Done = TypeVar("_Done")
 
 
 class RollupError(RuntimeError):
@@ -74,6 +83,20 @@ class Report:
     """What is not rolled up yet begins here, naive UTC; None if complete."""
 
 
+@dataclass(slots=True)
+class Erased:
+    """What was erased of some visitors."""
+
+    raw_rows: int = 0
+    """Raw rows deleted."""
+    requests: int = 0
+    """Requests taken out of segments."""
+    periods: int = 0
+    """Segments corrected."""
+    left: int = 0
+    """Requests in segments in which they are found all the same: 0, or something is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """Which part of time is rolled up, naive UTC; None: nothing is."""
@@ -93,8 +116,8 @@ class Job:
     retention: Retention = field(default_factory=Retention)
     lease_length: timedelta = LEASE
     holder: str = field(default_factory=lease.new_holder)
-    _leased_at: float = 0.0
-    """When the lease was taken, by `time.monotonic`."""
+    _began: tuple[datetime, float] = (NEVER, 0.0)
+    """When the present run began, naive UTC and by the monotonic clock."""
     _known: dict[str, dict[Any, int]] = field(default_factory=dict)
     """Numbers of values and visitors that transactions learnt, or found, and committed."""
     _known_by: bytes = b""
@@ -126,10 +149,9 @@ class Job:
         `progress` is told each day of history that is done. None: another runner has the lease. Raises `RollupError`
         if the rollups were made for another time zone.
         """
-        with self._leased(now) as mine:
-            if not mine:
-                return None
-            deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
+
+        def work() -> Report:
             report = Report()
             self._check()
             started = time.monotonic()
@@ -141,6 +163,8 @@ class Job:
             self._prune(now, report)
             return report
 
+        return self._as_holder(now, work)
+
     def rebuild(
         self, start: datetime, end: datetime, now: datetime, *, progress: Callable[[datetime], None]
     ) -> Report | None:
@@ -148,57 +172,116 @@ class Job:
 
         Raises `RollupError` where the raw rows are gone.
         """
-        with self._leased(now) as mine:
-            if not mine:
-                return None
+        zone, segment = self.source.zone, self.tables.segment.c
+
+        def work() -> Report:
             report = Report()
             with self.engine.connect() as connection:
                 covered = coverage(connection, self.tables)
-                months = store.headers(
-                    connection,
-                    self.tables,
-                    self.tables.segment.c.unit == MONTH,
-                    self.tables.segment.c.start < end,
-                    self.tables.segment.c.end > start,
-                )
+                within = (segment.unit == MONTH, segment.detailed, segment.start < end, segment.end > start)
+                months = {header.start: header.end for header in store.headers(connection, self.tables, *within)}
             if covered.start is None or covered.end is None:
                 return report
-            start = min([start, *(month.start for month in months)])
-            end = max([end, *(month.end for month in months)])
-            first = self._day_of(max(start, covered.start))
-            self._refuse_frozen(first, end)
-            for day in Span(first, min(end, covered.end), self.source.zone).edges("day")[:-1]:
-                self._build_day(day, min(next_edge(day, "day", self.source.zone), covered.end), now)
+            first, today = self._day_of(max(start, covered.start)), self._day_of(covered.end)
+            self._refuse_frozen(min([first, *months]), max([end, *months.values()]))
+            for day in Span(first, max(first, min(end, today)), zone).edges("day")[:-1]:
+                if self._month_of(day) not in months:
+                    self._build_day(day, next_edge(day, "day", zone))
+                    report.built += 1
+                    progress(day)
+            for month in sorted(months):
+                self._rebuild_month(month, report, progress)
+            if end > today:
+                for hour in Span(today, covered.end, zone).edges("hour")[:-1]:
+                    self._build_hour(hour, min(next_edge(hour, "hour", zone), covered.end))
                 report.built += 1
-                progress(day)
+                progress(today)
             self._close(now, report)
             return report
 
+        return self._as_holder(now, work)
+
     def remake(self, now: datetime, *, progress: Callable[[datetime], None]) -> Report | None:
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
-        with self._leased(now) as mine:
-            if not mine:
-                return None
-            with self._transaction(now) as connection:
+
+        def work() -> bool:
+            with self._transaction() as connection:
                 discard(connection, self.tables)
-        return self.run(now, progress=progress)
+            return True
+
+        return self.run(now, progress=progress) if self._as_holder(now, work) else None
 
     def prune(self, now: datetime) -> Report | None:
         """Delete what the retention settings say is too old; None as in `run`."""
-        with self._leased(now) as mine:
-            if not mine:
-                return None
+
+        def work() -> Report:
             report = Report()
             self._prune(now, report)
             return report
 
+        return self._as_holder(now, work)
+
+    def forget(
+        self,
+        addresses: Collection[str],
+        now: datetime,
+        *,
+        delete_raw: Callable[[sa.Connection], int],
+        progress: Callable[[datetime], None],
+    ) -> Erased | None:
+        """Erase the visitors with these stored addresses from all rollups, and from the raw table by `delete_raw`.
+
+        `delete_raw` deletes some rows of theirs and says how many, 0 at the end. `progress` is told each period that was
+        corrected. Stopped halfway, the same call goes on. None: another runner has the lease.
+        """
+
+        def work() -> Erased:
+            self._check()
+            erased = Erased()
+            with self._transaction() as connection:
+                numbered = self._dictionary(connection).numbered_visitors(addresses)
+                visitors = BitMap(numbered.values())
+                held = erase.holding(connection, self.tables, visitors) if numbered else []
+            while deleted := self._delete_some(delete_raw):
+                erased.raw_rows += deleted
+            for header in held:
+                with self._transaction() as connection:
+                    erased.requests += self._eraser(connection).erase(header, visitors)
+                erased.periods += 1
+                progress(header.start)
+            with self._transaction() as connection:
+                erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
+                self._dictionary(connection).forget_visitors(numbered)
+                write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+            return erased
+
+        return self._as_holder(now, work)
+
+    def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
+        with self._transaction() as connection:
+            return delete_raw(connection)
+
+    def _eraser(self, connection: sa.Connection) -> erase.Eraser:
+        return erase.Eraser(
+            connection,
+            self.tables,
+            list(self.source.dimensions),
+            number_of=self._dictionary(connection).number_of,
+            many=self._many(),
+            most_values=self.source.most_values * MONTH_FACTOR,
+        )
+
     def _refuse_frozen(self, start: datetime, end: datetime) -> None:
         hour = self.tables.hour.c
         with self.engine.connect() as connection:
-            oldest = self.source.oldest(connection)
+            frozen_before = self._frozen_before(connection)
             first = connection.scalar(sa.select(sa.func.min(hour.start)).where(hour.start >= start, hour.start < end))
-        if first is not None and self._frozen(first, oldest):
-            gone = "All raw rows" if oldest is None else f"The raw rows before {oldest:%Y-%m-%d %H:%M} UTC"
+        if first is not None and first < frozen_before:
+            gone = (
+                "All raw rows"
+                if frozen_before == ALWAYS
+                else f"Raw rows from before {frozen_before:%Y-%m-%d %H:%M} UTC"
+            )
             raise RollupError(
                 f"{gone} are gone, so the rollups made of them cannot be built again. Give a later --from: months that "
                 "are merged are built as a whole."
@@ -208,9 +291,8 @@ class Job:
         """Whether there are rollups whose raw rows are gone."""
         hour = self.tables.hour.c
         with self.engine.connect() as connection:
-            oldest = self.source.oldest(connection)
             first = connection.scalar(sa.select(sa.func.min(hour.start)))
-        return first is not None and self._frozen(first, oldest)
+            return first is not None and first < self._frozen_before(connection)
 
     # ---- what a run does -----------------------------------------------------------------------------------------
 
@@ -224,49 +306,56 @@ class Job:
             check_zone(meta, zone)
 
     def _remember(self, now: datetime, report: Report) -> None:
-        with self._transaction(now) as connection:
+        with self._transaction() as connection:
             write_meta(
                 connection, self.tables, {"last_run": now.isoformat(), "last_run_seconds": f"{report.seconds:.3f}"}
             )
 
     def _recount(self, now: datetime, report: Report) -> None:
-        """Build again each hour of the last two days whose raw rows are not as many as it was built from."""
-        zone = self.source.zone
+        """Build again each hour, of the last two days or since late rows, whose raw rows are not as many as it was built from."""
+        zone, segment, hour = self.source.zone, self.tables.segment.c, self.tables.hour.c
         with self.engine.connect() as connection:
-            covered = coverage(connection, self.tables)
+            covered, late = coverage(connection, self.tables), read_meta(connection, self.tables).get(LATE)
             start = self._day_of(now)
             if covered.start is not None and covered.end is not None:
                 # counted from the last run, as rows may have come late while the job was away
-                start = max(covered.start, self._day_of(min(now, covered.end) - RECOUNTED))
+                start = min(now, covered.end) - RECOUNTED
+                start = max(
+                    covered.start, self._day_of(start if late is None else min(start, datetime.fromisoformat(late)))
+                )
             edges = Span(start, now, zone).edges("hour")
             counted = self.source.counts(connection, edges)
-            hour = self.tables.hour.c
             query = sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
             stored = {at: rows for at, rows in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
-            oldest = self.source.oldest(connection)
-            days = {
-                header.start
-                for header in store.headers(
-                    connection, self.tables, self.tables.segment.c.unit == DAY, self.tables.segment.c.end > start
+            frozen_before = self._frozen_before(connection)
+            found = store.headers(connection, self.tables, segment.unit != HOUR, segment.end > start)
+        if covered.start is None:
+            with self._transaction() as connection:
+                write_meta(
+                    connection, self.tables, {"covered_from": start.isoformat(), "covered_until": start.isoformat()}
                 )
-            }
-        differing = [edge for edge in edges[:-1] if counted.get(edge, 0) != stored.get(edge, 0)]
+        days = {header.start for header in found if header.unit == DAY}
+        merged = {header.start for header in found if header.unit == MONTH and header.detailed}
+        differing = [
+            edge for edge in edges[:-1] if edge >= frozen_before and counted.get(edge, 0) != stored.get(edge, 0)
+        ]
+        for month in sorted({self._month_of(edge) for edge in differing} & merged):
+            self._rebuild_month(month, report, lambda day: None)
         for day in sorted({self._day_of(edge) for edge in differing}):
-            hours = [edge for edge in differing if self._day_of(edge) == day]
-            if self._frozen(hours[0], oldest):
-                hours = [edge for edge in hours if not self._frozen(edge, oldest)]
-            if not hours:
+            if self._month_of(day) in merged:
                 continue
+            hours = [edge for edge in differing if self._day_of(edge) == day]
             if day in days:
-                self._build_day(day, next_edge(day, "day", zone), now)
+                self._build_day(day, next_edge(day, "day", zone))
             else:
                 for edge in hours:
-                    self._build_hour(edge, min(next_edge(edge, "hour", zone), now), now)
+                    self._build_hour(edge, min(next_edge(edge, "hour", zone), now))
             report.built += len(hours)
-        with self._transaction(now) as connection:
+        with self._transaction() as connection:
             write_meta(connection, self.tables, {"covered_until": now.isoformat()})
-            if covered.start is None:
-                write_meta(connection, self.tables, {"covered_from": start.isoformat()})
+            meta = self.tables.meta
+            # later rows than those counted here may have been noted meanwhile
+            connection.execute(sa.delete(meta).where(meta.c.name == LATE, meta.c.text == (late or "")))
 
     def _close(self, now: datetime, report: Report) -> None:
         """Merge the hours of days that are over, and the days of months that are over for good."""
@@ -278,26 +367,16 @@ class Job:
             covered = coverage(connection, self.tables)
             merged = {header.start for header in store.headers(connection, self.tables, segment.unit == MONTH)}
         for day in sorted({self._day_of(header.start) for header in hours}):
-            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, now)
+            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day)
             report.merged += 1
         if hours:
             with self.engine.connect() as connection:
                 days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
         for month in sorted({self._month_of(header.start) for header in days} - merged):
             over = next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED)
-            if (
-                over
-                and covered.start is not None
-                and (covered.start <= month or (report.complete and self._at_start(covered)))
-            ):
-                self._merge([d for d in days if self._month_of(d.start) == month], MONTH, month, now)
+            if over and covered.start is not None and covered.start <= month:
+                self._merge([d for d in days if self._month_of(d.start) == month], MONTH, month)
                 report.merged += 1
-
-    def _at_start(self, covered: Coverage) -> bool:
-        """Whether nothing is older than what is rolled up."""
-        with self.engine.connect() as connection:
-            oldest = self.source.oldest(connection)
-        return covered.start is not None and (oldest is None or oldest >= covered.start)
 
     def _backfill(
         self, now: datetime, report: Report, deadline: float | None, progress: Callable[[datetime], None]
@@ -306,7 +385,10 @@ class Job:
         zone = self.source.zone
         with self.engine.connect() as connection:
             oldest, covered = self.source.oldest(connection), coverage(connection, self.tables)
-        if oldest is None or covered.start is None or oldest >= covered.start:
+        if covered.start is None:
+            return
+        if oldest is None or oldest >= covered.start:
+            self._reach_back(covered.start, covered.start)
             return
         end = covered.start
         while end > oldest:
@@ -314,7 +396,7 @@ class Job:
                 report.complete, report.remaining_from = False, oldest
                 return
             day = self._day_of(end - timedelta(microseconds=1))
-            self._build_day(day, end, now, backfill=True)
+            self._build_day(day, end, backfill=True)
             report.built += 1
             progress(day)
             if self._month_of(day) == day:
@@ -326,15 +408,21 @@ class Job:
                     )
                 )
             end = day if skip is None else min(day, next_edge(naive_utc(skip), "day", zone))
-        with self._transaction(now) as connection:
-            write_meta(connection, self.tables, {"covered_from": self._day_of(oldest).isoformat()})
+        self._reach_back(oldest, end)
         self._close(now, report)
+
+    def _reach_back(self, oldest: datetime, covered_from: datetime) -> None:
+        """Note that all is rolled up from the beginning of the month of `oldest` on: there is nothing before it."""
+        month = self._month_of(oldest)
+        if month < covered_from:
+            with self._transaction() as connection:
+                write_meta(connection, self.tables, {"covered_from": month.isoformat()})
 
     def _prune(self, now: datetime, report: Report) -> None:
         """Delete what the retention settings say is too old, raw rows only where they are rolled up as they are."""
         segment = self.tables.segment.c
         if self.retention.hourly is not None:
-            with self._transaction(now) as connection:
+            with self._transaction() as connection:
                 old = (segment.unit == HOUR, ~segment.detailed, segment.end <= now - self.retention.hourly)
                 store.delete(connection, self.tables, *old)
         if self.retention.raw is None:
@@ -342,6 +430,9 @@ class Job:
         limit = self._day_of(now - self.retention.raw)
         with self.engine.connect() as connection:
             covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+            pruned = read_meta(connection, self.tables).get(PRUNED)
+            parts = partitions.partitions(connection, self.source.raw)
+        limit = partitions.before(parts, limit)
         if (
             oldest is None
             or covered.start is None
@@ -350,12 +441,36 @@ class Job:
             or covered.end < limit
         ):
             return
-        if oldest >= limit or self.differences(oldest, limit):
+        since = oldest if pruned is None else max(oldest, datetime.fromisoformat(pruned))
+        if oldest >= limit or self.differences(since, limit):
             return
+        with self._transaction() as connection:
+            # from now on nothing before it is built again: what was begun to be deleted is not all there
+            write_meta(connection, self.tables, {PRUNED: max(limit, since).isoformat()})
+        for part in parts:
+            if part.end <= limit:
+                self._drop(part, report)
+        self._prune_raw(limit, report)
+
+    def _drop(self, part: partitions.Partition, report: Report) -> None:
+        """Drop a partition that is too old, with all its rows."""
+        try:
+            with self._transaction() as connection:
+                rows = self.source.count(connection, part.start or NEVER, part.end)
+                partitions.drop(connection, part)
+        except partitions.InUse as busy:
+            raise RollupError(
+                f"The partition {busy} is too old, but cannot be dropped while somebody reads the table for seconds. "
+                "The next run tries again."
+            ) from busy
+        report.raw_deleted += rows
+
+    def _prune_raw(self, limit: datetime, report: Report) -> None:
+        """Delete the raw rows from before `limit`, in small batches."""
         key = self.source.raw.key
         old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
         while True:
-            with self._transaction(now) as connection:
+            with self._transaction() as connection:
                 keys = list(connection.scalars(sa.select(key).where(old_rows).limit(PRUNED_A_TIME)))
                 for some in store.chunks(keys):
                     connection.execute(sa.delete(self.source.raw.table).where(key.in_(some)))
@@ -370,15 +485,15 @@ class Job:
         """
         hour = self.tables.hour.c
         with self.engine.connect() as connection:
-            oldest, covered = self.source.oldest(connection), coverage(connection, self.tables)
-            if oldest is None or covered.start is None or covered.end is None:
+            frozen_before, covered = self._frozen_before(connection), coverage(connection, self.tables)
+            if frozen_before == ALWAYS or covered.start is None or covered.end is None:
                 return {}
-            first = self._day_of(max(start, covered.start, oldest))
+            first = self._day_of(max(start, covered.start, frozen_before))
             edges = Span(first, max(first, min(end, covered.end)), self.source.zone).edges("hour")
             counted = self.source.counts(connection, edges)
             rows = connection.execute(sa.select(hour.start, hour.raw_rows).where(hour.start >= first, hour.start < end))
             stored = {at: count for at, count in rows}  # noqa: C416 - as above
-        hours = [edge for edge in sorted(counted.keys() | stored.keys()) if not self._frozen(edge, oldest)]
+        hours = [edge for edge in sorted(counted.keys() | stored.keys()) if edge >= frozen_before]
         return {
             edge: (stored.get(edge, 0), counted.get(edge, 0))
             for edge in hours
@@ -387,35 +502,52 @@ class Job:
 
     # ---- segments ------------------------------------------------------------------------------------------------
 
-    def _build_hour(self, start: datetime, end: datetime, now: datetime) -> None:
-        with self._transaction(now) as connection:
-            self._build(connection, HOUR, start, end, now)
+    def _build_hour(self, start: datetime, end: datetime) -> None:
+        """Build an hour from its raw rows up to `end`, which is covered from now on."""
+        with self._transaction() as connection:
+            self._note_rows(connection, start, end, self._build(connection, HOUR, start, end))
+            covered = coverage(connection, self.tables).end
+            if covered is not None and covered < end:  # at once, as what is not covered is read from the raw table
+                write_meta(connection, self.tables, {"covered_until": end.isoformat()})
 
-    def _build_day(self, start: datetime, end: datetime, now: datetime, *, backfill: bool = False) -> None:
-        """Build a day from its raw rows, instead of its hours and of the month that it was merged in."""
+    def _build_day(self, start: datetime, end: datetime, *, backfill: bool = False) -> None:
+        """Build a day from its raw rows, instead of its hours; a month that left it its contents is merged again later."""
         segment = self.tables.segment.c
-        with self._transaction(now) as connection:
+        with self._transaction() as connection:
             within = (segment.start < end, segment.end > start)
             store.delete(connection, self.tables, segment.unit != DAY, *within)
-            self._build(connection, DAY, start, next_edge(start, "day", self.source.zone), now, until=end)
+            self._note_rows(connection, start, end, self._build(connection, DAY, start, end))
             if backfill:
                 write_meta(connection, self.tables, {"covered_from": start.isoformat()})
 
+    def _rebuild_month(self, month: datetime, report: Report, progress: Callable[[datetime], None]) -> None:
+        """Build the days of a merged month again; the month answers until the last of them is built."""
+        zone, segment = self.source.zone, self.tables.segment.c
+        end = next_edge(month, "month", zone)
+        counts: dict[datetime, int] = {}
+        for day in Span(month, end, zone).edges("day")[:-1]:
+            with self._transaction() as connection:
+                counts |= self._build(connection, DAY, day, next_edge(day, "day", zone), detailed=False)
+            report.built += 1
+            progress(day)
+        with self._transaction() as connection:
+            store.delete(connection, self.tables, segment.unit == MONTH, segment.start == month)
+            store.show(connection, self.tables, segment.unit == DAY, segment.start >= month, segment.end <= end)
+            self._note_rows(connection, month, end, counts)
+
     def _build(
-        self,
-        connection: sa.Connection,
-        unit: str,
-        start: datetime,
-        end: datetime,
-        now: datetime,
-        until: datetime | None = None,
-    ) -> None:
+        self, connection: sa.Connection, unit: str, start: datetime, end: datetime, *, detailed: bool = True
+    ) -> dict[datetime, int]:
+        """Build the segments of a period from its raw rows up to `end`; how many each hour has.
+
+        Without `detailed`, their contents are stored for later.
+        """
         dictionary = self._dictionary(connection)
 
         def beat() -> None:
-            self._renew(connection, now)
+            self._renew(connection)
 
-        segments, counts = self.source.segments(connection, start, until or end, ids=dictionary.ids, beat=beat)
+        segments, counts = self.source.segments(connection, start, end, ids=dictionary.ids, beat=beat)
         full = next_edge(start, unit, self.source.zone)
         for audience, segment in segments.items():
             store.write(
@@ -429,7 +561,14 @@ class Job:
                 audience=audience,
                 number_of=dictionary.number_of,
                 many=self._many(),
+                detailed=detailed,
             )
+        return counts
+
+    def _note_rows(
+        self, connection: sa.Connection, start: datetime, end: datetime, counts: Mapping[datetime, int]
+    ) -> None:
+        """Remember how many raw rows each hour of the period was built from."""
         hour = self.tables.hour
         connection.execute(sa.delete(hour).where(hour.c.start >= start, hour.c.start < end))
         if counts:
@@ -437,17 +576,20 @@ class Job:
                 sa.insert(hour), [{"start": moment, "raw_rows": rows} for moment, rows in sorted(counts.items())]
             )
 
-    def _merge(self, parts: list[store.Header], unit: str, start: datetime, now: datetime) -> None:
+    def _merge(self, parts: list[store.Header], unit: str, start: datetime) -> None:
         """Merge segments into one of `unit`, each audience for itself, and take their contents away.
 
         Segments with more requests than memory should hold keep their contents; then only their measures are added.
         """
-        with self._transaction(now) as connection:
+        hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]
+        joined = unit == DAY or max(hits) <= MOST_JOINED
+        most = self.source.most_values * (1 if unit == DAY else MONTH_FACTOR)
+        with self._transaction() as connection:
             dictionary = self._dictionary(connection)
             many = [number for name in self._many() if (number := dictionary.number_of(name)) is not None]
             for audience in (PEOPLE, BOTS):
                 mine = [part for part in parts if part.audience == audience]
-                whole, measures = self._read_merged(connection, mine, unit)
+                whole, measures = self._read_merged(connection, mine, most, joined=joined)
                 store.write(
                     connection,
                     self.tables,
@@ -464,17 +606,19 @@ class Job:
                     store.strip(connection, self.tables, [part.id for part in mine], many=many)
 
     def _read_merged(
-        self, connection: sa.Connection, headers: list[store.Header], unit: str
+        self, connection: sa.Connection, headers: list[store.Header], most_values: int, *, joined: bool
     ) -> tuple[Segment | None, Measured]:
-        """Segments joined into one of `unit`, None if that would be too large, and their measures."""
-        most, names = self.source.most_values, list(self.source.dimensions)
-        if unit == DAY or sum(header.hits for header in headers) <= MOST_JOINED:
-            whole = store.read_joined(connection, self.tables, headers, names, most_values=most)
+        """Segments `joined` into one, or None, and their measures."""
+        names = list(self.source.dimensions)
+        if joined:
+            whole = store.read_joined(connection, self.tables, headers, names, most_values=most_values)
             return whole, measured(whole)
         measures = Measured()
         for header in headers:
-            measures.add(measured(store.read_joined(connection, self.tables, [header], names, most_values=most)))
-        measures.fold(most)
+            part = store.read_joined(connection, self.tables, [header], names, most_values=most_values)
+            measures.add(measured(part))
+            measures.fold(2 * most_values)  # a bound for memory; the last one is that of what is stored
+        measures.fold(most_values)
         return None, measures
 
     def _many(self) -> set[str]:
@@ -482,45 +626,44 @@ class Job:
         return {name for name, dimension in self.source.dimensions.items() if dimension.many}
 
     def _dictionary(self, connection: sa.Connection) -> Dictionary:
-        key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        if key != self._known_by:
-            self._known, self._known_by = {}, key
+        meta = read_meta(connection, self.tables)
+        key = bytes.fromhex(meta["visitor_key"])
+        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
+        if known_by != self._known_by:
+            self._known, self._known_by = {}, known_by
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
         dictionary.register()
         return dictionary
 
     # ---- around --------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _leased(self, now: datetime) -> Iterator[bool]:
-        self._leased_at = time.monotonic()
-        mine = lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length)
+    def _as_holder(self, now: datetime, work: Callable[[], _Done]) -> _Done | None:
+        """What `work` says that it has done as the holder of the lease; None: another runner has it, or took it over."""
+        if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length):
+            return None
+        self._began = now, time.monotonic()
         try:
-            yield mine
-        except lease.LeaseLost as lost:
-            raise RollupError(
-                f"Another process took the rollups over, because this one had not got on for "
-                f"{self.lease_length.total_seconds():g} s. What it had done stays, and the other one does the rest."
-            ) from lost
+            return work()
+        except lease.LeaseLost:
+            return None
         finally:
-            if mine:
-                lease.release(self.engine, self.tables, holder=self.holder)
+            lease.release(self.engine, self.tables, holder=self.holder)
+
+    def _renew(self, connection: sa.Connection) -> None:
+        began, started = self._began
+        now = began + timedelta(seconds=time.monotonic() - started)
+        lease.renew(connection, self.tables, holder=self.holder, now=now, length=self.lease_length)
 
     @contextmanager
-    def _transaction(self, now: datetime) -> Iterator[sa.Connection]:
+    def _transaction(self) -> Iterator[sa.Connection]:
         """A transaction of the lease's holder: it writes nothing once somebody else took over."""
         try:
             with self.engine.begin() as connection:
-                self._renew(connection, now)
+                self._renew(connection)
                 yield connection
         except BaseException:
             self._known_by = b""  # what it learnt is rolled back
             raise
-
-    def _renew(self, connection: sa.Connection, now: datetime) -> None:
-        """Keep the lease from this moment on, not from `now`, which is when the run began. Raises `LeaseLost`."""
-        worked = timedelta(seconds=time.monotonic() - self._leased_at)
-        lease.renew(connection, self.tables, holder=self.holder, now=now + worked, length=self.lease_length)
 
     def _day_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date(), self.source.zone)
@@ -528,9 +671,23 @@ class Job:
     def _month_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date().replace(day=1), self.source.zone)
 
-    def _frozen(self, moment: datetime, oldest: datetime | None) -> bool:
-        """Whether the raw rows of that hour are gone: it is older than the oldest kept row's."""
-        return oldest is None or next_edge(moment, "hour", self.source.zone) <= oldest
+    def _frozen_before(self, connection: sa.Connection) -> datetime:
+        """Hours that begin before this cannot be built again, as raw rows of theirs are gone: `NEVER` if none are.
+
+        Months that are merged are built as a whole, so of these all hours are frozen, or none. `ALWAYS`: there are no raw rows.
+        """
+        oldest = self.source.oldest(connection)
+        if oldest is None:
+            return ALWAYS
+        pruned = read_meta(connection, self.tables).get(PRUNED)
+        first = Span(self._day_of(oldest), oldest + timedelta(microseconds=1), self.source.zone).edges("hour")[-2]
+        edge = first if pruned is None else max(first, datetime.fromisoformat(pruned))
+        hour, segment = self.tables.hour.c, self.tables.segment.c
+        last = connection.scalar(sa.select(sa.func.max(hour.start)).where(hour.start < edge))
+        if last is None:
+            return NEVER
+        merged = (segment.unit == MONTH, segment.detailed, segment.start <= last, segment.end > edge)
+        return max([edge, *(header.end for header in store.headers(connection, self.tables, *merged))])
 
 
 def coverage(connection: sa.Connection, tables: Tables) -> Coverage:
@@ -569,3 +726,14 @@ def check_zone(meta: Mapping[str, str], zone: str) -> None:
             f"STATISTICS_TIMEZONE is {zone!r}, but the rollups were made for {made_for!r}: their days and hours are others. "
             "Run 'flask statistics rebuild --all' to make them anew, or set STATISTICS_TIMEZONE back."
         )
+
+
+def note_late(connection: sa.Connection, tables: Tables, oldest: datetime) -> None:
+    """Let the next run count all hours again from `oldest` on (naive UTC): rows came in that are older than it would look."""
+    covered, noted = coverage(connection, tables).end, read_meta(connection, tables).get(LATE)
+    if (
+        covered is not None
+        and oldest < covered - RECOUNTED
+        and (noted is None or oldest < datetime.fromisoformat(noted))
+    ):
+        write_meta(connection, tables, {LATE: oldest.isoformat()})

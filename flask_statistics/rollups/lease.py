@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from .. import dialects
 from .tables import Tables
 
 NAME = "rollup"
@@ -28,17 +29,21 @@ def acquire(engine: sa.Engine, tables: Tables, *, holder: str, now: datetime, le
     lease = tables.lease
     mine = {"holder": holder, "expires_at": now + length}
     free = sa.or_(lease.c.holder == holder, lease.c.expires_at <= now)
+    with engine.connect() as connection:
+        # read first: an update would wait for the holder's transaction, and all other processes with it
+        stored = connection.execute(sa.select(lease.c.holder, free.label("free")).where(lease.c.name == NAME)).first()
+    if stored is not None and not stored.free:
+        return False
     try:
         with engine.begin() as connection:
-            taken = connection.execute(sa.update(lease).where(lease.c.name == NAME, free).values(mine)).rowcount
-            if taken:
+            if stored is None:
+                connection.execute(sa.insert(lease).values(name=NAME, **mine))
                 return True
-            if connection.scalar(sa.select(lease.c.holder).where(lease.c.name == NAME)) is not None:
-                return False
-            connection.execute(sa.insert(lease).values(name=NAME, **mine))
-    except sa.exc.IntegrityError:  # another runner's insert came first
-        return False
-    return True
+            return connection.execute(sa.update(lease).where(lease.c.name == NAME, free).values(mine)).rowcount == 1
+    except sa.exc.DBAPIError as error:
+        if dialects.is_conflict(error):  # another runner came first
+            return False
+        raise
 
 
 def renew(connection: sa.Connection, tables: Tables, *, holder: str, now: datetime, length: timedelta) -> None:

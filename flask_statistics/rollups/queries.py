@@ -9,12 +9,12 @@ the stored ones do.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import bitmaps, store
 from .dictionary import Dictionary
 from .job import Coverage
-from .segment import Columns, Groups, Segment, Sums, counted, grouped, last_of
+from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, TOTAL, Tables
@@ -38,10 +38,12 @@ from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, TOTAL, Tables
 MOST_TAIL_ROWS = 200_000
 """Raw rows built into memory at most; more mean that the job has stopped, which the page says."""
 MOST_LISTED = 20_000
-"""Raw rows looked at for exceptions and links, the newest."""
+"""Raw rows of each audience looked at for exceptions and links, the newest."""
+MOST_NAMED = 1_000
+"""Values named by one statement."""
 MOST_LOADED = 16_000_000
 """Bytes of the contents of segments that one question has in memory at a time."""
-WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2}
+WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2, ":offsets": 4, ":keys": 8}
 """Bytes a request that parts of segments take in memory; of others, 2."""
 
 
@@ -171,7 +173,7 @@ class RollupQueries:
             for segment, one in self._stored(plan.stored, plan.single, want, by="segment_id").items():
                 found[_place(edges, starts[segment])].sums.add(one)
         self._need([detail for detail, _ in plan.parts], (":hours",))
-        for detail, members in chain.from_iterable(self._batches(plan.parts, _parts_for(want))):
+        for detail, members in self._loaded_parts(plan.parts, _parts_for(want)):
             first = max(0, _place(edges, self._moment_of_hour(detail, members.min())))
             low = self._ordinal(detail, edges[first])
             for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
@@ -231,6 +233,8 @@ class RollupQueries:
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if "exception" not in self._source.dimensions:
             return []
+        if not self._has_keys():
+            return self._raw.exceptions(span, filters, limit=limit)
         groups: dict[tuple[str, str | None], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("exception", "", negated=True), ("exception", "path")):
             groups[row["exception"], row["path"] or None].append(row["date"])
@@ -240,8 +244,10 @@ class RollupQueries:
     def links(self, span: Span, filters: Filters, *, limit: int) -> list[Link]:
         if not {"path", "referrer"} <= self._source.dimensions.keys():
             return []
+        if not self._has_keys():
+            return self._raw.links(span, filters, limit=limit)
         links: dict[tuple[str, str], list[datetime]] = defaultdict(list)
-        for row in self._listed(span, filters, ("path", "referrer")):
+        for row in self._listed(span, filters.and_("referrer", "", negated=True), ("path", "referrer")):
             if row["referrer"] and row["path"]:
                 links[row["path"], row["referrer"]].append(row["date"])
         found = [Link(path, referrer, len(at), max(at)) for (path, referrer), at in links.items()]
@@ -251,7 +257,8 @@ class RollupQueries:
         self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
     ) -> RequestLog:
         keys = None
-        if filters:  # without them the index on date finds the newest rows; with them it might read the whole table
+        # without filters the index on date finds the newest rows; with them it might read the whole table
+        if filters and self._has_keys():
             position = self._raw.position(before or after or "") if before or after else None
             # one more tells whether the log goes on, and another may be the request at the position itself
             keys = self._nearest(self._plan(span, filters, None).parts, limit + 2, position, newer=after is not None)
@@ -335,17 +342,18 @@ class RollupQueries:
         tests = [(condition.dimension, *self._condition(condition)) for condition in filters.conditions]
         if filters.contains and "path" in self._source.dimensions:
             tests.append(("path", frozenset(self._dictionary.containing("path", filters.contains)), False))
-        self._need(details, [self._part(name) for name, _, _ in tests])
-        partial = [detail for detail in details if not detail.whole]
-        self._need(partial, (":hours",))
+        self._need([detail for detail in details if not detail.whole], (":hours",))
+        parts = [self._part(name) for name, _, _ in tests]
         answer = []
-        for detail in details:
-            members = self._asked(detail)
-            for name, values, negated in tests:
-                matching = detail.segment.having_any(name, values)
-                members = members - matching if negated else members & matching
-            if members:
-                answer.append((detail, members))
+        for batch in self._batches([(detail, self._asked(detail)) for detail in details], parts):
+            self._need([detail for detail, _ in batch], parts)
+            for detail, asked in batch:
+                members = asked
+                for name, values, negated in tests:
+                    matching = detail.segment.having_any(name, values)
+                    members = members - matching if negated else members & matching
+                if members:
+                    answer.append((detail, members))
         return answer
 
     def _moment_of_hour(self, detail: _Detail, ordinal: int) -> datetime:
@@ -458,22 +466,23 @@ class RollupQueries:
         since = self._until()
         if span.end <= since:
             return []
-        if since not in self._tails:
-            self._tails[since] = self._read_tail(since)
+        end = next_edge(span.end - timedelta(microseconds=1), "hour", self._source.zone)
+        if end not in self._tails:
+            self._tails[end] = self._read_tail(since, end)
         details = []
-        for audience, segment in self._tails[since].items():
+        for audience, segment in self._tails[end].items():
             if audience in audiences and segment.hits:
                 ranges = [(max(span.start, since), span.end)]
                 details.append(_Detail(-1 - audience, since, audience, segment, ranges, whole=False))
         return details
 
-    def _read_tail(self, since: datetime) -> dict[int, Segment]:
+    def _read_tail(self, since: datetime, until: datetime) -> dict[int, Segment]:
         date = self._source.raw.columns["date"]
         latest = self._connection.scalar(sa.select(sa.func.max(date)))
         latest = None if latest is None else naive_utc(latest)
         if latest is None or latest < since:
             return {}
-        end = next_edge(latest, "hour", self._source.zone)
+        end = min(until, next_edge(latest, "hour", self._source.zone))
         if end - since > timedelta(days=1) and self._source.count(self._connection, since, end) > MOST_TAIL_ROWS:
             return {}
         segments, _ = self._source.segments(self._connection, since, end, ids=self._dictionary.ids)
@@ -501,6 +510,14 @@ class RollupQueries:
         yield batch
         self._forget(batch)
 
+    def _loaded_parts(
+        self, parts: Sequence[tuple[_Detail, BitMap]], names: Sequence[str]
+    ) -> Iterator[tuple[_Detail, BitMap]]:
+        """`parts` one by one, with their contents `names`, which are read for many of them at a time."""
+        for batch in self._batches(parts, names):
+            self._need([detail for detail, _ in batch], names)
+            yield from batch
+
     def _forget(self, parts: Sequence[tuple[_Detail, BitMap]]) -> None:
         for detail, _ in parts:
             if detail.id >= 0:
@@ -527,7 +544,7 @@ class RollupQueries:
         table = self._tables.rollup.c
         key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
         measures: list[Any] = [sa.func.sum(table.hits)]
-        if SUMS in want:
+        if _is_summed(want):
             names = ("client_errors", "server_errors", "size", "time_us", "timed")
             measures += [*(sa.func.sum(table[name]) for name in names), sa.func.max(table.longest_us)]
         found: dict[int, Sums] = {}
@@ -535,7 +552,8 @@ class RollupQueries:
             query = sa.select(key, sa.func.max(table.last), *measures).where(*_of(table, ids, single))
             for group, last, *numbers in self._connection.execute(query if by is None else query.group_by(key)):
                 if numbers[0]:
-                    sums = _sums(*map(int, numbers))
+                    whole: list[Any] = [int(number) for number in numbers]
+                    sums = Sums(*whole)
                     sums.last = last
                     found.setdefault(group, Sums()).add(sums)
             if _has_sets(want):
@@ -631,9 +649,11 @@ class RollupQueries:
         found = {number: _Found() for number in shown}
         number = self._dictionary.number_of(dimension)
         if plan.single is not None and number is not None and shown:
-            single = _Single(number, frozenset(shown), False)
+            # all values, where a list of those that are shown would be too long for a statement
+            single = _Single(number, frozenset(shown) if len(shown) <= MOST_NAMED else None, False)
             for value, sums in self._stored(plan.stored, single, want, by="value_id").items():
-                found[value].sums.add(sums)
+                if value in found:
+                    found[value].sums.add(sums)
         parts = [self._part(dimension), *_parts_for(want)]
         for batch in self._batches(plan.parts, parts) if shown else ():
             self._need([detail for detail, _ in batch], parts)
@@ -644,7 +664,7 @@ class RollupQueries:
         self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
     ) -> None:
         """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds."""
-        summed, timed, seen = SUMS in want, PERCENTILES in want, VISITORS in want
+        summed, timed, seen = _is_summed(want), PERCENTILES in want, VISITORS in want
         picked = [detail.segment.picked(dimension, found, members) for detail, members in parts]
         ids = np.concatenate([ids for _, ids in picked])
         if not len(ids):
@@ -654,7 +674,8 @@ class RollupQueries:
             for (detail, _), (places, _) in zip(parts, picked, strict=True)
         ]
         order, starts, values = grouped(ids)
-        for value, sums in zip(values, Groups(Columns.joined(measures)).sums(order, starts), strict=True):
+        groups = Groups(Columns.joined(measures), timed=timed)
+        for value, sums in zip(values, groups.sums(order, starts), strict=True):
             found[value].sums.add(sums)
         ordinals = np.concatenate([places for places, _ in picked])
         part_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
@@ -677,7 +698,7 @@ class RollupQueries:
         for detail, members in parts:
             segment = detail.segment
             places = segment.places(members) if needed else slice(0)
-            if SUMS in want:
+            if _is_summed(want):
                 sums.add(segment.sums(members, places))
             else:
                 sums.hits += len(members)
@@ -700,7 +721,7 @@ class RollupQueries:
             seconds=sums.time_us / 1_000_000,
             timed=sums.timed,
             longest=sums.longest_us / 1_000_000 if sums.timed else None,
-            last=self._last(found) if want else sums.last,
+            last=self._last(found) if want else None,
             latency=sums.latency,
         ).measures()
 
@@ -721,68 +742,55 @@ class RollupQueries:
         position: tuple[datetime, Any] | None,
         *,
         newer: bool,
-    ) -> list[int] | None:
-        """Keys among which are the `count` newest of the members, or those next to a request's `position`.
-
-        None: the model's keys are no whole numbers.
-        """
+    ) -> list[int]:
+        """Keys among which are the `count` newest of the members, or those next to a request's `position`."""
         keys: list[int] = []
-        started: datetime | None = None
-        for detail, members in sorted(parts, key=lambda part: part[0].start, reverse=not newer):
-            if started is not None and detail.start != started and len(keys) >= count:
-                break  # what follows is further away than all of these
-            started = detail.start
-            self._need([detail], (":keys",))
-            if detail.segment.keys is None:
-                return None
-            if position is not None:
-                place = self._place_of(detail, *position)
-                members = members & BitMap(range(place, detail.segment.hits) if newer else range(place))
-            chosen = members[:count] if newer else members[max(0, len(members) - count) :]
-            keys += detail.segment.keys[detail.segment.places(chosen)].tolist()
+        for audience in (PEOPLE, BOTS):  # whose segments need not begin at the same time
+            wanted = count
+            mine = [part for part in parts if part[0].audience == audience]
+            for detail, members in sorted(mine, key=lambda part: part[0].start, reverse=not newer):
+                if position is not None:
+                    place = self._place_of(detail, *position)
+                    members = members & BitMap(range(place, detail.segment.hits) if newer else range(place))
+                chosen = members[:wanted] if newer else members[max(0, len(members) - wanted) :]
+                keys += self._keys_of(detail, chosen)
+                wanted -= len(chosen)
+                if not wanted:
+                    break  # what follows is further away than all of these
         return keys
+
+    def _keys_of(self, detail: _Detail, members: BitMap) -> list[int]:
+        """The keys of some requests; the column is dropped again, as those of a year are large."""
+        if not members:
+            return []
+        self._need([detail], (":keys",))
+        assert detail.segment.keys is not None  # noqa: S101 - `_has_keys`
+        keys: list[int] = detail.segment.keys[detail.segment.places(members)].tolist()
+        if detail.id >= 0:
+            detail.segment.keys = None
+            self._loaded[detail.id].discard(":keys")
+        return keys
+
+    def _has_keys(self) -> bool:
+        """Whether the model's keys are whole numbers, which segments have; if not, the raw table is asked."""
+        return isinstance(self._source.raw.key.type, sa.Integer)
 
     def _place_of(self, detail: _Detail, date: datetime, key: Any) -> int:
         """The ordinal that the request with that date and key has, or would have."""
         self._need([detail], (":hours", ":offsets"))
         segment, date = detail.segment, naive_utc(date)
         place = segment.ordinal(date)
-        while (
-            place < segment.hits
-            and segment.moment(place) == date
-            and segment.keys is not None
-            and segment.keys[place] < key
-        ):
-            place += 1
-        return place
+        alike = BitMap(range(place, segment.ordinal(date + MICROSECOND)))
+        return place + bisect_left(self._keys_of(detail, alike), key)
 
     def _listed(self, span: Span, filters: Filters, names: Sequence[str]) -> Iterable[dict[str, Any]]:
-        """The newest raw rows of `span` that `filters` let through, found by their keys."""
-        parts = self._plan(span, filters, None).parts
-        self._need([detail for detail, _ in parts], (":keys",))
-        keys: list[int] = []
-        for detail, members in sorted(parts, key=lambda part: part[0].start, reverse=True):
-            if detail.segment.keys is not None:
-                keys += detail.segment.keys[detail.segment.places(members)].tolist()
-            if len(keys) >= MOST_LISTED:
-                break
+        """The newest raw rows of `span` that `filters` let through, `MOST_LISTED` of each audience, found by their keys."""
+        keys = self._nearest(self._plan(span, filters, None).parts, MOST_LISTED, None, newer=False)
         raw = self._source.raw
         columns = [raw.columns[name].label(name) for name in ("date", *names)]
-        for some in store.chunks(sorted(keys, reverse=True)[:MOST_LISTED]):
+        for some in store.chunks(keys):
             for row in self._connection.execute(sa.select(*columns).where(raw.key.in_(some))).mappings():
                 yield {**row, "date": naive_utc(row["date"])}
-
-
-def _sums(
-    hits: int,
-    client_errors: int = 0,
-    server_errors: int = 0,
-    size: int = 0,
-    time_us: int = 0,
-    timed: int = 0,
-    longest_us: int = 0,
-) -> Sums:
-    return Sums(hits, client_errors, server_errors, size, time_us, timed, longest_us)
 
 
 def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
@@ -795,7 +803,13 @@ def _of(table: Any, ids: Sequence[int], single: _Single) -> list[Any]:
 
 def _parts_for(want: frozenset[str]) -> list[str]:
     """The parts of a detailed segment from which `want` is measured."""
-    return [part for wanted, some in _PARTS.items() if wanted in want for part in some]
+    needed = want | {SUMS} if _is_summed(want) else want
+    return [part for wanted, some in _PARTS.items() if wanted in needed for part in some]
+
+
+def _is_summed(want: frozenset[str]) -> bool:
+    """Whether sums are needed: no percentile is above the longest time."""
+    return SUMS in want or PERCENTILES in want
 
 
 def _has_sets(want: frozenset[str]) -> bool:

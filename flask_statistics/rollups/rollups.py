@@ -18,7 +18,7 @@ from ..queries.interface import Queries
 from ..queries.raw import RawQueries
 from . import lease
 from .dictionary import Dictionary
-from .job import LEASE, SHORTEST_LEASE, Job, Retention, RollupError, check_zone, coverage, read_meta
+from .job import LEASE, SHORTEST_LEASE, Job, Retention, RollupError, check_zone, coverage, note_late, read_meta
 from .queries import RollupQueries
 from .scheduler import Scheduler
 from .segment import OTHER
@@ -123,6 +123,16 @@ class Rollups:
             folded=_counts(connection, folded),
             holder=lease.holder_of(connection, tables),
         )
+
+    def note_late(self, oldest: datetime) -> None:
+        """Let the next run count all hours again from `oldest` on (naive UTC), because rows of so long ago came in."""
+        try:
+            with self.engine().begin() as connection:
+                note_late(connection, self.tables, oldest)
+        except sa.exc.SQLAlchemyError as error:
+            self._complain(
+                "Requests came in late, and the rollups could not be told (%s): run 'flask statistics verify'.", error
+            )
 
     def _complain(self, message: str, argument: object) -> None:
         """Log a fault the first time it shows."""

@@ -36,10 +36,13 @@ UNTIMED = BINS
 """Latency bin of requests without a response time: one beyond the real ones."""
 CLIENT_ERRORS, SERVER_ERRORS = 4, 5
 LARGEST_MARKED = 1 << 24
-"""Ids up to here are marked or counted in an array; larger ones, which only rows in memory have, are sorted."""
+"""Ids up to here are marked in an array; larger ones, which few but rows in memory have, are sorted."""
+LEAST_COUNTED, MOST_GAPS = 10_000, 16
+"""Ids up to the first, and so many times their number more, are counted in an array; others are sorted."""
 FEW = 4_096
 """Up to so many ids, a bitmap is made of them as they are."""
-MOST_MICROSECONDS = 2.0**62
+LARGEST_SIZE, LONGEST_US = 2**48, 2.0**40
+"""Bytes and microseconds of one request: a thousand times what there is, and sums of many still fit what databases add."""
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -241,7 +244,7 @@ def counted(columns: Iterable[Column]) -> dict[int, int]:
     """How often each id is in `columns`."""
     total, found = np.zeros(0, dtype=np.int64), Counter[int]()
     for ids in columns:
-        if int(ids.max(initial=0)) > LARGEST_MARKED:
+        if int(ids.max(initial=0)) > LEAST_COUNTED + MOST_GAPS * len(ids):
             values, counts = np.unique(ids, return_counts=True)
             found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
             continue
@@ -317,7 +320,9 @@ def build(rows: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Sh
         offsets=offsets,
         keys=np.array(keys, dtype=np.int64) if all(isinstance(key, int) for key in keys) else None,
         visitors=np.fromiter((NOBODY if a is None else known[a] for a in addresses), dtype=np.uint32, count=count),
-        sizes=np.fromiter((max(0, size) if size else 0 for size in sizes), dtype=np.uint64, count=count),
+        sizes=np.fromiter(
+            (min(max(0, size), LARGEST_SIZE) if size else 0 for size in sizes), dtype=np.uint64, count=count
+        ),
         times=times,
         bins=bins,
         errors={n: bitmaps.of(np.flatnonzero(classes == n)) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
@@ -361,7 +366,7 @@ def _times_of(seconds: Sequence[float | None]) -> tuple[Column, Column]:
     bins = np.searchsorted(EDGES, times, side="right").astype(np.uint16)
     bins[untimed] = UNTIMED
     times[untimed] = 0
-    return np.rint(np.clip(times * 1_000_000, 0, MOST_MICROSECONDS)).astype(np.uint64), bins
+    return np.rint(np.clip(times * 1_000_000, 0, LONGEST_US)).astype(np.uint64), bins
 
 
 def _empty(shape: Shape) -> Segment:
@@ -537,10 +542,11 @@ def last_of(order: Column, starts: Column) -> Column:
 class Groups:
     """The measures of groups of requests, all groups of one division at once."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, *, timed: bool = True) -> None:
+        """`timed`: whether to count latency bins, and not only which requests have a response time."""
         self._columns = columns
         self._by_visitor = None if columns.visitors is None else ordered_places(columns.visitors)
-        self._by_bin = None if columns.bins is None else ordered_places(columns.bins)
+        self._by_bin = None if columns.bins is None or not timed else ordered_places(columns.bins)
 
     def sums(self, order: Column, starts: Column) -> Iterator[Sums]:
         """The measures of each group but its last date; `order` are all places, group by group, from `starts` on."""

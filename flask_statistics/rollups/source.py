@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
 from ..spans import Span, naive_utc
@@ -56,11 +57,9 @@ class Source:
             for name in FIXED
         ]
         dimensions = [self.raw.columns[dimension.column] for dimension in self.dimensions.values()]
-        labelled = [column.label(f"c{number}") for number, column in enumerate([*columns, *dimensions])]
-        order = self.raw.columns["date"], self.raw.key
-        query = sa.select(*labelled).where(*self.within(start, end)).order_by(*order)
-        result = connection.execute(query, execution_options={"yield_per": BATCH})
-        for batch in result.partitions(BATCH):
+        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate([*columns, *dimensions])]
+        query = sa.select(*labelled).where(*self.within(start, end))
+        for batch in dialects.batches(connection, query, self.raw.columns["date"], self.raw.key, size=BATCH):
             yield list(batch)
 
     def count(self, connection: sa.Connection, start: datetime, end: datetime) -> int:

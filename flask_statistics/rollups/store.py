@@ -70,10 +70,12 @@ def write(
     audience: int,
     number_of: Callable[[str], int | None],
     many: Collection[str],
+    detailed: bool = True,
 ) -> None:
     """Store a segment and its `measures` anew, instead of the one of that unit, start and audience.
 
-    An empty one is not stored. None: its parts keep their contents, and only the measures are stored. Of the dimensions
+    An empty one is not stored. None: its parts keep their contents, and only the measures are stored. Without `detailed`,
+    its contents answer nothing until `show`. Of the dimensions
     `many`, which have many values, the columns of hours and days answer: their measures are stored for days, to be
     queried by hand, and with all their sets for months.
     """
@@ -82,8 +84,8 @@ def write(
     whole = measures.whole
     if not whole.hits:
         return
-    detailed = segment is not None
-    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": whole.hits, "detailed": detailed}
+    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": whole.hits}
+    values["detailed"] = detailed and segment is not None
     key = connection.execute(sa.insert(tables.segment).values(values)).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has it
     rollups, sets = [_rollup(key[0], TOTAL, 0, whole)], [_sets_of(key[0], TOTAL, 0, whole)]
@@ -110,6 +112,11 @@ def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[b
         for table in (tables.rollup, tables.sets, tables.index):
             connection.execute(sa.delete(table).where(table.c.segment_id.in_(ids)))
         connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
+
+
+def show(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
+    """Let the contents of the segments that meet the conditions answer."""
+    connection.execute(sa.update(tables.segment).where(*where).values(detailed=True))
 
 
 def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many: Sequence[int]) -> None:

@@ -10,12 +10,11 @@ filters. Values and visitors are numbered in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from ..models import OURS
+from ..models import moment, own_table
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 PEOPLE, BOTS = 0, 1
@@ -24,7 +23,7 @@ TOTAL = 0
 """Number of the dimension whose one value is all requests."""
 
 _INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+_MOMENT = moment()
 _BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _VALUE = sa.Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
@@ -52,7 +51,7 @@ class Tables:
 def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
     """The rollup tables in `metadata`, in the raw table's `schema`; the ones that are there, if they were defined before."""
     return Tables(
-        segment=_table(
+        segment=own_table(
             metadata,
             schema,
             "statistics_segment",
@@ -67,7 +66,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             ),  # has its rows in statistics_index; if not, a larger one has
             sa.UniqueConstraint("unit", "start", "audience"),
         ),
-        rollup=_table(
+        rollup=own_table(
             metadata,
             schema,
             "statistics_rollup",
@@ -85,7 +84,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("visitors", _INTEGER, nullable=False),  # distinct; cannot be added over segments
             sqlite_with_rowid=False,
         ),
-        sets=_table(
+        sets=own_table(
             metadata,
             schema,
             "statistics_sets",
@@ -96,7 +95,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("latency", _BLOB, nullable=False),  # requests by latency bin
             sqlite_with_rowid=False,
         ),
-        index=_table(
+        index=own_table(
             metadata,
             schema,
             "statistics_index",
@@ -104,14 +103,14 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("part", sa.String(40), primary_key=True),  # what of the segment, such as `browser` or `:visitors`
             sa.Column("content", _BLOB, nullable=False),
         ),
-        dimension=_table(
+        dimension=own_table(
             metadata,
             schema,
             "statistics_dimension",
             sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
             sa.Column("name", sa.String(64), nullable=False, unique=True),
         ),
-        value=_table(
+        value=own_table(
             metadata,
             schema,
             "statistics_value",
@@ -121,7 +120,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("text", _VALUE, nullable=False),
             sa.UniqueConstraint("dimension_id", "hash"),
         ),
-        visitor=_table(
+        visitor=own_table(
             metadata,
             schema,
             "statistics_visitor",
@@ -129,21 +128,21 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("id", _INTEGER, nullable=False),
             sqlite_with_rowid=False,
         ),
-        hour=_table(
+        hour=own_table(
             metadata,
             schema,
             "statistics_hour",
             sa.Column("start", _MOMENT, primary_key=True),  # naive UTC
             sa.Column("raw_rows", _INTEGER, nullable=False),
         ),
-        meta=_table(
+        meta=own_table(
             metadata,
             schema,
             "statistics_meta",
             sa.Column("name", sa.String(40), primary_key=True),
             sa.Column("text", sa.Text, nullable=False),
         ),
-        lease=_table(
+        lease=own_table(
             metadata,
             schema,
             "statistics_lease",
@@ -152,10 +151,3 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("expires_at", _MOMENT, nullable=False),  # naive UTC
         ),
     )
-
-
-def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: Any, **options: Any) -> sa.Table:
-    present = metadata.tables.get(name if schema is None else f"{schema}.{name}")
-    if present is not None:
-        return present
-    return sa.Table(name, metadata, *columns, schema=schema, info={OURS: True}, **options)

@@ -8,8 +8,8 @@ the spool forgets. What the raw table refuses is set aside in the spool before t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from types import NoneType
 from typing import Any
@@ -23,6 +23,8 @@ from .spool_file import SpoolFile
 from .transaction import commit, refuses_a_row
 
 NAME = "statistics_spool"
+LATE = timedelta(days=1)
+"""Rows that come later than this may be of hours that nobody counts any more."""
 ROWS_A_TIME = 500
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
@@ -88,8 +90,12 @@ Rows = Sequence[tuple[int, str]]
 class Mover:
     """Moves records into one raw table."""
 
-    def __init__(self, raw: RawTable, table: sa.Table, engine: sa.Engine) -> None:
+    def __init__(
+        self, raw: RawTable, table: sa.Table, engine: sa.Engine, late: Callable[[datetime], None] = lambda oldest: None
+    ) -> None:
+        """`late` is told the oldest date, naive UTC, of rows that come later than `LATE`."""
         self.raw = raw
+        self.late = late
         self._table = table
         self._engine = engine
         self._insert = sa.insert(raw.table)
@@ -216,6 +222,9 @@ class _Moving:
             if self._is_about_a_row(failure.error, rows):
                 raise _Refused(_line(failure.error)) from failure
             raise failure.error from None
+        oldest = min(record.date for record in records)
+        if oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE:
+            self._mover.late(oldest)
 
     def _is_about_a_row(self, error: sa.exc.SQLAlchemyError, rows: Rows) -> bool:
         if refuses_a_row(error):

@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -69,6 +70,7 @@ class SpoolWriter:
         counters: Counters,
         logger: logging.Logger,
         testing: Callable[[], bool],
+        late: Callable[[datetime], None],
     ) -> None:
         self._raw = raw
         self._table = table
@@ -78,6 +80,7 @@ class SpoolWriter:
         self._counters = counters
         self._logger = logger
         self._testing = testing
+        self._late = late
         self._begin_lock = threading.Lock()
         self._not_before = 0.0
         self._reset()
@@ -168,7 +171,7 @@ class SpoolWriter:
             if time.monotonic() < self._not_before:
                 raise NotStored(1, HELP.format(folder=self._path), "the spool cannot be opened")
             engine = self._engine()
-            mover = Mover(self._raw, self._table, engine)
+            mover = Mover(self._raw, self._table, engine, self._late)
             if self._testing() or dialects.shared_connection(engine) is not None:
                 self._inline, self._mover = True, mover
                 spool = SpoolFile(None)

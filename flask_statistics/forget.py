@@ -1,0 +1,99 @@
+"""Erases one visitor: the raw rows, what the rollups made of them, and then counts again whether anything is left.
+
+Reads and writes the raw table, and through the job the rollups. The host's backups and logs are not ours to reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from . import dialects
+from .addresses import local_day, stored_forms
+from .models import RawTable
+from .spans import FIRST_YEAR
+from .state import State
+
+DELETED_A_TIME = 5_000
+"""Raw rows deleted in one transaction."""
+NAMED_A_TIME = 400
+"""Of them, keys in one statement."""
+
+
+class AtWork(Exception):
+    """Another process works on the rollups, so nothing was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was erased."""
+
+    raw_rows: int
+    requests: int
+    """Requests taken out of rollups; those that are not rolled up yet are raw rows alone."""
+    periods: int
+    """Hours and days whose rollups were corrected."""
+    left: int
+    """Found by counting again afterwards: rows and rolled-up requests; 0, or something is wrong."""
+    differing: int
+    """Hours whose rollups and raw rows are not the same in number, of all that have raw rows."""
+
+
+def forms_of(state: State, address: str, now: datetime) -> list[str]:
+    """How `address` may be stored, under the settings in force at `now` (naive UTC). Raises `NoSecret`."""
+    return stored_forms(address, state.anonymize, local_day(now, state.settings.timezone))
+
+
+def count(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
+    """How many raw rows have one of these addresses."""
+    query = sa.select(sa.func.count()).select_from(raw.table).where(_is_theirs(raw, forms))
+    return connection.scalar(query) or 0
+
+
+def forget(
+    state: State, forms: Collection[str], now: datetime, *, progress: Callable[[datetime], None] = lambda period: None
+) -> Forgotten:
+    """Erase the visitors stored as one of `forms`, and count again.
+
+    `progress` is told each period of the rollups that was corrected. Raises `AtWork`. Stopped halfway, the same call goes on.
+    """
+
+    def delete_some(connection: sa.Connection) -> int:
+        return _delete_some(connection, state.raw, forms)
+
+    engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
+    if state.rollups is None:
+        raw_rows = 0
+        while deleted := _delete_in_transaction(engine, delete_some):
+            raw_rows += deleted
+    else:
+        job = state.rollups.job()
+        erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)
+        if erased is None:
+            raise AtWork
+        raw_rows, requests, periods, left = erased.raw_rows, erased.requests, erased.periods, erased.left
+        differing = len(job.differences(datetime(FIRST_YEAR, 1, 1), now))
+    with engine.connect() as connection:
+        left += count(connection, state.raw, forms)
+    return Forgotten(raw_rows, requests, periods, left, differing)
+
+
+def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connection], int]) -> int:
+    with engine.begin() as connection:
+        return delete_some(connection)
+
+
+def _delete_some(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
+    """Delete some of their rows, in small pieces, so that requests can be recorded meanwhile; how many."""
+    keys = list(connection.scalars(sa.select(raw.key).where(_is_theirs(raw, forms)).limit(DELETED_A_TIME)))
+    with dialects.overwriting(connection):
+        for first in range(0, len(keys), NAMED_A_TIME):
+            connection.execute(sa.delete(raw.table).where(raw.key.in_(keys[first : first + NAMED_A_TIME])))
+    return len(keys)
+
+
+def _is_theirs(raw: RawTable, forms: Collection[str]) -> sa.ColumnElement[bool]:
+    return raw.columns["remote_address"].in_([raw.fit("remote_address", form) for form in forms])

@@ -1,0 +1,345 @@
+"""How Flask-Statistics itself does: what it recorded and lost, what it costs, how its tables grow, what is set.
+
+One function collects it from this process, the raw table and the rollups, for the page, the API and the command line alike.
+A question that fails costs its own part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from . import dialects
+from .config import PREFIX, SETTINGS
+from .filters import Filters
+from .models import OURS
+from .queries.interface import HITS, Queries
+from .recorder import Backlog, Counters
+from .spans import Span, naive_utc
+from .state import State
+
+if TYPE_CHECKING:
+    from .rollups.rollups import Status
+
+GROWTH_DAYS = 7
+"""Growth is what the last days brought, so that weekdays weigh alike."""
+LATE_AFTER = 3
+"""So many updates of the rollups may be missed before they are called late."""
+MASKED = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What this process has done since it started."""
+
+    started_at: datetime
+    """Naive UTC."""
+    recorded: int
+    """Requests stored."""
+    waiting: int
+    """Requests that wait for their way into the raw table."""
+    refused: int
+    """Requests that the raw table refused and that are kept aside."""
+    trouble: str | None
+    """Why they wait; None: nothing is wrong."""
+    lost: int
+    """Requests that are stored nowhere."""
+    lost_because: dict[str, int]
+    """Of them, by the type of the error."""
+    last_error: str | None
+    last_error_at: datetime | None
+    """Naive UTC."""
+    overhead_requests: int
+    """The latest requests, of which the overhead was measured."""
+    overhead_p50: float | None
+    """Seconds that recording one of them took, in the middle; None: none was recorded."""
+    overhead_p95: float | None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """What one table takes."""
+
+    name: str
+    size: int | None
+    """Bytes with indexes; None: the database does not tell, or not in a short time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What is stored, and how it grows."""
+
+    oldest: datetime | None
+    """Date of the oldest raw row, naive UTC; None: there is none."""
+    newest: datetime | None
+    """Naive UTC."""
+    rows: int | None
+    """About how many raw rows there are, by their keys; None: the keys are no numbers."""
+    tables: tuple[TableSize, ...]
+    """The raw table, then ours."""
+    database: int | None
+    """Bytes of the whole SQLite file; None for other databases."""
+    rows_a_day: float | None
+    """Requests a day, of the last seven; None: there were none, or they could not be counted."""
+    bytes_a_day: float | None
+    """What these take in the raw table."""
+    in_30_days: float | None
+    """Bytes of all tables then, at the present growth."""
+    in_a_year: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting in force."""
+
+    key: str
+    value: str
+    """As it is written in Python; what may be secret is masked."""
+    default: bool
+    """Whether nobody set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything about one app's statistics. What is None is off, or could not be told."""
+
+    at: datetime
+    """Naive UTC."""
+    database: str
+    """ok, or the error that the database answered with."""
+    guarded: bool
+    """Whether somebody is asked who may see the dashboard."""
+    recording: Recording | None
+    storage: Storage | None
+    rollups: Status | None
+    rollup_lag: timedelta | None
+    """How far the rollups are behind; None: they are off, or have never run."""
+    rollups_error: str | None
+    """Why nothing is known of the rollups."""
+    settings: tuple[Setting, ...]
+    problems: tuple[str, ...]
+    """What somebody should do something about, as sentences; empty: all is well."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, or `degraded` if there are problems."""
+        return "degraded" if self.problems else "ok"
+
+
+def collect(state: State, now: datetime) -> Health:
+    """How the statistics of an app do at `now` (naive UTC). Reads the raw table and the rollups' own."""
+    recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
+    database, storage, rollups, rollups_error = "ok", None, None, None
+    try:
+        with state.reading() as (connection, _):
+            storage = _storage(state, connection, now)
+            if state.rollups is not None:
+                try:
+                    rollups = state.rollups.status(connection)
+                except sa.exc.SQLAlchemyError as error:
+                    rollups_error = _first_line(error)
+    except sa.exc.SQLAlchemyError as error:
+        database = _first_line(error)
+    lag = None if rollups is None or rollups.covered_until is None else now - rollups.covered_until
+    late = state.rollups is not None and lag is not None and lag > LATE_AFTER * state.rollups.interval
+    return Health(
+        at=now,
+        database=database,
+        guarded=state.guard is not None,
+        recording=recording,
+        storage=storage,
+        rollups=rollups,
+        rollup_lag=lag,
+        rollups_error=rollups_error,
+        settings=tuple(_settings(state)),
+        problems=tuple(_problems(database, recording, rollups_error, late=late)),
+    )
+
+
+def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
+    problems = []
+    if database != "ok":
+        problems.append(f"The database did not answer: {database}")
+    if rollups_error is not None:
+        problems.append(f"The rollups cannot be read; run 'flask statistics init'. {rollups_error}")
+    if late:
+        problems.append("The rollups are behind: does the scheduler, or cron, still run?")
+    if recording is not None:
+        if recording.lost:
+            problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
+        if recording.refused:
+            problems.append(f"{recording.refused:,} requests were refused by the raw table and are kept aside.")
+        if recording.trouble:
+            problems.append(f"{recording.waiting:,} requests wait to be stored: {recording.trouble}")
+    return problems
+
+
+def _recording(counters: Counters, backlog: Backlog) -> Recording:
+    with counters.lock:
+        times = sorted(counters.overhead)
+        because = dict(counters.lost_because)
+    return Recording(
+        started_at=counters.started_at,
+        recorded=counters.recorded,
+        waiting=backlog.waiting,
+        refused=backlog.refused,
+        trouble=backlog.trouble,
+        lost=counters.lost,
+        lost_because=because,
+        last_error=counters.last_error,
+        last_error_at=counters.last_error_at,
+        overhead_requests=len(times),
+        overhead_p50=times[len(times) // 2] if times else None,
+        overhead_p95=times[len(times) * 95 // 100] if times else None,
+    )
+
+
+# ---- storage ---------------------------------------------------------------------------------------------------------
+
+
+def _storage(state: State, connection: sa.Connection, now: datetime) -> Storage:
+    raw = state.raw
+    # asked for together, SQLite would read the whole index
+    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in (sa.func.min, sa.func.max))
+    rows = _key_range(connection, raw.key)
+    tables = our_tables(state)
+    sizes = dialects.table_sizes(connection, tables)
+    database = dialects.database_size(connection)
+    a_day = _rows_a_day(state.queries_on(connection), now, None if oldest is None else naive_utc(oldest))
+    # without a size of its own, the raw table is taken to be all of the file: it nearly is, where a file is large
+    whole = sizes.get(raw.table.fullname, database)
+    bytes_a_day = a_day * whole / rows if a_day is not None and whole is not None and rows else None
+    total = sum(sizes.values()) if sizes else database
+    return Storage(
+        oldest=None if oldest is None else naive_utc(oldest),
+        newest=None if newest is None else naive_utc(newest),
+        rows=rows,
+        tables=tuple(TableSize(table.fullname, sizes.get(table.fullname)) for table in tables),
+        database=database,
+        rows_a_day=a_day,
+        bytes_a_day=bytes_a_day,
+        in_30_days=_forecast(total, whole, bytes_a_day, 30, state.settings.raw_retention),
+        in_a_year=_forecast(total, whole, bytes_a_day, 365, state.settings.raw_retention),
+    )
+
+
+def our_tables(state: State) -> list[sa.Table]:
+    """The raw table, then those of this package."""
+    raw = state.raw.table
+    return [raw, *(table for table in raw.metadata.sorted_tables if table.info.get(OURS))]
+
+
+def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:
+    """About how many rows there are: from the smallest key to the largest, as to count millions takes seconds."""
+    if key.type.python_type is not int:
+        return None
+    ends = [connection.scalar(sa.select(end(key))) for end in (sa.func.min, sa.func.max)]
+    return 0 if ends[0] is None or ends[1] is None else ends[1] - ends[0] + 1
+
+
+def _rows_a_day(queries: Queries, now: datetime, oldest: datetime | None) -> float | None:
+    if oldest is None:
+        return None
+    length = min(timedelta(days=GROWTH_DAYS), max(now - oldest, timedelta(hours=1)))
+    measures = queries.summary(Span(now - length, now, ZoneInfo("UTC")), Filters(), want=HITS)
+    return measures.hits / (length / timedelta(days=1))
+
+
+def _forecast(
+    total: int | None, raw: int | None, a_day: float | None, days: int, retention: timedelta | None
+) -> float | None:
+    """Bytes of all tables in so many days; raw rows that are deleted by then make room for the new ones."""
+    if total is None or raw is None or a_day is None:
+        return None
+    grown = raw + a_day * days
+    kept = grown if retention is None else min(grown, max(raw, a_day * (retention / timedelta(days=1))))
+    return total - raw + kept
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def _settings(state: State) -> list[Setting]:
+    found = []
+    for setting, field in zip(SETTINGS, fields(state.settings), strict=True):
+        value = getattr(state.settings, field.name)
+        shown = "a function" if callable(value) else repr(getattr(value, "key", value)).removeprefix("datetime.")
+        found.append(Setting(PREFIX + setting.key, shown, PREFIX + setting.key not in state.app.config))
+    url = state.engine().url
+    address = url.set(query={}, password=MASKED if url.password else None)
+    return [*found, Setting("SQLALCHEMY_DATABASE_URI", address.render_as_string(hide_password=True), False)]
+
+
+# ---- as JSON ---------------------------------------------------------------------------------------------------------
+
+
+def as_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any]:
+    """`health` for the API, instants by `utc`. Keys of single numbers stand on top, where a monitor finds them."""
+    recording, storage = health.recording, health.storage
+    return {
+        "status": health.status,
+        "problems": list(health.problems),
+        "database": health.database,
+        "guarded": health.guarded,
+        "recording": recording is not None,
+        "recorded": recording.recorded if recording else 0,
+        "waiting": recording.waiting if recording else 0,
+        "refused": recording.refused if recording else 0,
+        "trouble": recording.trouble if recording else None,
+        "lost": recording.lost if recording else 0,
+        "lost_because": recording.lost_because if recording else {},
+        "last_error": recording.last_error if recording else None,
+        "last_error_at": utc(recording.last_error_at) if recording and recording.last_error_at else None,
+        "started_at": utc(recording.started_at) if recording else None,
+        "overhead": None
+        if recording is None
+        else {
+            "requests": recording.overhead_requests,
+            "p50": recording.overhead_p50,
+            "p95": recording.overhead_p95,
+        },
+        "storage": None if storage is None else _plain(asdict(storage), utc),
+        "rollups": _rollups_json(health, utc),
+        "settings": {setting.key: setting.value for setting in health.settings},
+    }
+
+
+def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any] | None:
+    """How the rollups stand; None: they are off."""
+    if health.rollups_error is not None:
+        return {"error": health.rollups_error}
+    found = health.rollups
+    if found is None:
+        return None
+    return {
+        "covered_from": utc(found.covered_from) if found.covered_from else None,
+        "covered_until": utc(found.covered_until) if found.covered_until else None,
+        "lag_seconds": None if health.rollup_lag is None else health.rollup_lag.total_seconds(),
+        "preparing": found.preparing,
+        "last_run_seconds": found.last_run_seconds,
+        "segments": found.segments,
+        "values": found.values,
+        "visitors": found.visitors,
+        "folded": found.folded,
+    }
+
+
+def _plain(value: Any, utc: Callable[[datetime], str]) -> Any:
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, dict):
+        return {name: _plain(item, utc) for name, item in value.items()}
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return [_plain(item, utc) for item in value]
+    return value
+
+
+def _first_line(error: sa.exc.SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return f"{type(error).__name__}: {str(cause).partition(chr(10))[0]}"

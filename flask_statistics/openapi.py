@@ -1,0 +1,180 @@
+"""The JSON API described in OpenAPI 3.1, for clients that are generated and for tests that try every parameter. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .dimensions import Dimension
+from .filters import CONTAINS
+from .queries.interface import SORT_NAMES
+from .spans import PRESETS, UNITS
+
+Json = dict[str, Any]
+VERSION = "2.0"
+"""Of the API: the first number changes when an answer loses something."""
+
+INSTANT: Json = {"type": "string", "format": "date-time"}
+COUNT: Json = {"type": "integer", "minimum": 0}
+TEXT: Json = {"type": "string"}
+
+
+def description(
+    dimensions: Mapping[str, Dimension], *, url: str, most_rows: int, most_offset: int, most_points: int
+) -> Json:
+    """The whole API of an app with these dimensions, at `url`, as an OpenAPI document."""
+    shared = [*_span(), *_filters(dimensions)]
+    limit = _query("limit", "How many rows, 50 if absent.", {"type": "integer", "minimum": 1, "maximum": most_rows})
+    sorts = [*SORT_NAMES, *(f"-{name}" for name in SORT_NAMES)]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Flask-Statistics",
+            "version": VERSION,
+            "description": "The numbers of the dashboard, behind the same guard.",
+        },
+        "servers": [{"url": url}],
+        "paths": {
+            "/summary": _get("summary", "The measures over all requests", shared, _answer(MEASURES)),
+            "/series": _get(
+                "series",
+                "The measures of each bucket, zeros included",
+                [*shared, _query("unit", f"At most {most_points:,} of them are answered.", _one_of(UNITS))],
+                _answer({"unit": _one_of(UNITS), "points": _list({"start": INSTANT} | MEASURES)}),
+            ),
+            "/breakdown/{dimension}": _get(
+                "breakdown",
+                "The measures of each value of a dimension",
+                [
+                    *shared,
+                    {"name": "dimension", "in": "path", "required": True, "schema": _one_of(dimensions)},
+                    _query("sort", "`-` before it: largest first. `-hits` if absent.", _one_of(sorts)),
+                    _query("search", "Only values that contain this text.", {"type": "string", "maxLength": 200}),
+                    limit,
+                    _query("offset", "Rows to skip.", {"type": "integer", "minimum": 0, "maximum": most_offset}),
+                ],
+                _answer({"dimension": TEXT, "total": COUNT, "rows": _list({"value": VALUE} | MEASURES)}),
+            ),
+            "/requests": _get(
+                "requests",
+                "Stored requests, newest first",
+                [
+                    *shared,
+                    limit,
+                    _query("before", "Only requests older than the one with this id.", TEXT),
+                    _query("after", "Only requests newer than the one with this id.", TEXT),
+                ],
+                _answer(
+                    {
+                        "rows": {"type": "array", "items": {"type": "object", "required": ["id", "date"]}},
+                        "before": _or_null(TEXT),
+                        "after": _or_null(TEXT),
+                    }
+                ),
+            ),
+            "/health": _get(
+                "health", "How recording, rollups and the database do", [], {"type": "object"}, always=True
+            ),
+            "/openapi.json": _get("openapi", "This description", [], {"type": "object"}, always=True),
+        },
+        "components": {"schemas": {"Error": _object({"error": TEXT})}},
+    }
+
+
+# ---- parameters ------------------------------------------------------------------------------------------------------
+
+
+def _span() -> list[Json]:
+    day = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
+    return [
+        _query("span", f"{', '.join(PRESETS)}, or a number of days or hours such as `30d`.", TEXT),
+        _query("start", f"{day}; wins over `span`.", TEXT),
+        _query("end", f"{day}; a day is included.", TEXT),
+    ]
+
+
+def _filters(dimensions: Mapping[str, Dimension]) -> list[Json]:
+    found = [_query(CONTAINS, "Only paths that contain this text.", TEXT)]
+    for name, dimension in dimensions.items():
+        for parameter, meaning in ((name, "is one of these"), (f"{name}!", "is none of these")):
+            texts = {"type": "array", "items": TEXT}
+            found.append(_query(parameter, f"Only requests whose {dimension.label} {meaning}; empty: none.", texts))
+    return found
+
+
+def _query(name: str, meaning: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "description": meaning, "schema": schema}
+
+
+# ---- schemas ---------------------------------------------------------------------------------------------------------
+
+
+def _one_of(values: Iterable[str]) -> Json:
+    return {"type": "string", "enum": list(values)}
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(properties: Json) -> Json:
+    return {"type": "array", "items": _object(properties)}
+
+
+SECONDS = _or_null({"type": "number", "minimum": 0})
+VALUE: Json = {"anyOf": [TEXT, {"type": "integer"}, {"type": "null"}]}
+MEASURES: Json = {
+    "hits": COUNT,
+    "visitors": _or_null(COUNT),
+    "client_errors": _or_null(COUNT),
+    "server_errors": _or_null(COUNT),
+    "size": _or_null({"type": "integer"}),
+    "response_time": _object(dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS)),
+    "last_requested": _or_null(INSTANT),
+}
+
+HEALTH: Json = {
+    "status": _one_of(("ok", "degraded")),
+    "problems": {"type": "array", "items": TEXT},
+    "database": TEXT,
+    "guarded": {"type": "boolean"},
+    "recording": {"type": "boolean"},
+    **dict.fromkeys(("recorded", "waiting", "refused", "lost"), COUNT),
+    "last_error": _or_null(TEXT),
+    "last_error_at": _or_null(INSTANT),
+    "overhead": _or_null(_object({"requests": COUNT, "p50": SECONDS, "p95": SECONDS})),
+    "storage": _or_null({"type": "object"}),
+    "rollups": _or_null({"type": "object"}),
+    "settings": {"type": "object", "additionalProperties": TEXT},
+}
+
+
+def _answer(properties: Json) -> Json:
+    """What every answer says, and these."""
+    head: Json = {
+        "start": INSTANT,
+        "end": INSTANT,
+        "timezone": TEXT,
+        "source": _one_of(("raw", "rollup")),
+        "as_of": INSTANT,
+    }
+    return _object(head | properties)
+
+
+def _get(name: str, summary: str, parameters: list[Json], schema: Json, *, always: bool = False) -> Json:
+    """A path that is asked with GET; `always`: nothing in the URL can make it fail."""
+    responses = {"200": _response("The answer", schema)}
+    if not always:
+        error = {"$ref": "#/components/schemas/Error"}
+        responses["400"] = _response("A parameter that cannot be read; `error` names it", error)
+        responses["503"] = _response("The database did not answer, or not in time", error)
+    operation = {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
+    return {"get": operation}
+
+
+def _response(meaning: str, schema: Json) -> Json:
+    return {"description": meaning, "content": {"application/json": {"schema": schema}}}

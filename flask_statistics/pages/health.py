@@ -1,0 +1,169 @@
+"""The health view: what was recorded and lost, what it costs, how the tables grow, how the rollups stand, what is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..formatting import clipped, clock, compact, duration, number, size
+from ..health import Health, Recording, Storage
+from .page import Page
+
+if TYPE_CHECKING:
+    from ..rollups.rollups import Status
+
+NONE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number of the top row."""
+
+    label: str
+    value: str
+    exact: str
+    tone: str = ""
+    """bad where it should be another number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of a card."""
+
+    label: str
+    text: str
+    default: bool = False
+    """Whether it is a setting that nobody made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Facts under a heading."""
+
+    id: str
+    heading: str
+    facts: tuple[Fact, ...]
+    monospace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthView:
+    """The health view."""
+
+    problems: tuple[str, ...]
+    """Empty: all is well."""
+    open: bool
+    """Whether nobody guards the dashboard."""
+    tiles: tuple[Tile, ...]
+    cards: tuple[Card, ...]
+    settings: Card
+
+
+def view(page: Page, health: Health) -> HealthView:
+    """What the health view shows of `health`."""
+    cards = [
+        Card("recording", "Recording, in this process", _recording(page, health.recording)),
+        Card("rollups", "Rollups", _rollups(page, health)),
+        Card("storage", "Storage", _storage(page, health.storage)),
+        Card("tables", "Tables", _tables(health.storage)),
+    ]
+    settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
+    return HealthView(
+        problems=tuple(clipped(problem, 400) for problem in health.problems),
+        open=not health.guarded,
+        tiles=tuple(_tiles(health.recording)),
+        cards=tuple(cards),
+        settings=Card("settings", "Settings in force", settings, monospace=True),
+    )
+
+
+def _tiles(recording: Recording | None) -> list[Tile]:
+    if recording is None:
+        return []
+    overhead = recording.overhead_p95
+    return [
+        Tile("Recorded", compact(recording.recorded), number(recording.recorded)),
+        Tile("Waiting", compact(recording.waiting), number(recording.waiting), "bad" if recording.trouble else ""),
+        Tile("Lost", compact(recording.lost), number(recording.lost), "bad" if recording.lost else ""),
+        Tile("Overhead p95", duration(overhead), NONE if overhead is None else f"{overhead * 1e6:,.0f} µs"),
+    ]
+
+
+def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
+    if recording is None:
+        return (Fact("Recording", "off (STATISTICS_ENABLED)"),)
+    reasons = ", ".join(f"{kind} {count:,}" for kind, count in recording.lost_because.items())
+    last = recording.last_error_at
+    return (
+        Fact("Since", _at(page, recording.started_at)),
+        Fact("Recorded", number(recording.recorded)),
+        Fact("Waiting", number(recording.waiting)),
+        Fact("Refused", number(recording.refused)),
+        Fact("Lost", f"{recording.lost:,}: {clipped(reasons)}" if recording.lost else "0"),
+        Fact("Last error", NONE if last is None else f"{_at(page, last)}: {clipped(recording.last_error)}"),
+        Fact("Overhead p50", _micro(recording.overhead_p50)),
+        Fact("Overhead p95", f"{_micro(recording.overhead_p95)} of {recording.overhead_requests:,} requests"),
+    )
+
+
+def _micro(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{seconds * 1e6:,.0f} µs" if seconds < 0.001 else duration(seconds)
+
+
+def _storage(page: Page, storage: Storage | None) -> tuple[Fact, ...]:
+    if storage is None:
+        return (Fact("Raw rows", "could not be read"),)
+    days = page.site.retention_days
+    return (
+        Fact("Raw rows", NONE if storage.rows is None else f"about {storage.rows:,}"),
+        Fact("From", _at(page, storage.oldest)),
+        Fact("To", _at(page, storage.newest)),
+        Fact("Kept for", "ever" if days is None else f"{days} days"),
+        Fact("Growth a day", _growth(storage)),
+        Fact("In 30 days", size(storage.in_30_days)),
+        Fact("In a year", size(storage.in_a_year)),
+    )
+
+
+def _tables(storage: Storage | None) -> tuple[Fact, ...]:
+    if storage is None:
+        return (Fact("Tables", "could not be read"),)
+    facts = [Fact(table.name, size(table.size)) for table in storage.tables]
+    if storage.database is not None:
+        facts.append(Fact("Whole file", size(storage.database)))
+    return tuple(facts)
+
+
+def _growth(storage: Storage) -> str:
+    if storage.rows_a_day is None:
+        return NONE
+    rows = f"{storage.rows_a_day:,.0f} requests"
+    return rows if storage.bytes_a_day is None else f"{rows}, {size(storage.bytes_a_day)}"
+
+
+def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:
+    if health.rollups_error is not None:
+        return (Fact("Rollups", clipped(health.rollups_error)),)
+    found = health.rollups
+    if found is None:
+        return (Fact("Rollups", "off (STATISTICS_ROLLUPS)"),)
+    lag = None if health.rollup_lag is None else health.rollup_lag.total_seconds()
+    return (
+        Fact("From", _at(page, found.covered_from)),
+        Fact("To", _at(page, found.covered_until)),
+        Fact("Behind", duration(None if lag is None else max(round(lag), 0))),
+        Fact("Last job took", duration(found.last_run_seconds)),
+        Fact("Still to roll up", f"from {_at(page, found.oldest_raw)}" if found.preparing else "nothing"),
+        Fact("Segments", ", ".join(f"{count:,} {unit}" for unit, count in sorted(found.segments.items())) or NONE),
+        Fact("Numbered", f"{found.values:,} values, {found.visitors:,} visitors"),
+        Fact("Folded", _folded(found)),
+    )
+
+
+def _folded(status: Status) -> str:
+    return ", ".join(f"{name} {hits:,}" for name, hits in sorted(status.folded.items())) or "nothing"
+
+
+def _at(page: Page, moment: datetime | None) -> str:
+    return NONE if moment is None else clock(page.local(moment), now=page.local_now)
