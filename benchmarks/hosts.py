@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -64,12 +64,17 @@ class Noted:
             for statement in _TRIGGERS[connection.dialect.name]:
                 connection.exec_driver_sql(statement)
 
-    def add_history(self, *, end: datetime, days: int, requests: int) -> None:
-        """Store so many made-up requests of the days before `end`, for the job to find."""
+    def add_history(self, *, days: int, requests: int) -> datetime:
+        """Store so many made-up requests of the days before this month, for the job to find; the month's beginning.
+
+        In a month that the job works on already, rows so old would be late ones.
+        """
+        end = datetime.now(timezone.utc).replace(tzinfo=None, day=1, hour=0, minute=0, second=0, microsecond=0)
         rows = traffic.generate(start=end - timedelta(days=days), end=end, requests=requests, seed=1)
         with self.engine.begin() as connection:
             for _ in insert_rows(connection, state_of(self.app).raw, rows):
                 pass
+        return end
 
     def built(self, *, before: datetime) -> list[tuple[datetime, str]]:
         """Each time that an hour from before that moment was built: the hour, and who built it."""

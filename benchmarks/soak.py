@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NoReturn
 
@@ -151,9 +151,7 @@ def run(url: str, folder: Path, *, minutes: float, interval: float) -> dict[str,
             answered[number].touch()
             loading = load(server.port, answered[number], name=f"{number}x", threads=4, pause=0.2)
             running.enter_context(loading)
-        noted.add_history(
-            end=datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=1), days=60, requests=60_000
-        )
+        noted.add_history(days=60, requests=60_000)
         disturb(noted, servers, seen, answered, minutes=minutes, interval=interval)
         say("stopping")
     waiting = noted.waiting(servers)

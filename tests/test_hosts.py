@@ -31,7 +31,6 @@ def test_holder_is_killed_in_a_run(
 ) -> None:
     with new_database(kind) as url:
         noted = Noted(url)
-        today = utc_now().replace(hour=0, minute=0, second=0, microsecond=0)
         connected: list[Counter[str]] = []
         with ExitStack() as running:
             servers = running.enter_context(hosts(url, tmp_path, count, rollup_seconds=INTERVAL.total_seconds()))
@@ -40,8 +39,8 @@ def test_holder_is_killed_in_a_run(
             for number, server in enumerate(servers):
                 answered = tmp_path / f"answered-{number}"
                 running.enter_context(load(server.port, answered, name=f"{number}x", threads=2, pause=0.05))
-            noted.add_history(end=today, days=DAYS, requests=50 * DAYS)
-            wait_until(lambda: len(noted.built(before=today)) > 24, "the job does not find the history")
+            month = noted.add_history(days=DAYS, requests=50 * DAYS)
+            wait_until(lambda: len(noted.built(before=month)) > 24, "the job does not find the history")
             killed = kill_holder(noted)
             killed_at = time.monotonic()
             assert killed is not None, "the history was rolled up before anybody could be killed"
@@ -50,11 +49,11 @@ def test_holder_is_killed_in_a_run(
             def others() -> set[str]:
                 if kind == "postgresql":
                     connected.append(noted.connections())
-                return {holder for _, holder in noted.built(before=today)} - {killed}
+                return {holder for _, holder in noted.built(before=month)} - {killed}
 
             wait_until(lambda: others() != set(), "nobody takes over")
             assert time.monotonic() - killed_at < 2 * INTERVAL.total_seconds()
-            wait_until(lambda: noted.complete_from() <= today - timedelta(days=DAYS), "the history is not rolled up")
+            wait_until(lambda: noted.complete_from() <= month - timedelta(days=DAYS), "the history is not rolled up")
             others()
             ended = utc_now()
         assert [server.process.returncode for server in servers] == [0] * count
@@ -69,9 +68,9 @@ def test_holder_is_killed_in_a_run(
         assert {path: times for path, times in found.items() if times != 1 and path != "/page/warm"} == {}
 
         # no hour was built twice, and all of them by two: who was killed, and who took over
-        built = Counter(hour for hour, _ in noted.built(before=today))
+        built = Counter(hour for hour, _ in noted.built(before=month))
         assert max(built.values()) == 1
-        assert len({holder for _, holder in noted.built(before=today)} - {killed}) == 1
+        assert len({holder for _, holder in noted.built(before=month)} - {killed}) == 1
         runs = [moment for moment, _ in noted.run_by() if moment >= began]
         assert len(runs) <= 2 + (ended - began) / (INTERVAL * (1 - EARLY))
         # the thread that moves records, and the one that runs the job

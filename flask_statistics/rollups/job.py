@@ -396,7 +396,7 @@ class Job:
         if covered.start is None:
             return
         if oldest is None or oldest >= covered.start:
-            self._reach_back(covered.start, covered.start)
+            self._reach_back(covered.start, now)
             return
         end = covered.start
         while end > oldest:
@@ -416,13 +416,16 @@ class Job:
                     )
                 )
             end = day if skip is None else min(day, next_edge(naive_utc(skip), "day", zone))
-        self._reach_back(oldest, end)
+        day = self._day_of(oldest)
+        with self._transaction() as connection:
+            write_meta(connection, self.tables, {"covered_from": day.isoformat()})
+        self._reach_back(day, now)
         self._close(now, report)
 
-    def _reach_back(self, oldest: datetime, covered_from: datetime) -> None:
-        """Note that all is rolled up from the beginning of the month of `oldest` on: there is nothing before it."""
-        month = self._month_of(oldest)
-        if month < covered_from:
+    def _reach_back(self, covered_from: datetime, now: datetime) -> None:
+        """Note that all is rolled up from the beginning of its month on, when that is to be merged: nothing is older."""
+        month = self._month_of(covered_from)
+        if month < covered_from and next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED):
             with self._transaction() as connection:
                 write_meta(connection, self.tables, {"covered_from": month.isoformat()})
 
