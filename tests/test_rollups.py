@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,38 @@ def test_rollups_answer_once_the_job_ran(app: App) -> None:
     assert (answer["source"], answer["hits"], answer["server_errors"]) == ("rollup", 4, 1)
     assert [row["value"] for row in app.json("breakdown/path?span=all")["rows"]] == ["/old", "/", "/other"]
     assert app.json("summary?span=all&path=/other&status_code=5xx")["hits"] == 1
+
+
+def test_imported_days_are_counted_by_the_next_run(app: App, tmp_path: Path) -> None:
+    app.insert(old(1), old(20))
+    command(app, "rollup")
+    log = tmp_path / "access.log"
+    log.write_text('192.0.2.7 - - [05/Mar/2026:12:00:00 +0000] "GET /imported HTTP/1.1" 200 7 "-" "-"\n')
+    command(app, "import-log", str(log))
+    command(app, "rollup")
+    answer = app.json("summary?start=2026-03-01&end=2026-03-31")
+    assert (answer["source"], answer["hits"]) == ("rollup", 3)
+    command(app, "verify")
+
+
+def test_requests_that_waited_for_days_are_counted_by_the_next_run(
+    make_app: Callable[..., App], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(database_url, STATISTICS_ROLLUPS=True, STATISTICS_WRITER="spool", TESTING=True, before=routes)
+    app.insert(old(1))
+    command(app, "rollup")
+
+    class Before(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2026, 3, 7, 12, tzinfo=tz)
+
+    monkeypatch.setattr("flask_statistics.recorder.datetime", Before)
+    app.client.get("/")
+    monkeypatch.undo()
+    command(app, "rollup")
+    answer = app.json("summary?start=2026-03-01&end=2026-03-31")
+    assert (answer["source"], answer["hits"]) == ("rollup", 2)
 
 
 @pytest.mark.parametrize(("interval", "length"), [(1, 3), (20, 15), (60, 45), (3600, 60)])
