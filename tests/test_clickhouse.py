@@ -75,7 +75,8 @@ def test_clickhouse_answers_as_sqlite(apps: tuple[App, App], api: str, filters: 
 def test_clickhouse_shows_every_page(apps: tuple[App, App], view: str) -> None:
     clickhouse, expected = (app.client.get(f"/statistics/{view}") for app in apps)
     assert clickhouse.status_code == expected.status_code
-    assert len(clickhouse.text) == pytest.approx(len(expected.text), abs=99)
+    if view != "health":  # which tells of the database itself
+        assert len(clickhouse.text) == pytest.approx(len(expected.text), abs=99)
 
 
 @pytest.mark.parametrize("setting", ["STATISTICS_ENABLED", "STATISTICS_ROLLUPS"])
