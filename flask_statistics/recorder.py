@@ -388,6 +388,8 @@ class Recorder:
 
     def _stored_address(self, record: Record) -> str | None:
         """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
+        if self._settings.anonymize_ip is None:  # and the day need not be known, which takes a while
+            return record.remote_address
         try:
             return self._anonymize(record.remote_address, local_day(record.date, self._settings.timezone))
         except NoSecret as error:
