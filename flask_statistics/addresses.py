@@ -11,7 +11,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -79,6 +79,14 @@ def hashed(address: str | None, secret: bytes) -> str | None:
     return hashlib.blake2b(known.encode("utf-8", "replace"), key=secret, digest_size=8).hexdigest()
 
 
+def _holds(of: date, day: date) -> bool:
+    """Whether a secret of one day serves on `day`: also that of the next, as clocks differ and yesterday's is gone.
+
+    One of a later day comes from a clock that was wrong, and would stay for as long.
+    """
+    return day <= of <= day + timedelta(days=1)
+
+
 class DailyHash:
     """`hashed` under the secret of the day, which is asked of the database once a day and process."""
 
@@ -94,10 +102,10 @@ class DailyHash:
 
     def _secret(self, day: date) -> bytes:
         known = self._known
-        if known is None or known[0] < day:  # a later one stays: clocks of hosts differ, and yesterday's is gone
+        if known is None or not _holds(known[0], day):
             with self._lock:
                 known = self._known
-                if known is None or known[0] < day:
+                if known is None or not _holds(known[0], day):
                     known = self._known = self._ask(day)
         return known[1]
 
@@ -132,9 +140,9 @@ class DailyHash:
             row = connection.execute(stored).first()
             if row is None:
                 connection.execute(sa.insert(self._table).values(name=ROW, **new))
-            elif row.day < day:
-                older = sa.and_(columns.name == ROW, columns.day < day)
-                connection.execute(sa.update(self._table).where(older).values(new))
+            elif not _holds(row.day, day):
+                outdated = sa.and_(columns.name == ROW, columns.day == row.day)
+                connection.execute(sa.update(self._table).where(outdated).values(new))
             else:
                 return row.day, bytes.fromhex(row.secret)
             # somebody else's update may have been the first: what is stored now is what all will use

@@ -44,7 +44,8 @@ class Forgotten:
 
 def forms_of(state: State, address: str, now: datetime) -> list[str]:
     """How `address` may be stored, under the settings in force at `now` (naive UTC). Raises `NoSecret`."""
-    return stored_forms(address, state.anonymize, local_day(now, state.settings.timezone))
+    forms = stored_forms(address, state.anonymize, local_day(now, state.settings.timezone))
+    return list(dict.fromkeys(str(state.raw.fit("remote_address", form)) for form in forms))
 
 
 def count(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:

@@ -30,7 +30,10 @@ TOKEN_AGE = timedelta(days=30)
 """How long a browser that came with the token is let in without it."""
 SHORTEST_TOKEN = 20
 """Characters; `secrets.token_urlsafe()` makes 43."""
-PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+PROXY_HEADERS = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port"),
+    *("X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -44,8 +47,9 @@ class _Swap(Response):
 def login_required() -> Any:
     """Lets in whoever is logged in with Flask-Login; sends others to its login view, or answers 401.
 
-    Being logged in is enough: combine it, ``all_of(login_required, lambda: current_user.is_admin)``, where anybody can
-    register. Raises `RuntimeError`, which denies, if Flask-Login is not installed or has no `LoginManager` for the app.
+    Being logged in is enough: combine it, ``all_of(login_required, lambda: bool(current_user.is_admin))``, where anybody
+    can register (`bool`, because a guard's None lets pass). Raises `RuntimeError`, which denies, if Flask-Login is not
+    installed or has no `LoginManager` for the app.
     """
     try:
         from flask_login import current_user

@@ -137,21 +137,6 @@ MEASURES: Json = {
     "last_requested": _or_null(INSTANT),
 }
 
-HEALTH: Json = {
-    "status": _one_of(("ok", "degraded")),
-    "problems": {"type": "array", "items": TEXT},
-    "database": TEXT,
-    "guarded": {"type": "boolean"},
-    "recording": {"type": "boolean"},
-    **dict.fromkeys(("recorded", "waiting", "refused", "lost"), COUNT),
-    "last_error": _or_null(TEXT),
-    "last_error_at": _or_null(INSTANT),
-    "overhead": _or_null(_object({"requests": COUNT, "p50": SECONDS, "p95": SECONDS})),
-    "storage": _or_null({"type": "object"}),
-    "rollups": _or_null({"type": "object"}),
-    "settings": {"type": "object", "additionalProperties": TEXT},
-}
-
 
 def _answer(properties: Json) -> Json:
     """What every answer says, and these."""

@@ -417,7 +417,7 @@ def theme() -> ResponseReturnValue:
     """Remember the theme in a cookie and go back to the page. With JavaScript the page sets the same cookie itself."""
     chosen, back = request.form.get("theme", ""), request.form.get("back", "")
     home = _url("index")
-    if not back.startswith(home) or "\\" in back or urlsplit(back).netloc:
+    if not back.startswith(home) or "\\" in back or not back.isprintable() or urlsplit(back).netloc:
         back = home
     response = redirect(back, 303)
     if chosen in THEMES:

@@ -101,6 +101,12 @@ def test_hash_goes_on_where_the_clock_of_a_host_is_behind(hashes: Hashes) -> Non
     assert behind(A, DAY) == after == ahead(A, DAY)
 
 
+def test_hash_does_not_stay_with_a_clock_that_was_years_ahead(hashes: Hashes) -> None:
+    hashes.process()("192.0.2.7", date(2030, 1, 1))
+    days = [date(2026, 11, day) for day in (1, 2, 3, 4)]
+    assert len({hashes.process()("192.0.2.7", day) for day in days}) == 4
+
+
 def test_hash_asks_the_database_once_a_day(hashes: Hashes) -> None:
     one, statements = hashes.process(), []
     sa.event.listen(hashes.engine, "before_cursor_execute", lambda *event: statements.append(event[2]))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flask_statistics.rollups import erase
 from flask_statistics.rollups import job as jobs
 
 from .conftest import App
@@ -106,6 +107,27 @@ def test_forget_corrects_months_that_are_not_joined(make_app: MakeApp, monkeypat
     assert command(app, "forget", THEM, "--yes").exit_code == 0
     never = rolled_app(make_app, None, [row for row in some if row["remote_address"] != THEM])
     assert answers(app) == answers(never)
+
+
+def test_forget_of_the_first_visitor_freezes_nothing(make_app: MakeApp) -> None:
+    app = rolled_app(make_app, None, [{"date": NOW - timedelta(days=100), "remote_address": THEM}, *rows([OTHER])])
+    rollups = app.statistics_state().rollups
+    assert rollups is not None
+    assert command(app, "forget", THEM, "--yes").exit_code == 0
+    with app.flask.app_context():
+        assert not rollups.job().has_frozen()
+
+
+def test_forget_that_leaves_something_finds_it_the_next_time(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = rolled_app(make_app, None, rows([THEM, OTHER]))
+    with monkeypatch.context() as broken:
+        broken.setattr(erase.Eraser, "erase", lambda *_: 0)
+        assert command(app, "forget", THEM, "--yes").exit_code == 1
+    result = command(app, "forget", THEM, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "0 requests taken out" not in result.output
 
 
 def test_forget_twice_changes_nothing(make_app: MakeApp) -> None:

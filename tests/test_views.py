@@ -453,7 +453,9 @@ def test_theme_is_kept_in_a_cookie(app: App) -> None:
     assert '<html lang="en" data-theme="dark">' in client.get("/statistics/").text
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/statistics/\\evil", "/elsewhere", ""])
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example/", "/statistics/\\evil", "/statistics/\r\nX: y", ""]
+)
 def test_theme_leads_nowhere_else(app: App, back: str) -> None:
     assert app.client.post("/statistics/theme", data={"theme": "auto", "back": back}).location == "/statistics/"
 

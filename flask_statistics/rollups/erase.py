@@ -97,6 +97,8 @@ class Eraser:
             if count:
                 fewer = sa.update(hour).where(hour.c.start == start).values(raw_rows=hour.c.raw_rows - count)
                 self._connection.execute(fewer)
+        # an hour without rows is not remembered: one that is, and is older than all raw rows, passes for pruned
+        self._connection.execute(sa.delete(hour).where(hour.c.start.in_(list(hours)), hour.c.raw_rows <= 0))
         return removed
 
     def _correct_parts(self, header: Header, rest: Segment) -> None:

@@ -253,8 +253,9 @@ class Job:
                 progress(header.start)
             with self._transaction() as connection:
                 erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
-                self._dictionary(connection).forget_visitors(numbered)
-                write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+                if not erased.left:  # or the next try would not find them
+                    self._dictionary(connection).forget_visitors(numbered)
+                    write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
             return erased
 
         return self._as_holder(now, work)
