@@ -1,7 +1,7 @@
 """For the tests of an app that uses Flask-Statistics: what would be recorded, in memory; quiet; and failures that are heard.
 
 In a `conftest.py`, ``pytest_plugins = ["flask_statistics.testing"]`` gives the fixture `statistics`, which needs a fixture
-`app`, as pytest-flask has it. Without pytest, the context managers do the same.
+`app`, as pytest-flask has it. Where a fixture does not fit, the context managers do the same.
 """
 
 from __future__ import annotations
@@ -28,35 +28,6 @@ class RecordedRequest(SimpleNamespace):
         return f"<{' '.join(str(value) for value in shown if value is not None)}>"
 
 
-class InMemory:
-    """A writer that keeps rows in `requests`, in the order in which the requests ended."""
-
-    def __init__(self, raw: RawTable) -> None:
-        self.requests: list[RecordedRequest] = []
-        self._raw = raw
-
-    def write(self, record: Record, *, host_in_transaction: bool) -> int:
-        """Keep it."""
-        row = row_of(record, self._raw)
-        self.requests.append(RecordedRequest(**{name: row[key] for name, key, _ in self._raw.fits if key in row}))
-        return 1
-
-    def flush(self) -> int:
-        """Nothing waits."""
-        return 0
-
-    def settle(self) -> int:
-        """Nothing waits."""
-        return 0
-
-    def backlog(self) -> Backlog:
-        """Nothing waits."""
-        return Backlog(0, None)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class _Nothing:
     """A writer that keeps nothing."""
 
@@ -73,6 +44,20 @@ class _Nothing:
         return Backlog(0, None)
 
     def close(self) -> None: ...
+
+
+class InMemory(_Nothing):
+    """A writer that keeps rows in `requests`, in the order in which the requests ended."""
+
+    def __init__(self, raw: RawTable) -> None:
+        self.requests: list[RecordedRequest] = []
+        self._raw = raw
+
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        """Keep it."""
+        row = row_of(record, self._raw)
+        self.requests.append(RecordedRequest(**{name: row[key] for name, key, _ in self._raw.fits if key in row}))
+        return 1
 
 
 @contextmanager

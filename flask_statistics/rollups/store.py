@@ -45,7 +45,7 @@ class Header:
     audience: int
     hits: int
     detailed: bool
-    """Whether its index is stored."""
+    """Whether its contents answer."""
 
 
 def headers(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> list[Header]:

@@ -61,9 +61,8 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("end", _MOMENT, nullable=False),  # naive UTC, excluded
             sa.Column("audience", sa.SmallInteger, nullable=False),  # 0 people, 1 bots
             sa.Column("hits", _INTEGER, nullable=False),
-            sa.Column(
-                "detailed", sa.Boolean, nullable=False
-            ),  # has its rows in statistics_index; if not, a larger one has
+            # whether its rows in statistics_index answer; if not, those of a larger segment do, or of a month's days
+            sa.Column("detailed", sa.Boolean, nullable=False),
             sa.UniqueConstraint("unit", "start", "audience"),
         ),
         rollup=own_table(
