@@ -142,6 +142,8 @@ class Dimension:
             value: Value = self.value(raw)
         except Exception as error:
             raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
+        if self.derived and self.parse is _one_text and value is not None:
+            value = str(value)  # as a URL can say it, and as rollups number it
         return None if value == "" else value
 
     def values_of(self, text: str) -> tuple[Value, ...]:

@@ -143,3 +143,10 @@ def test_parse_of_ones_own_that_fails_is_a_bad_parameter(
     assert app.json("summary?word=a", 400) == {"error": "word is 'a', but must be a value that this dimension can read"}
     assert app.client.get("/statistics/?word=a").status_code == 200
     assert "the dimension 'word'" in caplog.text
+
+
+def test_derived_values_are_texts_unless_they_are_parsed() -> None:
+    plain = Dimension("kb", column="size", value=lambda size: size // 1000)
+    parsed = Dimension("kb", column="size", value=lambda size: size // 1000, parse=lambda text: (int(text),))
+    assert (plain.value_of(9_500), plain.values_of("9")) == ("9", ("9",))
+    assert (parsed.value_of(9_500), parsed.values_of("9")) == (9, (9,))
