@@ -58,6 +58,10 @@ class Record:
     traceback: str | None = None
     response_time: float = 0.0
 
+    def values(self) -> dict[str, Any]:
+        """What it consists of, by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class Writer(Protocol):
     """Takes records to the raw table."""

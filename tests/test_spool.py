@@ -25,6 +25,7 @@ from benchmarks.serving import wait_until
 from flask_statistics import RequestMixin
 from flask_statistics.state import state_of
 from flask_statistics.writers import spool
+from flask_statistics.writers.journal import FileJournal
 from flask_statistics.writers.spool import SpoolWriter
 
 from .conftest import App
@@ -342,10 +343,12 @@ def test_spool_serves_when_the_disk_is_full(
     file = writer_of(app)._spool
     assert file is not None
     journal = file._journal
+    assert isinstance(journal, FileJournal)
+    whole = journal._file
     with io.FileIO("/dev/full", "w") as full:
-        file._journal = full
+        journal._file = full
         assert app.client.get("/").data == b"hello"
-    file._journal = journal
+    journal._file = whole
     app.client.get("/after")
     assert app.json("health")["lost"] == 1
     assert paths(app) == ["/", "/after"]
@@ -385,12 +388,12 @@ def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient:
     app.client.get("/first")
     file = writer_of(app)._spool
     assert file is not None
-    for text in ("{", "[]", '["2026-11-22", 1, 2]'):
+    for text in (b"{", b"[]", b'["2026-11-22", 1, 2]', b"1,2"):
         file.append(text)
     app.client.get("/last")
     until_stored(app, "/first", "/last")
-    wait_until(lambda: app.json("health")["refused"] == 3, "not all are set aside")
-    assert run(app, "status").output.count("unreadable record") == 3
+    wait_until(lambda: app.json("health")["refused"] == 4, "not all are set aside")
+    assert run(app, "status").output.count("unreadable record") == 4
 
 
 def test_spool_damaged_file_is_put_away(
