@@ -204,24 +204,23 @@ class FileJournal:
         A damaged line stands for the records whose ids are missing where it is.
         """
         rows: list[tuple[int, bytes, int]] = []
-        damaged = b""
-        *lines, _ = text.split(b"\n")
-        for line in lines:
-            if len(rows) >= limit:
-                return rows
+        damaged, start = b"", 0
+        while len(rows) < limit:
+            end = text.find(b"\n", start)
+            if end < 0:
+                if damaged and last + 1 < following < _NEVER:
+                    rows.append((last + 1, damaged, offset + start))
+                break
+            line = text[start:end]
             number, record = _parse(line)
-            if line.endswith(_CANCELLED):
-                pass
-            elif not last < number < following:
-                damaged = line
-            else:
+            if last < number < following:
                 if damaged and number > last + 1:
-                    rows.append((number - 1, damaged, offset))
-                rows.append((number, record, offset + len(line) + 1))
+                    rows.append((number - 1, damaged, offset + start))
+                rows.append((number, record, offset + end + 1))
                 last, damaged = number, b""
-            offset += len(line) + 1
-        if damaged and last + 1 < following < _NEVER:
-            rows.append((last + 1, damaged, offset))
+            elif not line.endswith(_CANCELLED):
+                damaged = line
+            start = end + 1
         return rows
 
 

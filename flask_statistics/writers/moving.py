@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from ..models import RawTable, own_table
 from ..recorder import Record
 from .journal import Rows
-from .rows import row_of
+from .rows import insert, row_of
 from .spool_file import SpoolFile
 from .transaction import commit, refuses_a_row
 
@@ -80,7 +80,9 @@ def decode(records: Sequence[bytes], fields: str) -> list[dict[str, Any]]:
         _check(names, tuple(map(type, values)))
     decoded = [dict(zip(names, values, strict=True)) for values in found]
     for record in decoded:
-        record["date"] = datetime.fromisoformat(record["date"]).replace(tzinfo=None)
+        record["date"] = datetime.fromisoformat(record["date"])
+        if record["date"].tzinfo is not None:
+            raise ValueError("the date has a time zone")
     return decoded
 
 
@@ -129,7 +131,6 @@ class Mover:
         self.late = late
         self._table = table
         self._engine = engine
-        self._insert = sa.insert(raw.table)
         self._moved: dict[str, int | None] = {}
         """Highest id moved of each spool, as far as this process knows; None: it has no row yet."""
 
@@ -183,7 +184,7 @@ class Mover:
                     raise Overtaken
             if rows:
                 inserting.append(True)
-                connection.execute(self._insert, rows)
+                insert(connection, self.raw.table, rows)
 
         inserting: list[bool] = []
         try:
@@ -200,7 +201,7 @@ class Mover:
 
     def _takes(self, record: bytes, fields: str, wait_ms: int) -> bool:
         def work(connection: sa.Connection) -> None:
-            connection.execute(self._insert, [row_of(values, self.raw) for values in decode([record], fields)])
+            insert(connection, self.raw.table, [row_of(values, self.raw) for values in decode([record], fields)])
             raise _Taken  # rolls back
 
         try:
