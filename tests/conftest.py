@@ -330,7 +330,7 @@ def a_fortnight(now: datetime) -> list[dict[str, Any]]:
                 "device": device,
                 "user_agent": f"agent {number % 5}",
                 "referrer": None if number % 4 else f"https://www.search.example/?q={number % 3}",
-                "exception": "KeyError('cart')" if status == 500 else None,
+                "exception": ("KeyError('cart')" if number else "ValueError('none left')") if status == 500 else None,
                 "traceback": "Traceback:\n  <b>line</b>" if status == 500 else None,
             }
         )
