@@ -99,11 +99,11 @@ def transactional(engine: sa.Engine) -> sa.Connection:
 
 
 class OutOfTime(sa.exc.SQLAlchemyError):
-    """A question was not asked, because those before it on the same connection took all the time they may take."""
+    """A question was not asked, because those before it took all the time they may take together."""
 
 
 class Budget:
-    """The time that the statements of one connection may take together."""
+    """The time that the statements of one page may take together, from now on."""
 
     def __init__(self, limit: timedelta) -> None:
         self.limit = limit
@@ -119,17 +119,15 @@ class Budget:
 
 
 @contextmanager
-def time_budget(connection: sa.Connection, limit: timedelta) -> Iterator[Budget]:
-    """Let the database end what takes longer than `limit`, and refuse to ask more then; `is_timeout` knows both errors.
+def time_budget(connection: sa.Connection, budget: Budget) -> Iterator[Budget]:
+    """Let the database end what takes longer than `budget`, and refuse to ask more then; `is_timeout` knows both errors.
 
-    The time counts from here to the end of the block, after which the connection is as it was before. Must come before
-    the first statement.
+    After the block the connection is as it was before. Must come before the first statement.
     """
-    budget = Budget(limit)
 
     def check(*_: Any) -> None:
         if budget.is_spent():
-            raise OutOfTime(f"{limit.total_seconds():g} s have passed")
+            raise OutOfTime(f"{budget.limit.total_seconds():g} s have passed")
 
     sa.event.listen(connection, "before_cursor_execute", check)
     limited = _LIMITED.get(connection.dialect.name)

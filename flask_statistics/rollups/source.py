@@ -32,7 +32,7 @@ AUDIENCE = "device"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The raw table as the rollups read it."""
+    """The raw table as the rollups read it, over a connection to its database."""
 
     raw: RawTable
     dimensions: Mapping[str, Dimension]
@@ -83,6 +83,15 @@ class Source:
                 if rows:
                     counts[some[number][0]] = rows
         return counts
+
+    def newest(self, connection: sa.Connection, *, before: datetime | None = None) -> datetime | None:
+        """When the newest raw row, of those `before` an instant, began, naive UTC; None if there is none."""
+        column = self.raw.columns["date"]
+        query = sa.select(sa.func.max(column))
+        date: datetime | None = connection.scalar(
+            query if before is None else query.where(column < self.raw.instant(before))
+        )
+        return None if date is None else naive_utc(date)
 
     def oldest(self, connection: sa.Connection) -> datetime | None:
         """When the oldest raw row began, naive UTC; None if there is none."""
