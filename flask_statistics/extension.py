@@ -185,6 +185,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         raw=state.raw,
         table=state.spool,
         engine=state.engine,
+        table_engine=state.our_engine if state.spool.metadata is not state.raw.table.metadata else state.engine,
         folder=state.spool_path,
         most_rows=state.settings.spool_max_rows,
         counters=counters,

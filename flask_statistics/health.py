@@ -206,8 +206,11 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
 def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     raw, connection = state.raw, connections.raw
     # asked for together, SQLite would read the whole index
-    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in (sa.func.min, sa.func.max))
-    rows = _key_range(connection, raw.key)
+    ends = (dialects.lowest, dialects.highest)
+    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in ends)
+    rows = dialects.row_count(connection, raw.table)
+    if rows is None:
+        rows = _key_range(connection, raw.key)
     tables = our_tables(state)
     sizes = _sizes(state, connections, tables)
     database = dialects.database_size(connection)

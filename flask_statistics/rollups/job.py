@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from .. import dialects
 from ..spans import Span, midnight, next_edge, to_local
 from . import erase, lease, partitions, store
 from .dictionary import Dictionary
@@ -482,6 +483,10 @@ class Job:
         old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
         while True:
             with self._transaction() as connection, self._raw_beside(connection) as raw:
+                deleted = dialects.delete_at_once(raw, self.source.raw.table, old_rows)
+                if deleted is not None:
+                    report.raw_deleted += deleted
+                    return
                 keys = list(raw.scalars(sa.select(key).where(old_rows).limit(PRUNED_A_TIME)))
                 for some in store.chunks(keys):
                     raw.execute(sa.delete(self.source.raw.table).where(key.in_(some)))

@@ -87,15 +87,15 @@ class Source:
     def newest(self, connection: sa.Connection, *, before: datetime | None = None) -> datetime | None:
         """When the newest raw row, of those `before` an instant, began, naive UTC; None if there is none."""
         column = self.raw.columns["date"]
-        query = sa.select(sa.func.max(column))
-        date: datetime | None = connection.scalar(
-            query if before is None else query.where(column < self.raw.instant(before))
-        )
+        query = sa.select(dialects.highest(column))
+        if before is not None:
+            query = sa.select(column).where(column < self.raw.instant(before)).order_by(column.desc()).limit(1)
+        date: datetime | None = connection.scalar(query)
         return None if date is None else naive_utc(date)
 
     def oldest(self, connection: sa.Connection) -> datetime | None:
         """When the oldest raw row began, naive UTC; None if there is none."""
-        date: datetime | None = connection.scalar(sa.select(sa.func.min(self.raw.columns["date"])))
+        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])))
         return None if date is None else naive_utc(date)
 
     def segments(
