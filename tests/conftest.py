@@ -132,6 +132,10 @@ def new_database(
 
     @contextmanager
     def make(kind: str) -> Iterator[str]:
+        if kind == "clickhouse":
+            with clickhouse_database() as url:
+                yield url
+            return
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"
             return
@@ -155,6 +159,17 @@ def new_database(
                     connection.execute(sa.text(f"DROP DATABASE {url.database}{force}"))
 
     return make
+
+
+@contextmanager
+def clickhouse_database() -> Iterator[str]:
+    """URL of an empty database of ClickHouse as a library, in this process."""
+    name = f"test_{next(_numbers)}"
+    admin = sa.create_engine("clickhousedb://?interface=chdb", poolclass=sa.NullPool)
+    with admin.begin() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield f"clickhousedb:///{name}?interface=chdb"
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(params=DATABASES)

@@ -43,14 +43,14 @@ def connected(url: str) -> Iterator[sa.Connection]:
 def test_time_budget_ends_a_statement(database_url: str) -> None:
     with connected(database_url) as connection:
         started = time.monotonic()
-        with dialects.time_budget(connection, SHORT), pytest.raises(sa.exc.DBAPIError) as caught:
+        with dialects.time_budget(connection, dialects.Budget(SHORT)), pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(ENDLESS)
         assert dialects.is_timeout(caught.value)
         assert time.monotonic() - started < 30
 
 
 def test_time_budget_refuses_the_next_question(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, SHORT) as budget:
+    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
         with pytest.raises(sa.exc.DBAPIError):
             connection.execute(ENDLESS)
         connection.rollback()
@@ -62,7 +62,7 @@ def test_time_budget_refuses_the_next_question(database_url: str) -> None:
 
 
 def test_time_budget_holds_after_a_rollback(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, SHORT) as budget:
+    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
         connection.execute(sa.text("SELECT 1"))
         connection.rollback()
         budget.renew()
@@ -73,7 +73,7 @@ def test_time_budget_holds_after_a_rollback(database_url: str) -> None:
 
 def test_time_budget_leaves_the_connection_as_it_was(database_url: str) -> None:
     engine = sa.create_engine(database_url, pool_size=1, max_overflow=0)
-    with engine.connect() as connection, dialects.time_budget(connection, SHORT):
+    with engine.connect() as connection, dialects.time_budget(connection, dialects.Budget(SHORT)):
         connection.execute(sa.text("SELECT 1"))
         before = connection.connection.dbapi_connection
     deadline = time.monotonic() + SHORT.total_seconds() + 0.05
@@ -97,7 +97,10 @@ def test_time_budget_leaves_other_threads_of_one_connection_alone() -> None:
         with engine.connect() as connection:
             found.append(connection.scalar(LONG))
 
-    with engine.connect() as connection, dialects.time_budget(connection, timedelta(milliseconds=1)) as budget:
+    with (
+        engine.connect() as connection,
+        dialects.time_budget(connection, dialects.Budget(timedelta(milliseconds=1))) as budget,
+    ):
         while not budget.is_spent():
             pass
         thread = threading.Thread(target=host)

@@ -26,6 +26,7 @@ from flask_statistics import RequestMixin
 from flask_statistics.state import state_of
 from flask_statistics.writers import spool
 from flask_statistics.writers.journal import FileJournal
+from flask_statistics.writers.moving import Mover
 from flask_statistics.writers.spool import SpoolWriter
 
 from .conftest import App
@@ -272,7 +273,7 @@ def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
-    monkeypatch.setattr(spool, "FLUSH_S", 0.05)
+    monkeypatch.setattr(Mover, "flush_s", 0.05)
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:

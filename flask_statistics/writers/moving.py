@@ -8,7 +8,7 @@ the spool forgets. What the raw table refuses is set aside in the spool before t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
@@ -28,6 +28,8 @@ NAME = "statistics_spool"
 LATE = timedelta(days=1)
 """Rows that come later than this may be of hours that nobody counts any more."""
 ROWS_A_TIME = 500
+FLUSH_S = 0.5
+"""How long a record waits for others, so that they are moved together."""
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
 
@@ -50,6 +52,8 @@ def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         NAME,
         sa.Column("spool", sa.String(32), primary_key=True),  # random name of the file
         sa.Column("moved", sa.BigInteger, nullable=False),  # highest id that is in the raw table, or was refused by it
+        # of the spool, for keys that the raw table's database does not make; NULL: it makes them
+        sa.Column("number", sa.Integer, unique=True),
     )
 
 
@@ -112,7 +116,7 @@ class _Refused(Exception):
     """The rows, or one of them, cannot be stored; the message says why."""
 
 
-class _InsertFailed(Exception):
+class InsertFailed(Exception):
     """The database failed, and not before it was given the rows."""
 
     def __init__(self, error: sa.exc.SQLAlchemyError) -> None:
@@ -121,7 +125,10 @@ class _InsertFailed(Exception):
 
 
 class Mover:
-    """Moves records into one raw table."""
+    """Moves records into one raw table, on a database with transactions."""
+
+    rows_a_time = ROWS_A_TIME
+    flush_s = FLUSH_S
 
     def __init__(
         self, raw: RawTable, table: sa.Table, engine: sa.Engine, late: Callable[[datetime], None] = lambda oldest: None
@@ -139,7 +146,7 @@ class Mover:
 
         Raises `Locked` and the database's error, with all still in the spool that is not stored.
         """
-        batch = spool.batch(ROWS_A_TIME)
+        batch = spool.batch(self.rows_a_time)
         if not batch.rows:
             return Moved(0, 0, more=False)
         try:
@@ -167,8 +174,12 @@ class Mover:
             commit(self._engine, ask, wait_ms=wait_ms)
         return self._moved[spool]
 
+    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of that id in the spool, given by its values, as parameters of an insert."""
+        return row_of(values, self.raw)
+
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
-        """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `_InsertFailed` and the database's error."""
+        """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `InsertFailed` and the database's error."""
         moved, columns = self._moved[spool], self._table.c
 
         def work(connection: sa.Connection) -> None:
@@ -191,11 +202,11 @@ class Mover:
             commit(self._engine, work, wait_ms=wait_ms)
         except sa.exc.SQLAlchemyError as error:
             if inserting:
-                raise _InsertFailed(error) from error
+                raise InsertFailed(error) from error
             raise
         self._moved[spool] = last
 
-    def takes_any(self, rows: Rows, fields: str, wait_ms: int) -> bool:
+    def takes_any(self, spool: str, rows: Rows, fields: str, wait_ms: int) -> bool:
         """Whether the raw table takes one of `rows`, found by inserting them without a commit."""
         return any(self._takes(record, fields, wait_ms) for _, record in rows[-MOST_TRIED:])
 
@@ -247,10 +258,11 @@ class _Moving:
             records = decode([record for _, record in rows], self._fields)
         except (ValueError, TypeError) as error:  # somebody else wrote into the file
             raise _Refused(_line(error)) from error
-        values = [row_of(record, self._mover.raw) for record in records]
+        numbered = zip(rows, records, strict=True)
+        values = [self._mover.row(self._name, number, record) for (number, _), record in numbered]
         try:
             self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms)
-        except _InsertFailed as failure:
+        except InsertFailed as failure:
             if self._is_about_a_row(failure.error, rows):
                 raise _Refused(_line(failure.error)) from failure
             raise failure.error from None
@@ -264,7 +276,7 @@ class _Moving:
         if not isinstance(error, sa.exc.StatementError) or error.statement is None:
             return False  # the connection failed
         # some drivers report a violated CHECK, or a trigger's refusal, as they do a missing table
-        self._suspicious = self._suspicious or self._mover.takes_any(rows, self._fields, self._wait_ms)
+        self._suspicious = self._suspicious or self._mover.takes_any(self._name, rows, self._fields, self._wait_ms)
         return self._suspicious
 
     def _set_aside(self, row: tuple[int, bytes], reason: _Refused) -> None:
