@@ -189,6 +189,7 @@ class SpoolWriter:
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
                     raise self._broken() from error
                 self._drain = _Drain(self, mover, spool, folder)
+                self._drain.start()
                 _stop_at_exit()
             self._spool = spool
             return spool
@@ -309,6 +310,9 @@ class _Drain:
         self._back_off = 0.0
         self._refusals_said_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="flask-statistics-spool", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     # ---- asked by requests ---------------------------------------------------------------------------------------
