@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -417,7 +417,9 @@ class _Drain:
     def _empty(self, spool: SpoolFile) -> None:
         while True:
             started = time.monotonic()
-            taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
+            # a database on a network may let us wait for long, and a fork must not
+            with _writing if self._mover._engine.dialect.name == "sqlite" else nullcontext():
+                taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
             if stored:
                 self._writer._counters.store(stored)
             if taken > stored:
@@ -431,7 +433,8 @@ class _Drain:
 
     def _keep_house(self) -> None:
         try:
-            self._own.tidy()
+            with _writing:
+                self._own.tidy()
             rows = self._own.waiting() + self._own.count_refused()
             if self._failed_since is not None:  # the bound is for all of the app
                 rows += sum(self._other(path).waiting() for path in self._folder.others())
@@ -472,7 +475,8 @@ class _Drain:
 
     def _note(self, trouble: str | None) -> None:
         try:
-            self._own.note(trouble)
+            with _writing:
+                self._own.note(trouble)
         except sqlite3.Error as error:
             self._writer._logger.error("Flask-Statistics: the spool cannot be written: %s", error)
 
@@ -495,6 +499,8 @@ class _Drain:
 _writers: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
 _register = threading.Lock()
 _importing = threading.Lock()
+_writing = threading.Lock()
+"""Held while a thread of ours writes: SQLite's locks outlive a fork, and in the child nobody would ever release them."""
 
 
 def _stop_all() -> None:
@@ -529,11 +535,13 @@ def _on_sigterm(number: int, _frame: object) -> None:
 
 def _before_fork() -> None:
     _importing.acquire()
+    _writing.acquire()
     _register.acquire()
 
 
 def _after_fork() -> None:
     _register.release()
+    _writing.release()
     _importing.release()
 
 
