@@ -43,6 +43,7 @@ hypothesis.settings.register_profile(
     derandomize=True,  # what is found by chance is for the long runs of `benchmarks`
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
+hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("suite"), derandomize=False)
 hypothesis.settings.load_profile("suite")
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
