@@ -40,7 +40,7 @@ def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     raw = map_model(type("Request", (RequestMixin, SQLAlchemy().Model), {}))
     with tempfile.TemporaryDirectory() as folder:
-        engine = sa.create_engine(f"chdb:///{folder}/chdb")
+        engine = sa.create_engine(f"clickhousedb://?interface=chdb&path={folder}/chdb")
         with engine.connect() as connection:
             fill(connection, raw.table, wanted)
             size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
@@ -55,7 +55,7 @@ def main() -> None:
 
 def fill(connection: sa.Connection, table: sa.Table, wanted: int) -> None:
     """Store `wanted` rows over the year before `NOW`."""
-    connection.execute(sa.text(sql_of("ClickHouse").partition("TTL")[0]))
+    connection.execute(sa.text(sql_of("ClickHouse")))
     start = NOW - timedelta(days=365)
     made = traffic.generate(start=start, end=start + timedelta(days=1), requests=MADE, seed=1)
     nothing = {column.name: None for column in table.columns}

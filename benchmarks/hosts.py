@@ -96,7 +96,7 @@ class Noted:
     def complete_from(self) -> datetime:
         """From which moment on everything is rolled up."""
         with self.engine.connect() as connection:
-            start = self._rollups.status(connection).covered_from
+            start = self._rollups.status(connection, connection).covered_from
         assert start is not None, "the job has never run"
         return start
 

@@ -100,7 +100,13 @@ class Bench:
         dictionary = Dictionary(connection, self.tables, self.dimensions, key=key, learn=False)
         raw = RawQueries(connection, self.raw, self.dimensions)
         return RollupQueries(
-            connection, self.tables, self.source, raw, coverage=coverage(connection, self.tables), dictionary=dictionary
+            connection,
+            self.tables,
+            self.source,
+            raw,
+            raw_connection=connection,
+            coverage=coverage(connection, self.tables),
+            dictionary=dictionary,
         )
 
     def span(self, name: str) -> Span:

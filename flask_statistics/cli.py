@@ -26,7 +26,7 @@ from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
 from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
-from .models import OURS, RawTable, check_types
+from .models import RawTable, check_types
 from .recorder import excluder, stored_referrer
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
@@ -78,16 +78,24 @@ def init() -> None:
 
 
 def _create_tables(state: State) -> Iterator[str]:
-    raw, engine = state.raw.table, state.engine()
-    ours = [table for table in raw.metadata.tables.values() if table.info.get(OURS)]
-    for table in [raw, *ours]:
-        if not sa.inspect(engine).has_table(table.name, schema=table.schema):
-            table.create(engine)
-            yield f"Created the table {table.fullname}."
+    raw = state.raw.table
+    for table in health.our_tables(state):
+        engine = state.engine() if table.metadata is raw.metadata else state.our_engine()
+        if sa.inspect(engine).has_table(table.name, schema=table.schema):
+            continue
+        if engine.dialect.name in dialects.CLICKHOUSE:
+            raise click.ClickException(
+                f"The table {table.fullname!r} is missing in ClickHouse, where how it is kept is yours to choose: "
+                "docs/scaling.md has the SQL."
+            )
+        table.create(engine)
+        yield f"Created the table {table.fullname}."
 
 
 def _create_index(state: State) -> Iterator[str]:
     raw, engine = state.raw, state.engine()
+    if engine.dialect.name in dialects.CLICKHOUSE:
+        return  # its tables are sorted, and have no such indexes
     if not _has_date_index(raw, sa.inspect(engine)):
         dialects.create_index(engine, raw.table, raw.columns["date"])
         yield f"Created an index on {raw.table.fullname}.{raw.columns['date'].name}."

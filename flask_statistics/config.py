@@ -15,6 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 PREFIX = "STATISTICS_"
+BESIDE = ""
+"""The `BIND_KEY` that nobody set: our tables are beside the raw table, if it is in a database that can keep them."""
 
 
 class SettingError(ValueError):
@@ -116,6 +118,12 @@ def _writer(value: Any) -> str:
     return str(value)
 
 
+def _bind_key(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError('None, for the main database, or the name of a bind in SQLALCHEMY_BINDS, for example "log"')
+    return value
+
+
 def _folder(value: Any) -> Path | None:
     if value is None:
         return None
@@ -165,6 +173,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("SPOOL_MAX_ROWS", 1_000_000, "requests that may wait in the spool; the next ones are refused", _spool_rows),
     Setting("ROLLUPS", False, "keep rollups, and answer from them: for large raw tables", _boolean),
+    Setting(
+        "BIND_KEY",
+        BESIDE,
+        "bind of the rollups; `None` is the main database. Unset: the raw table's, or the main one if that is on ClickHouse",
+        _bind_key,
+    ),
     Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
     Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
     Setting(
@@ -201,6 +215,7 @@ class Settings:
     spool_path: Path | None
     spool_max_rows: int
     rollups: bool
+    bind_key: str | None
     scheduler: bool
     rollup_interval: timedelta
     raw_retention: timedelta | None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -18,9 +19,11 @@ from sqlalchemy.sql.functions import FunctionElement
 MYSQL = ("mysql", "mariadb")
 """What SQLAlchemy calls MySQL and MariaDB: the one or the other, as the URL says."""
 
+CLICKHOUSE = ("clickhousedb",)
+"""What `clickhouse-connect` calls ClickHouse, as a server and as a library. It has no transactions."""
 
-CLICKHOUSE = ("clickhousedb", "chdb")
-"""ClickHouse, as a server and as a library. It has no transactions."""
+LONGEST_FORK_WAIT_S = 5.0
+"""How long a fork waits for transactions of our threads on SQLite."""
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
@@ -95,15 +98,65 @@ def transactional(engine: sa.Engine) -> sa.Connection:
     return connection
 
 
+# ---- fork ------------------------------------------------------------------------------------------------------------
+
+
+class _Forks:
+    """Lets a fork wait until no thread is inside."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._wait, after_in_parent=self._over, after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: set[int] = set()
+        self._waiting = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+            self._inside.add(threading.get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside.discard(threading.get_ident())
+            self._changed.notify_all()
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._waiting = True
+            # not for ever: what is inside may itself wait for whoever forks
+            self._changed.wait_for(lambda: not self._inside - {threading.get_ident()}, LONGEST_FORK_WAIT_S)
+
+    def _over(self) -> None:
+        with self._changed:
+            self._waiting = False
+            self._changed.notify_all()
+
+
+_forks = _Forks()
+
+
+def unforked(engine: sa.Engine) -> AbstractContextManager[None]:
+    """Around a transaction of a thread of ours: the process is not forked within it, where that would do harm.
+
+    SQLite counts the locks of a process in its memory, so a child that is forked while a thread holds one finds the
+    database locked for as long as it lives, for the host as for us.
+    """
+    return _forks if engine.dialect.name == "sqlite" else nullcontext()
+
+
 # ---- time ------------------------------------------------------------------------------------------------------------
 
 
 class OutOfTime(sa.exc.SQLAlchemyError):
-    """A question was not asked, because those before it on the same connection took all the time they may take."""
+    """A question was not asked, because those before it took all the time they may take together."""
 
 
 class Budget:
-    """The time that the statements of one connection may take together."""
+    """The time that the statements of one page may take together, from now on."""
 
     def __init__(self, limit: timedelta) -> None:
         self.limit = limit
@@ -119,17 +172,15 @@ class Budget:
 
 
 @contextmanager
-def time_budget(connection: sa.Connection, limit: timedelta) -> Iterator[Budget]:
-    """Let the database end what takes longer than `limit`, and refuse to ask more then; `is_timeout` knows both errors.
+def time_budget(connection: sa.Connection, budget: Budget) -> Iterator[Budget]:
+    """Let the database end what takes longer than `budget`, and refuse to ask more then; `is_timeout` knows both errors.
 
-    The time counts from here to the end of the block, after which the connection is as it was before. Must come before
-    the first statement.
+    After the block the connection is as it was before. Must come before the first statement.
     """
-    budget = Budget(limit)
 
     def check(*_: Any) -> None:
         if budget.is_spent():
-            raise OutOfTime(f"{limit.total_seconds():g} s have passed")
+            raise OutOfTime(f"{budget.limit.total_seconds():g} s have passed")
 
     sa.event.listen(connection, "before_cursor_execute", check)
     limited = _LIMITED.get(connection.dialect.name)
@@ -212,8 +263,7 @@ def _milliseconds(budget: Budget) -> int:
 
 def table_sizes(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
     """The bytes that each of `tables` takes with its indexes, by full name; what cannot be told cheaply is left out."""
-    measure = {"sqlite": _sizes_sqlite, "postgresql": _sizes_postgresql, "mysql": _sizes_mysql, "mariadb": _sizes_mysql}
-    found = measure[connection.dialect.name](connection, tables) if connection.dialect.name in measure else {}
+    found = _SIZES[connection.dialect.name](connection, tables) if connection.dialect.name in _SIZES else {}
     return {name: int(size) for name, size in found.items() if size is not None}
 
 
@@ -259,6 +309,29 @@ def _sizes_mysql(connection: sa.Connection, tables: Collection[sa.Table]) -> dic
     return {table.fullname: connection.scalar(size, {"schema": table.schema, "name": table.name}) for table in tables}
 
 
+def _sizes_clickhouse(connection: sa.Connection, tables: Collection[sa.Table]) -> dict[str, int]:
+    size = sa.text(
+        "SELECT total_bytes FROM system.tables WHERE database = COALESCE(:schema, currentDatabase()) AND name = :name"
+    )
+    return {table.fullname: connection.scalar(size, {"schema": table.schema, "name": table.name}) for table in tables}
+
+
+_SIZES: dict[str, Callable[[sa.Connection, Collection[sa.Table]], Mapping[str, Any]]] = {
+    "sqlite": _sizes_sqlite,
+    "postgresql": _sizes_postgresql,
+    "mysql": _sizes_mysql,
+    "mariadb": _sizes_mysql,
+    "clickhousedb": _sizes_clickhouse,
+}
+
+
+def row_count(connection: sa.Connection, table: sa.Table) -> int | None:
+    """How many rows ClickHouse has, which it knows without a look at them; None for other databases."""
+    if connection.dialect.name not in CLICKHOUSE:
+        return None
+    return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +369,25 @@ def overwriting(connection: sa.Connection) -> Iterator[None]:
             cursor.execute(f"PRAGMA secure_delete = {before:d}")
 
 
+def delete_at_once(connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int | None:
+    """Delete in ClickHouse by one statement what others delete in small pieces; how many rows. None for other databases.
+
+    Each such statement marks rows in all files in which there are some, so that one is better than many.
+    """
+    if connection.dialect.name not in CLICKHOUSE:
+        return None
+    rows = connection.scalar(sa.select(sa.func.count()).select_from(table).where(where)) or 0
+    if rows:
+        connection.execute(sa.delete(table).where(where))
+    return rows
+
+
+def overwrite_deleted(connection: sa.Connection, table: sa.Table) -> None:
+    """Write the files of ClickHouse anew in which rows are marked as deleted, without these, and wait for the end of it."""
+    name = connection.dialect.identifier_preparer.format_table(table)
+    connection.exec_driver_sql(f"ALTER TABLE {name} APPLY DELETED MASK SETTINGS mutations_sync = 2")
+
+
 def is_locked(engine: sa.Engine, error: Exception) -> bool:
     """Whether `error` says that another writer holds the SQLite database."""
     # MySQL says "Account is locked", which does not pass
@@ -318,10 +410,11 @@ def batches(
     """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time.
 
     Other statements may run on the connection in between. MySQL's protocol cannot send rows in between, and would drop
-    those that are left: there, each batch is a statement of its own that begins behind the last row.
+    those that are left; ClickHouse's driver has all rows of an answer in memory: there, each batch is a statement of its
+    own that begins behind the last row.
     """
     query = query.order_by(date, key)
-    if connection.dialect.name not in MYSQL:
+    if connection.dialect.name not in (*MYSQL, *CLICKHOUSE):
         yield from connection.execute(query, execution_options={"yield_per": size}).partitions(size)
         return
     rows = connection.execute(query.limit(size)).all()
@@ -381,6 +474,41 @@ def _exact_mysql(element: _Exact, compiler: Any, **kw: Any) -> str:
     return f"CONVERT({column} USING utf8mb4) COLLATE {collation}"
 
 
+class _Extreme(FunctionElement[Any]):
+    inherit_cache = True
+
+    def __init__(self, column: sa.ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+class lowest(_Extreme):  # noqa: N801 - a function of SQL
+    """The lowest value of a column; NULL if there is none, where ClickHouse's own `min` is 1970."""
+
+    name = "min"
+    inherit_cache = True
+
+
+class highest(_Extreme):  # noqa: N801 - as above
+    """The highest value of a column; NULL if there is none, as above."""
+
+    name = "max"
+    inherit_cache = True
+
+
+@compiles(lowest)
+@compiles(highest)
+def _extreme(element: _Extreme, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    return f"{element.name}({compiler.process(column, **kw)})"
+
+
+@compiles(lowest, "clickhousedb")
+@compiles(highest, "clickhousedb")
+def _extreme_clickhouse(element: _Extreme, compiler: Any, **kw: Any) -> str:
+    return f"if(count() = 0, NULL, {_extreme(element, compiler, **kw)})"
+
+
 class _OneOf(FunctionElement[bool]):
     name = "one_of"
     type = sa.Boolean()
@@ -419,7 +547,6 @@ def _one_of_mysql(element: _OneOf, compiler: Any, **kw: Any) -> str:
 
 
 @compiles(_OneOf, "clickhousedb")
-@compiles(_OneOf, "chdb")
 def _one_of_clickhouse(element: _OneOf, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT arrayJoin(JSONExtract({values}, 'Array(String)')))"

@@ -11,11 +11,11 @@ from flask_sqlalchemy import SQLAlchemy
 
 from . import cli, dialects, views
 from .addresses import anonymizer, secret_table
-from .config import SettingError, read_settings, unknown_keys
+from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .dimensions import Dimension, available
 from .guards import Guard
 from .imports import import_table
-from .models import check_types, map_model
+from .models import RawTable, check_types, map_model
 from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
 from .writers.direct import DirectWriter
@@ -77,15 +77,18 @@ class Statistics:
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
         disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
+        clickhouse = False
         if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
             with app.app_context():
                 dialect = db.engines[raw.bind_key].dialect
             check_types(raw, dialect)
-            if dialect.name in dialects.CLICKHOUSE and (settings.enabled or settings.rollups):
-                raise SettingError(
-                    "The model is bound to ClickHouse, which can only be read: set STATISTICS_ENABLED = False, and leave "
-                    "STATISTICS_ROLLUPS off."
-                )
+            clickhouse = dialect.name in dialects.CLICKHOUSE
+        if clickhouse and settings.enabled and settings.writer != "spool":
+            raise SettingError(
+                f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "
+                'time: set STATISTICS_WRITER = "spool", or STATISTICS_ENABLED = False to read only.'
+            )
+        bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(
@@ -98,12 +101,14 @@ class Statistics:
         for key, resembling in unknown_keys(app.config):
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
-        imports = import_table(raw.table.metadata, raw.table.schema)
+        # what is written in one transaction with raw rows is beside them, where there are transactions
+        place = (db.metadatas[bind_key], None) if clickhouse else (raw.table.metadata, raw.table.schema)
+        imports = import_table(*place)
         keeps_secret = settings.anonymize_ip == "hash"
-        secret = secret_table(raw.table.metadata, raw.table.schema) if keeps_secret else None
-        spool = spool_table(raw.table.metadata, raw.table.schema) if settings.writer == "spool" else None
-        state = State(app, settings, db, model, raw, known, before_f, imports, spool)
-        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.engine)
+        secret = secret_table(*place) if keeps_secret else None
+        spool = spool_table(*place) if settings.writer == "spool" else None
+        state = State(app, settings, db, model, raw, known, before_f, bind_key, imports, spool)
+        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.our_engine if clickhouse else state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
         app.cli.add_command(cli.group())
@@ -111,7 +116,15 @@ class Statistics:
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
 
-            state.rollups = make_rollups(raw, known, settings, engine=state.engine, logger=app.logger)
+            state.rollups = make_rollups(
+                raw,
+                known,
+                settings,
+                metadata=db.metadatas[bind_key],
+                engine=state.our_engine,
+                raw_engine=state.engine,
+                logger=app.logger,
+            )
             if state.rollups.scheduler is not None:
                 _start_with_requests(app, state.rollups.scheduler)
         if settings.enabled:
@@ -135,6 +148,33 @@ class Statistics:
         return False
 
 
+def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:
+    """The bind of the rollups, and of all tables of ours if the raw table's database has no transactions.
+
+    Raises `SettingError` for one that the app does not have.
+    """
+    if settings.bind_key == BESIDE:
+        return None if clickhouse else raw.bind_key
+    if app.extensions.get("sqlalchemy") is not db:
+        raise SettingError(
+            f"STATISTICS_BIND_KEY is {settings.bind_key!r}, but the binds of the app are not known yet: call "
+            "db.init_app(app) before statistics.init_app(app, db, Request)."
+        )
+    with app.app_context():
+        engines = db.engines
+    if settings.bind_key not in engines:
+        known = ", ".join(repr(key) for key in engines)
+        raise SettingError(
+            f"STATISTICS_BIND_KEY is {settings.bind_key!r}, but must be one of {known}: add it to SQLALCHEMY_BINDS."
+        )
+    if engines[settings.bind_key].dialect.name in dialects.CLICKHOUSE:
+        raise SettingError(
+            f"STATISTICS_BIND_KEY is {settings.bind_key!r}, which is ClickHouse, but the rollups need a database with "
+            "transactions: set it to None, for the main database."
+        )
+    return settings.bind_key
+
+
 def _make_writer(state: State, counters: Counters) -> Writer:
     """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
     app = state.app
@@ -145,6 +185,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         raw=state.raw,
         table=state.spool,
         engine=state.engine,
+        table_engine=state.our_engine if state.spool.metadata is not state.raw.table.metadata else state.engine,
         folder=state.spool_path,
         most_rows=state.settings.spool_max_rows,
         counters=counters,

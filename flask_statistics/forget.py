@@ -89,6 +89,11 @@ def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connecti
 
 def _delete_some(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
     """Delete some of their rows, in small pieces, so that requests can be recorded meanwhile; how many."""
+    deleted = dialects.delete_at_once(connection, raw.table, _is_theirs(raw, forms))
+    if deleted is not None:
+        if not deleted:  # at the end, also of a second try
+            dialects.overwrite_deleted(connection, raw.table)
+        return deleted
     keys = list(connection.scalars(sa.select(raw.key).where(_is_theirs(raw, forms)).limit(DELETED_A_TIME)))
     with dialects.overwriting(connection):
         for first in range(0, len(keys), NAMED_A_TIME):

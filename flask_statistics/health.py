@@ -21,7 +21,7 @@ from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
 from .spans import Span, naive_utc
-from .state import State
+from .state import Connections, State
 
 if TYPE_CHECKING:
     from .rollups.rollups import Status
@@ -137,11 +137,11 @@ def collect(state: State, now: datetime) -> Health:
     recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
     database, storage, rollups, rollups_error = "ok", None, None, None
     try:
-        with state.reading() as (connection, _):
-            storage = _storage(state, connection, now)
+        with state.reading() as (connections, _):
+            storage = _storage(state, connections, now)
             if state.rollups is not None:
                 try:
-                    rollups = state.rollups.status(connection)
+                    rollups = state.rollups.status(connections.ours, connections.raw)
                 except sa.exc.SQLAlchemyError as error:
                     rollups_error = _first_line(error)
     except sa.exc.SQLAlchemyError as error:
@@ -203,15 +203,18 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
 # ---- storage ---------------------------------------------------------------------------------------------------------
 
 
-def _storage(state: State, connection: sa.Connection, now: datetime) -> Storage:
-    raw = state.raw
+def _storage(state: State, connections: Connections, now: datetime) -> Storage:
+    raw, connection = state.raw, connections.raw
     # asked for together, SQLite would read the whole index
-    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in (sa.func.min, sa.func.max))
-    rows = _key_range(connection, raw.key)
+    ends = (dialects.lowest, dialects.highest)
+    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in ends)
+    rows = dialects.row_count(connection, raw.table)
+    if rows is None:
+        rows = _key_range(connection, raw.key)
     tables = our_tables(state)
-    sizes = dialects.table_sizes(connection, tables)
+    sizes = _sizes(state, connections, tables)
     database = dialects.database_size(connection)
-    a_day = _rows_a_day(state.queries_on(connection), now, None if oldest is None else naive_utc(oldest))
+    a_day = _rows_a_day(state.queries_on(connections), now, None if oldest is None else naive_utc(oldest))
     # without a size of its own, the raw table is taken to be all of the file: it nearly is, where a file is large
     whole = sizes.get(raw.table.fullname, database)
     bytes_a_day = a_day * whole / rows if a_day is not None and whole is not None and rows else None
@@ -232,7 +235,18 @@ def _storage(state: State, connection: sa.Connection, now: datetime) -> Storage:
 def our_tables(state: State) -> list[sa.Table]:
     """The raw table, then those of this package."""
     raw = state.raw.table
-    return [raw, *(table for table in raw.metadata.sorted_tables if table.info.get(OURS))]
+    metadatas = dict.fromkeys((raw.metadata, state.db.metadatas[state.bind_key]))
+    return [raw, *(table for metadata in metadatas for table in metadata.sorted_tables if table.info.get(OURS))]
+
+
+def _sizes(state: State, connections: Connections, tables: list[sa.Table]) -> dict[str, int]:
+    """The bytes of each of `tables` that its database tells, by full name."""
+    ours = state.db.metadatas[state.bind_key]
+    beside = [table for table in tables if table.metadata is not ours or connections.ours is connections.raw]
+    sizes = dialects.table_sizes(connections.raw, beside)
+    if connections.ours is not connections.raw:
+        sizes |= dialects.table_sizes(connections.ours, [table for table in tables if table not in beside])
+    return sizes
 
 
 def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:

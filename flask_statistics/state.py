@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,16 @@ NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What one page reads over."""
+
+    raw: sa.Connection
+    """To the raw table."""
+    ours: sa.Connection
+    """To the rollups; the same, where they are beside the raw table, or off."""
+
+
 @dataclass(slots=True)
 class State:
     """Everything about one app, kept in `app.extensions["statistics"]`."""
@@ -41,6 +51,8 @@ class State:
     raw: RawTable
     dimensions: dict[str, Dimension]
     guard: Guard | None
+    bind_key: str | None
+    """The bind of our own tables; None is the default database."""
     imports: sa.Table
     """Which logs were imported."""
     spool: sa.Table | None = None
@@ -54,8 +66,8 @@ class State:
     writer: Writer | None = None
     """The recorder's; None as well."""
     open_warning: OpenWarning = field(default_factory=OpenWarning)
-    _engine: sa.Engine | None = None
-    _reading_engine: sa.Engine | None = None
+    _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    _reading_engines: dict[str | None, sa.Engine] = field(default_factory=dict)
 
     @property
     def spool_path(self) -> Path:
@@ -69,17 +81,24 @@ class State:
 
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""
-        if self._engine is None:
+        return self._engine_of(self.raw.bind_key)
+
+    def our_engine(self) -> sa.Engine:
+        """The engine of our own tables' bind, the host's own."""
+        return self._engine_of(self.bind_key)
+
+    def _engine_of(self, bind_key: str | None) -> sa.Engine:
+        if bind_key not in self._engines:
             if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
-                self._engine = self.db.engines[self.raw.bind_key]
+                self._engines[bind_key] = self.db.engines[bind_key]
             else:
                 with self.app.app_context():
-                    self._engine = self.db.engines[self.raw.bind_key]
-        return self._engine
+                    self._engines[bind_key] = self.db.engines[bind_key]
+        return self._engines[bind_key]
 
     @contextmanager
     def queries(self) -> Iterator[Queries]:
-        """What answers the questions of one page, on one connection that is given back afterwards.
+        """What answers the questions of one page, on connections that are given back afterwards.
 
         Together they may take `STATISTICS_QUERY_TIMEOUT`.
         """
@@ -89,25 +108,31 @@ class State:
     @contextmanager
     def limited_queries(self) -> Iterator[tuple[Queries, dialects.Budget]]:
         """As `queries`, with the time budget: long work that is done in pieces renews it after each one."""
-        with self.reading() as (connection, budget):
-            yield self.queries_on(connection), budget
+        with self.reading() as (connections, budget):
+            yield self.queries_on(connections), budget
 
-    def queries_on(self, connection: sa.Connection) -> Queries:
-        """What answers questions on `connection`."""
-        raw = RawQueries(connection, self.raw, self.dimensions)
-        return raw if self.rollups is None else self.rollups.queries(connection, raw)
+    def queries_on(self, connections: Connections) -> Queries:
+        """What answers questions over `connections`."""
+        raw = RawQueries(connections.raw, self.raw, self.dimensions)
+        return raw if self.rollups is None else self.rollups.queries(connections.ours, connections.raw, raw)
 
     @contextmanager
-    def reading(self) -> Iterator[tuple[sa.Connection, dialects.Budget]]:
-        """A connection to read the statistics with, at one moment's state, and the time that it has."""
-        if self._reading_engine is None:
-            self._reading_engine = dialects.reading_engine(self.engine())
-        with (
-            self._reading_engine.connect() as connection,
-            dialects.time_budget(connection, self.settings.query_timeout) as budget,
-        ):
+    def reading(self) -> Iterator[tuple[Connections, dialects.Budget]]:
+        """Connections that one page reads over, each of one moment, and the time that all of their statements may take."""
+        budget = dialects.Budget(self.settings.query_timeout)
+        with ExitStack() as opened:
+            raw = opened.enter_context(self._reading(self.raw.bind_key, budget))
+            apart = self.rollups is not None and self.bind_key != self.raw.bind_key
+            ours = opened.enter_context(self._reading(self.bind_key, budget)) if apart else raw
+            yield Connections(raw, ours), budget
+
+    @contextmanager
+    def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
+        if bind_key not in self._reading_engines:
+            self._reading_engines[bind_key] = dialects.reading_engine(self._engine_of(bind_key))
+        with self._reading_engines[bind_key].connect() as connection, dialects.time_budget(connection, budget):
             dialects.snapshot(connection)
-            yield connection, budget
+            yield connection
 
     def host_in_transaction(self) -> bool:
         """Whether the host's session of this context has a transaction open. Does not create a session."""

@@ -153,6 +153,10 @@ def new_database(
 
     @contextmanager
     def lend(kind: str) -> Iterator[str]:
+        if kind == "clickhouse":
+            with clickhouse_database() as made:
+                yield made
+            return
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"
             return
@@ -187,6 +191,17 @@ def empty(url: sa.URL) -> None:
         execute(url, left, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     else:
         execute(url, f"DROP DATABASE {url.database}", f"CREATE DATABASE {url.database}")
+
+
+@contextmanager
+def clickhouse_database() -> Iterator[str]:
+    """URL of an empty database of ClickHouse as a library, in this process."""
+    name = f"test_{next(_numbers)}"
+    admin = sa.create_engine("clickhousedb://?interface=chdb", poolclass=sa.NullPool)
+    with admin.begin() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield f"clickhousedb:///{name}?interface=chdb"
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(params=DATABASES)

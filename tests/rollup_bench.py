@@ -81,6 +81,7 @@ class Rolled:
                 TABLES,
                 self.source,
                 RawQueries(connection, RAW, DIMENSIONS),
+                raw_connection=connection,
                 coverage=coverage(connection, TABLES),
                 dictionary=Dictionary(connection, TABLES, DIMENSIONS, key=key, learn=False),
             )

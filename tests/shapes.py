@@ -25,7 +25,13 @@ def sql_of(heading: str) -> str:
 
 
 def create_all(engine: sa.Engine, metadata: sa.MetaData, raw: sa.Table | None) -> None:
-    """Create all tables, the raw table in the shape that the database's name says."""
+    """Create all tables, the raw table in the shape that the database's name says, or as it is made in ClickHouse."""
+    if engine.dialect.name == "clickhousedb":
+        assert raw is not None, "only a raw table can be there"
+        if not sa.inspect(engine).has_table(raw.name):
+            with engine.begin() as connection:
+                connection.exec_driver_sql(sql_of("ClickHouse"))
+        return
     heading = SHAPES.get((engine.url.database or "").rpartition("_")[2])
     if raw is None or heading is None or sa.inspect(engine).has_table(raw.name):
         metadata.create_all(engine)

@@ -90,7 +90,7 @@ def test_init_leaves_the_hosts_tables_alone(make_app: MakeApp) -> None:
 
 def test_init_without_a_database(make_app: MakeApp) -> None:
     app = make_app()
-    state_of(app.flask)._engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    state_of(app.flask)._engines[None] = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
     result = run(app, "init")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: The database refused: connection failed: ")

@@ -1,12 +1,14 @@
-"""Time budgets on each database: long statements end, the connection stays as it was. And what a reader is told then."""
+"""Time budgets on each database: long statements end, the connection stays as it was, what a reader is told then. And forks."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 
 from flask_statistics import dialects
 from flask_statistics.queries.raw import RawQueries
+from flask_statistics.writers.transaction import commit
 
 from .conftest import App
 
@@ -40,14 +43,14 @@ def connected(url: str) -> Iterator[sa.Connection]:
 def test_time_budget_ends_a_statement(database_url: str) -> None:
     with connected(database_url) as connection:
         started = time.monotonic()
-        with dialects.time_budget(connection, SHORT), pytest.raises(sa.exc.DBAPIError) as caught:
+        with dialects.time_budget(connection, dialects.Budget(SHORT)), pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(ENDLESS)
         assert dialects.is_timeout(caught.value)
         assert time.monotonic() - started < 30
 
 
 def test_time_budget_refuses_the_next_question(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, SHORT) as budget:
+    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
         with pytest.raises(sa.exc.DBAPIError):
             connection.execute(ENDLESS)
         connection.rollback()
@@ -59,7 +62,7 @@ def test_time_budget_refuses_the_next_question(database_url: str) -> None:
 
 
 def test_time_budget_holds_after_a_rollback(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, SHORT) as budget:
+    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
         connection.execute(sa.text("SELECT 1"))
         connection.rollback()
         budget.renew()
@@ -70,7 +73,7 @@ def test_time_budget_holds_after_a_rollback(database_url: str) -> None:
 
 def test_time_budget_leaves_the_connection_as_it_was(database_url: str) -> None:
     engine = sa.create_engine(database_url, pool_size=1, max_overflow=0)
-    with engine.connect() as connection, dialects.time_budget(connection, SHORT):
+    with engine.connect() as connection, dialects.time_budget(connection, dialects.Budget(SHORT)):
         connection.execute(sa.text("SELECT 1"))
         before = connection.connection.dbapi_connection
     deadline = time.monotonic() + SHORT.total_seconds() + 0.05
@@ -94,7 +97,10 @@ def test_time_budget_leaves_other_threads_of_one_connection_alone() -> None:
         with engine.connect() as connection:
             found.append(connection.scalar(LONG))
 
-    with engine.connect() as connection, dialects.time_budget(connection, timedelta(milliseconds=1)) as budget:
+    with (
+        engine.connect() as connection,
+        dialects.time_budget(connection, dialects.Budget(timedelta(milliseconds=1))) as budget,
+    ):
         while not budget.is_spent():
             pass
         thread = threading.Thread(target=host)
@@ -167,3 +173,44 @@ def test_export_may_take_longer_than_its_pieces(
             lines.append(piece)
             late.append(limit.total_seconds() * 0.6)
     assert len(b"".join(lines).splitlines()) == 4  # type: ignore[arg-type]
+
+
+# ---- fork ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_waits_for_a_transaction_of_another_thread(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'app.sqlite'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE t (x INTEGER)"))
+    inside = threading.Event()
+
+    def insert(number: int) -> Callable[[sa.Connection], None]:
+        return lambda connection: connection.exec_driver_sql(f"INSERT INTO t VALUES ({number})").close()
+
+    def work(connection: sa.Connection) -> None:
+        insert(1)(connection)
+        inside.set()
+        deadline = time.monotonic() + 10
+        while not dialects._forks._waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=lambda: commit(engine, work, wait_ms=0))
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            own = sa.create_engine(url, connect_args={"timeout": 0}, poolclass=sa.NullPool)
+            commit(own, insert(2), wait_ms=0)
+            status = 0
+        finally:
+            os._exit(status)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    commit(engine, insert(3), wait_ms=1_000)
+    with engine.connect() as connection:
+        assert sorted(connection.scalars(sa.text("SELECT x FROM t"))) == [1, 2, 3]
+    engine.dispose()

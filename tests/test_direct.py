@@ -288,7 +288,7 @@ def test_direct_missing_table(make_app: MakeApp, database_url: str, caplog: pyte
 @pytest.mark.parametrize("url", ["postgresql+psycopg://nobody@127.0.0.1:1/none", "sqlite:////nowhere/at/all.sqlite"])
 def test_direct_database_down(make_app: MakeApp, url: str, caplog: pytest.LogCaptureFixture) -> None:
     app = make_app(before=lambda flask: flask.add_url_rule("/", "view", lambda: "hello"))
-    state_of(app.flask)._engine = engine = sa.create_engine(url)
+    state_of(app.flask)._engines[None] = engine = sa.create_engine(url)
     assert app.client.get("/").data == b"hello"
     assert only_error(caplog).endswith(" Is the database running and reachable?")
     health = app.json("health")
@@ -324,7 +324,7 @@ def test_direct_knocks_once_at_a_database_that_is_down(make_app: MakeApp) -> Non
         raise sqlite3.OperationalError("unreachable")
 
     app = make_app()
-    state_of(app.flask)._engine = sa.create_engine("sqlite:///x", creator=connect)
+    state_of(app.flask)._engines[None] = sa.create_engine("sqlite:///x", creator=connect)
     app.client.get("/")
     assert len(knocks) == 1
 

@@ -25,6 +25,8 @@ from benchmarks.serving import wait_until
 from flask_statistics import RequestMixin
 from flask_statistics.state import state_of
 from flask_statistics.writers import spool
+from flask_statistics.writers.journal import FileJournal
+from flask_statistics.writers.moving import Mover
 from flask_statistics.writers.spool import SpoolWriter
 
 from .conftest import App
@@ -300,7 +302,7 @@ def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
-    monkeypatch.setattr(spool, "FLUSH_S", 0.05)
+    monkeypatch.setattr(Mover, "flush_s", 0.05)
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -375,10 +377,12 @@ def test_spool_serves_when_the_disk_is_full(
     file = writer_of(app)._spool
     assert file is not None
     journal = file._journal
+    assert isinstance(journal, FileJournal)
+    whole = journal._file
     with io.FileIO("/dev/full", "w") as full:
-        file._journal = full
+        journal._file = full
         assert app.client.get("/").data == b"hello"
-    file._journal = journal
+    journal._file = whole
     app.client.get("/after")
     assert app.json("health")["lost"] == 1
     assert paths(app) == ["/", "/after"]
@@ -418,12 +422,12 @@ def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient:
     app.client.get("/first")
     file = writer_of(app)._spool
     assert file is not None
-    for text in ("{", "[]", '["2026-11-22", 1, 2]'):
+    for text in (b"{", b"[]", b'["2026-11-22", 1, 2]', b"1,2"):
         file.append(text)
     app.client.get("/last")
     until_stored(app, "/first", "/last")
-    wait_until(lambda: app.json("health")["refused"] == 3, "not all are set aside")
-    assert run(app, "status").output.count("unreadable record") == 3
+    wait_until(lambda: app.json("health")["refused"] == 4, "not all are set aside")
+    assert run(app, "status").output.count("unreadable record") == 4
 
 
 def test_spool_damaged_file_is_put_away(

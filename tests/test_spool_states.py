@@ -147,8 +147,8 @@ class SpoolMachine(RuleBasedStateMachine):
         if batch.rows and (known is None or batch.rows[0][0] > known):
             with contextlib.suppress(moving.Overtaken):
                 self.move(self.mover, self.spool)
-                records = [moving.decode(record, batch.fields) for _, record in batch.rows]
-                rows = [row_of(record, RAW) for record in records if record.method != "POISON"]
+                records = moving.decode([record for _, record in batch.rows], batch.fields)
+                rows = [row_of(record, RAW) for record in records if record["method"] != "POISON"]
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
         self.other._moved.clear()
 
@@ -163,7 +163,7 @@ class SpoolMachine(RuleBasedStateMachine):
             connection.execute(sa.text("ALTER TABLE hidden RENAME TO request"))
 
     def move(self, mover: Mover, spool: SpoolFile) -> None:
-        while mover.move(spool, wait_ms=0)[0]:
+        while mover.move(spool, wait_ms=0).more:
             pass
 
     def stored(self) -> list[str]:
@@ -179,8 +179,8 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.move(self.mover, self.spool)
         assert set(self.stored()) == self.appended
-        refused = {moving.decode(record, FIELDS).path for record, _ in self.spool.refused(10_000)}
-        assert refused == self.poison
+        refused = moving.decode([record for record, _ in self.spool.refused(10_000)], FIELDS)
+        assert {record["path"] for record in refused} == self.poison
         assert self.spool.waiting() == 0
         self.spool.close()
         self.other_spool.close()

@@ -279,7 +279,7 @@ def test_view_without_the_table(make_app: Callable[..., App], database_url: str)
 
 def test_view_without_the_database(make_app: Callable[..., App]) -> None:
     app = quiet(make_app)
-    app.statistics_state()._reading_engine = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
+    app.statistics_state()._reading_engines[None] = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
     assert "The database did not answer" in get(app, "", 503)
 
 

@@ -62,7 +62,7 @@ class RawQueries:
     # ---- questions -----------------------------------------------------------------------------------------------
 
     def earliest(self) -> datetime | None:
-        return _naive(self._connection.scalar(sa.select(sa.func.min(self._column("date")))))
+        return _naive(self._connection.scalar(sa.select(dialects.lowest(self._column("date")))))
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)
@@ -445,7 +445,6 @@ def _latency_bin(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 @compiles(latency_bin, "clickhousedb")
-@compiles(latency_bin, "chdb")
 def _latency_bin_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
     # it takes a fifth of a second to understand the CASEs; the column is never NULL where bins are counted
     time = f"assumeNotNull({compiler.process(next(iter(element.clauses)), **kw)})"

@@ -2,7 +2,8 @@
 
 Nothing is ever added to a segment: the job remembers of each hour how many raw rows it was built from, counts them again
 for the last two days, and rebuilds whatever differs, each in one transaction. So late rows, concurrent writers, crashed
-runs and imports heal themselves, and running twice changes nothing. A closed day is merged from its hours, a closed
+runs and imports heal themselves, and running twice changes nothing. The raw table may be in another database: rows are
+deleted there only after what was made of them is committed here. A closed day is merged from its hours, a closed
 month from its days; days from before the first run are built newest first.
 """
 
@@ -19,7 +20,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from ..spans import Span, midnight, naive_utc, next_edge, to_local
+from .. import dialects
+from ..spans import Span, midnight, next_edge, to_local
 from . import erase, lease, partitions, store
 from .dictionary import Dictionary
 from .segment import Measured, Segment, measured
@@ -118,6 +120,8 @@ class Job:
     retention: Retention = field(default_factory=Retention)
     lease_length: timedelta = LEASE
     holder: str = field(default_factory=lease.new_holder)
+    raw_engine: sa.Engine | None = None
+    """That of the raw table; None: it is in the rollups' database."""
     _began: tuple[datetime, float] = (NEVER, 0.0)
     """When the present run began, naive UTC and by the monotonic clock."""
     _known: dict[str, dict[Any, int]] = field(default_factory=dict)
@@ -261,8 +265,8 @@ class Job:
         return self._as_holder(now, work)
 
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
-        with self._transaction() as connection:
-            return delete_raw(connection)
+        with self._transaction() as connection, self._raw_beside(connection) as raw:
+            return delete_raw(raw)
 
     def _eraser(self, connection: sa.Connection) -> erase.Eraser:
         return erase.Eraser(
@@ -276,8 +280,8 @@ class Job:
 
     def _refuse_frozen(self, start: datetime, end: datetime) -> None:
         hour = self.tables.hour.c
-        with self.engine.connect() as connection:
-            frozen_before = self._frozen_before(connection)
+        with self._reading() as (connection, raw):
+            frozen_before = self._frozen_before(connection, raw)
             first = connection.scalar(sa.select(sa.func.min(hour.start)).where(hour.start >= start, hour.start < end))
         if first is not None and first < frozen_before:
             gone = (
@@ -293,9 +297,9 @@ class Job:
     def has_frozen(self) -> bool:
         """Whether there are rollups whose raw rows are gone."""
         hour = self.tables.hour.c
-        with self.engine.connect() as connection:
+        with self._reading() as (connection, raw):
             first = connection.scalar(sa.select(sa.func.min(hour.start)))
-            return first is not None and first < self._frozen_before(connection)
+            return first is not None and first < self._frozen_before(connection, raw)
 
     # ---- what a run does -----------------------------------------------------------------------------------------
 
@@ -317,7 +321,7 @@ class Job:
     def _recount(self, now: datetime, report: Report) -> None:
         """Build again each hour, of the last two days or since late rows, whose raw rows are not as many as it was built from."""
         zone, segment, hour = self.source.zone, self.tables.segment.c, self.tables.hour.c
-        with self.engine.connect() as connection:
+        with self._reading() as (connection, raw):
             covered, late = coverage(connection, self.tables), read_meta(connection, self.tables).get(LATE)
             start = self._day_of(now)
             if covered.start is not None and covered.end is not None:
@@ -327,10 +331,10 @@ class Job:
                     covered.start, self._day_of(start if late is None else min(start, datetime.fromisoformat(late)))
                 )
             edges = Span(start, now, zone).edges("hour")
-            counted = self.source.counts(connection, edges)
+            counted = self.source.counts(raw, edges)
             query = sa.select(hour.start, hour.raw_rows).where(hour.start >= start, hour.start < now)
             stored = {at: rows for at, rows in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
-            frozen_before = self._frozen_before(connection)
+            frozen_before = self._frozen_before(connection, raw)
             found = store.headers(connection, self.tables, segment.detailed, segment.end > start)
         if covered.start is None:
             with self._transaction() as connection:
@@ -392,8 +396,8 @@ class Job:
     ) -> None:
         """Build the days from before the first run, newest first."""
         zone = self.source.zone
-        with self.engine.connect() as connection:
-            oldest, covered = self.source.oldest(connection), coverage(connection, self.tables)
+        with self._reading() as (connection, raw):
+            oldest, covered = self.source.oldest(raw), coverage(connection, self.tables)
         if covered.start is None:
             return
         if oldest is None or oldest >= covered.start:
@@ -410,13 +414,9 @@ class Job:
             progress(day)
             if self._month_of(day) == day:
                 self._close(now, report)
-            with self.engine.connect() as connection:
-                skip = connection.scalar(
-                    sa.select(sa.func.max(self.source.raw.columns["date"])).where(
-                        self.source.raw.columns["date"] < self.source.raw.instant(day)
-                    )
-                )
-            end = day if skip is None else min(day, next_edge(naive_utc(skip), "day", zone))
+            with self._reading() as (_, raw):
+                skip = self.source.newest(raw, before=day)
+            end = day if skip is None else min(day, next_edge(skip, "day", zone))
         day = self._day_of(oldest)
         with self._transaction() as connection:
             write_meta(connection, self.tables, {"covered_from": day.isoformat()})
@@ -440,10 +440,10 @@ class Job:
         if self.retention.raw is None:
             return
         limit = self._day_of(now - self.retention.raw)
-        with self.engine.connect() as connection:
-            covered, oldest = coverage(connection, self.tables), self.source.oldest(connection)
+        with self._reading() as (connection, raw):
+            covered, oldest = coverage(connection, self.tables), self.source.oldest(raw)
             pruned = read_meta(connection, self.tables).get(PRUNED)
-            parts = partitions.partitions(connection, self.source.raw)
+            parts = partitions.partitions(raw, self.source.raw)
         limit = partitions.before(parts, limit)
         if (
             oldest is None
@@ -467,9 +467,9 @@ class Job:
     def _drop(self, part: partitions.Partition, report: Report) -> None:
         """Drop a partition that is too old, with all its rows."""
         try:
-            with self._transaction() as connection:
-                rows = self.source.count(connection, part.start or NEVER, part.end)
-                partitions.drop(connection, part)
+            with self._transaction() as connection, self._raw_beside(connection) as raw:
+                rows = self.source.count(raw, part.start or NEVER, part.end)
+                partitions.drop(raw, part)
         except partitions.InUse as busy:
             raise RollupError(
                 f"The partition {busy} is too old, but cannot be dropped while somebody reads the table for seconds. "
@@ -482,10 +482,14 @@ class Job:
         key = self.source.raw.key
         old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
         while True:
-            with self._transaction() as connection:
-                keys = list(connection.scalars(sa.select(key).where(old_rows).limit(PRUNED_A_TIME)))
+            with self._transaction() as connection, self._raw_beside(connection) as raw:
+                deleted = dialects.delete_at_once(raw, self.source.raw.table, old_rows)
+                if deleted is not None:
+                    report.raw_deleted += deleted
+                    return
+                keys = list(raw.scalars(sa.select(key).where(old_rows).limit(PRUNED_A_TIME)))
                 for some in store.chunks(keys):
-                    connection.execute(sa.delete(self.source.raw.table).where(key.in_(some)))
+                    raw.execute(sa.delete(self.source.raw.table).where(key.in_(some)))
             report.raw_deleted += len(keys)
             if len(keys) < PRUNED_A_TIME:
                 return
@@ -496,13 +500,13 @@ class Job:
         Hours older than the oldest raw row are frozen and left out.
         """
         hour = self.tables.hour.c
-        with self.engine.connect() as connection:
-            frozen_before, covered = self._frozen_before(connection), coverage(connection, self.tables)
+        with self._reading() as (connection, raw):
+            frozen_before, covered = self._frozen_before(connection, raw), coverage(connection, self.tables)
             if frozen_before == ALWAYS or covered.start is None or covered.end is None:
                 return {}
             first = self._day_of(max(start, covered.start, frozen_before))
             edges = Span(first, max(first, min(end, covered.end)), self.source.zone).edges("hour")
-            counted = self.source.counts(connection, edges)
+            counted = self.source.counts(raw, edges)
             rows = connection.execute(sa.select(hour.start, hour.raw_rows).where(hour.start >= first, hour.start < end))
             stored = {at: count for at, count in rows}  # noqa: C416 - as above
         hours = [edge for edge in sorted(counted.keys() | stored.keys()) if edge >= frozen_before]
@@ -559,7 +563,8 @@ class Job:
         def beat() -> None:
             self._renew(connection)
 
-        segments, counts = self.source.segments(connection, start, end, ids=dictionary.ids, beat=beat)
+        with self._raw_beside(connection) as raw:
+            segments, counts = self.source.segments(raw, start, end, ids=dictionary.ids, beat=beat)
         full = next_edge(start, unit, self.source.zone)
         for audience, segment in segments.items():
             store.write(
@@ -682,18 +687,33 @@ class Job:
             self._known_by = b""  # what it learnt is rolled back
             raise
 
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
+        """Connections to the rollups and to the raw table, which are one where these are in one database."""
+        with self.engine.connect() as connection, self._raw_beside(connection) as raw:
+            yield connection, raw
+
+    @contextmanager
+    def _raw_beside(self, connection: sa.Connection) -> Iterator[sa.Connection]:
+        """`connection`, or one to the raw table's own database, which commits before `connection` does."""
+        if self.raw_engine is None or self.raw_engine is self.engine:
+            yield connection
+            return
+        with self.raw_engine.begin() as raw:
+            yield raw
+
     def _day_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date(), self.source.zone)
 
     def _month_of(self, moment: datetime) -> datetime:
         return midnight(to_local(moment, self.source.zone).date().replace(day=1), self.source.zone)
 
-    def _frozen_before(self, connection: sa.Connection) -> datetime:
+    def _frozen_before(self, connection: sa.Connection, raw: sa.Connection) -> datetime:
         """Hours that begin before this cannot be built again, as raw rows of theirs are gone: `NEVER` if none are.
 
         Months that are merged are built as a whole, so of these all hours are frozen, or none. `ALWAYS`: there are no raw rows.
         """
-        oldest = self.source.oldest(connection)
+        oldest = self.source.oldest(raw)
         if oldest is None:
             return ALWAYS
         pruned = read_meta(connection, self.tables).get(PRUNED)

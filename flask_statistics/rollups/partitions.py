@@ -1,13 +1,14 @@
-"""Partitions of the raw table by its date, on PostgreSQL: found in its catalogue, and dropped as a whole.
+"""Partitions of the raw table by its date, on PostgreSQL and ClickHouse: found in their catalogues, and dropped as a whole.
 
-Reads PostgreSQL's catalogue, drops tables. A raw table that is not partitioned by ranges of its date has none, and so
-have partitions on other servers, of which only what names them here could be dropped.
+Reads the catalogue, drops tables and parts of them. A raw table that is not partitioned by its date has none, and so
+have partitions on other servers than PostgreSQL's own, of which only what names them here could be dropped.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -36,15 +37,22 @@ _BY_DATE = sa.text("""
 """)
 
 
+_PARTITION_KEY = sa.text(
+    "SELECT partition_key FROM system.tables WHERE database = COALESCE(:schema, currentDatabase()) AND name = :name"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """One partition of the raw table."""
 
-    table: sa.Table
+    name: str
+    drop: sa.Executable
+    """What drops it with its rows."""
     start: datetime | None
     """Naive UTC; None: it has no first instant."""
     end: datetime
-    """Naive UTC, excluded."""
+    """Naive UTC, excluded. Of ClickHouse's, which do not tell what may come into them, both are those of their rows."""
 
 
 class InUse(RuntimeError):
@@ -53,15 +61,19 @@ class InUse(RuntimeError):
 
 def partitions(connection: sa.Connection, raw: RawTable) -> list[Partition]:
     """The partitions of the raw table that end, in the order of their dates; none if it is not partitioned by date."""
-    if connection.dialect.name != "postgresql":
-        return []
+    found = {"postgresql": _of_postgresql, "clickhousedb": _of_clickhouse}.get(connection.dialect.name)
+    return [] if found is None else found(connection, raw)
+
+
+def _of_postgresql(connection: sa.Connection, raw: RawTable) -> list[Partition]:
     connection.execute(sa.select(sa.func.set_config("TimeZone", "UTC", True)))
     # the name as SQL writes it: quoted, with its schema
     parent = connection.dialect.identifier_preparer.format_table(raw.table)
     rows = connection.execute(_BY_DATE, {"parent": parent, "date": raw.columns["date"].name})
     return [
         Partition(
-            table=sa.Table(name, sa.MetaData(), schema=schema),
+            name=name,
+            drop=sa.schema.DropTable(sa.Table(name, sa.MetaData(), schema=schema)),
             start=None if start is None else naive_utc(start),
             end=naive_utc(end),
         )
@@ -70,18 +82,39 @@ def partitions(connection: sa.Connection, raw: RawTable) -> list[Partition]:
     ]
 
 
+def _of_clickhouse(connection: sa.Connection, raw: RawTable) -> list[Partition]:
+    date, table = raw.columns["date"], raw.table
+    place = {"schema": table.schema, "name": table.name}
+    key = str(connection.scalar(_PARTITION_KEY, place) or "")
+    if not re.search(rf"\b{re.escape(date.name)}\b", key):
+        return []
+    id_: sa.ColumnElement[str] = sa.literal_column("_partition_id")
+    # ClickHouse knows all three without a look at the rows
+    query = sa.select(id_, sa.func.min(date), sa.func.max(date).label("newest")).select_from(table).group_by(id_)
+    quoted = connection.dialect.identifier_preparer.format_table(table)
+    return [
+        Partition(
+            name=name,
+            drop=sa.text(f"ALTER TABLE {quoted} DROP PARTITION ID :partition").bindparams(partition=name),
+            start=naive_utc(oldest),
+            end=naive_utc(newest) + timedelta(microseconds=1),
+        )
+        for name, oldest, newest in connection.execute(query.order_by("newest"))
+    ]
+
+
 def before(parts: list[Partition], limit: datetime) -> datetime:
     """`limit`, or the start of the partition that it falls into: its rows wait until all of them are too old."""
-    whole = next((part for part in parts if part.end > limit), None)
-    return limit if whole is None or whole.start is None else min(limit, whole.start)
+    return min([limit, *(part.start for part in parts if part.end > limit and part.start is not None)])
 
 
 def drop(connection: sa.Connection, partition: Partition) -> None:
     """Drop `partition` and its rows. Raises `InUse`."""
-    connection.execute(sa.select(sa.func.set_config("lock_timeout", LOCK_WAIT, True)))
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.set_config("lock_timeout", LOCK_WAIT, True)))
     try:
-        connection.execute(sa.schema.DropTable(partition.table))
+        connection.execute(partition.drop)
     except sa.exc.OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
-            raise InUse(partition.table.name) from error
+            raise InUse(partition.name) from error
         raise

@@ -115,7 +115,7 @@ _NEEDED = {
 
 
 class RollupQueries:
-    """Answers from rollups, over one connection."""
+    """Answers from rollups, over one connection to them and one to the raw table, which may be the same."""
 
     source = "rollup"
     freshness: Freshness | None = None
@@ -127,10 +127,12 @@ class RollupQueries:
         source: Source,
         raw: RawQueries,
         *,
+        raw_connection: sa.Connection,
         coverage: Coverage,
         dictionary: Dictionary,
     ) -> None:
         self._connection = connection
+        self._raw_connection = raw_connection
         self._tables = tables
         self._source = source
         self._raw = raw
@@ -144,6 +146,7 @@ class RollupQueries:
     # ---- questions -----------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
+        self._connection.rollback()
         self._raw.recover()
 
     def earliest(self) -> datetime | None:
@@ -477,15 +480,13 @@ class RollupQueries:
         return details
 
     def _read_tail(self, since: datetime, until: datetime) -> dict[int, Segment]:
-        date = self._source.raw.columns["date"]
-        latest = self._connection.scalar(sa.select(sa.func.max(date)))
-        latest = None if latest is None else naive_utc(latest)
+        latest = self._source.newest(self._raw_connection)
         if latest is None or latest < since:
             return {}
         end = min(until, next_edge(latest, "hour", self._source.zone))
-        if end - since > timedelta(days=1) and self._source.count(self._connection, since, end) > MOST_TAIL_ROWS:
+        if end - since > timedelta(days=1) and self._source.count(self._raw_connection, since, end) > MOST_TAIL_ROWS:
             return {}
-        segments, _ = self._source.segments(self._connection, since, end, ids=self._dictionary.ids)
+        segments, _ = self._source.segments(self._raw_connection, since, end, ids=self._dictionary.ids)
         return segments
 
     def _batches(
@@ -789,7 +790,7 @@ class RollupQueries:
         raw = self._source.raw
         columns = [raw.columns[name].label(name) for name in ("date", *names)]
         for some in store.chunks(keys):
-            for row in self._connection.execute(sa.select(*columns).where(raw.key.in_(some))).mappings():
+            for row in self._raw_connection.execute(sa.select(*columns).where(raw.key.in_(some))).mappings():
                 yield {**row, "date": naive_utc(row["date"])}
 
 

@@ -62,6 +62,7 @@ class Rollups:
     source: Source
     tables: Tables
     engine: Callable[[], sa.Engine]
+    raw_engine: Callable[[], sa.Engine]
     retention: Retention
     interval: timedelta
     logger: logging.Logger
@@ -72,10 +73,10 @@ class Rollups:
         """A job with a name of its own for the lease."""
         # shorter than an interval, so that a runner that died is replaced within two
         length = min(max(self.interval * 0.75, SHORTEST_LEASE), LEASE)
-        return Job(self.engine(), self.tables, self.source, self.retention, length)
+        return Job(self.engine(), self.tables, self.source, self.retention, length, raw_engine=self.raw_engine())
 
-    def queries(self, connection: sa.Connection, raw: RawQueries) -> Queries:
-        """What answers from rollups; `raw` while there are none, or none that fit."""
+    def queries(self, connection: sa.Connection, raw_connection: sa.Connection, raw: RawQueries) -> Queries:
+        """What answers from rollups, and over `raw_connection` from later rows; `raw` while there are none, or none that fit."""
         try:
             meta = read_meta(connection, self.tables)
             check_zone(meta, self.source.zone.key)
@@ -91,8 +92,16 @@ class Rollups:
             return raw
         key = bytes.fromhex(meta["visitor_key"])
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=False)
-        queries = RollupQueries(connection, self.tables, self.source, raw, coverage=covered, dictionary=dictionary)
-        oldest = self.source.oldest(connection)
+        queries = RollupQueries(
+            connection,
+            self.tables,
+            self.source,
+            raw,
+            raw_connection=raw_connection,
+            coverage=covered,
+            dictionary=dictionary,
+        )
+        oldest = self.source.oldest(raw_connection)
         queries.freshness = Freshness(
             as_of=covered.end,
             interval=self.interval,
@@ -100,7 +109,7 @@ class Rollups:
         )
         return queries
 
-    def status(self, connection: sa.Connection) -> Status:
+    def status(self, connection: sa.Connection, raw_connection: sa.Connection) -> Status:
         """How the rollups stand. Raises `sqlalchemy.exc.SQLAlchemyError` if the tables are missing."""
         tables, meta = self.tables, read_meta(connection, self.tables)
         covered = coverage(connection, tables)
@@ -115,7 +124,7 @@ class Rollups:
         return Status(
             covered_from=covered.start,
             covered_until=covered.end,
-            oldest_raw=self.source.oldest(connection),
+            oldest_raw=self.source.oldest(raw_connection),
             last_run_seconds=float(meta["last_run_seconds"]) if "last_run_seconds" in meta else None,
             segments=_counts(connection, sa.select(segment.unit, sa.func.count()).group_by(segment.unit)),
             values=connection.scalar(sa.select(sa.func.count()).select_from(tables.value)) or 0,
@@ -146,14 +155,18 @@ def make_rollups(
     dimensions: dict[str, Dimension],
     settings: Settings,
     *,
+    metadata: sa.MetaData,
     engine: Callable[[], sa.Engine],
+    raw_engine: Callable[[], sa.Engine],
     logger: logging.Logger,
 ) -> Rollups:
-    """The rollups of one app; their tables are defined beside the raw table, and nothing is started."""
+    """The rollups of one app; their tables are defined in `metadata`, which is of `engine`, and nothing is started."""
+    beside = metadata is raw.table.metadata
     rollups = Rollups(
         source=Source(raw, dimensions, settings.timezone, settings.max_values),
-        tables=define(raw.table.metadata, raw.table.schema),
+        tables=define(metadata, raw.table.schema if beside else None),
         engine=engine,
+        raw_engine=raw_engine,
         retention=Retention(raw=settings.raw_retention, hourly=settings.hourly_retention),
         interval=settings.rollup_interval,
         logger=logger,

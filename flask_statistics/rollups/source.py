@@ -32,7 +32,7 @@ AUDIENCE = "device"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The raw table as the rollups read it."""
+    """The raw table as the rollups read it, over a connection to its database."""
 
     raw: RawTable
     dimensions: Mapping[str, Dimension]
@@ -84,9 +84,18 @@ class Source:
                     counts[some[number][0]] = rows
         return counts
 
+    def newest(self, connection: sa.Connection, *, before: datetime | None = None) -> datetime | None:
+        """When the newest raw row, of those `before` an instant, began, naive UTC; None if there is none."""
+        column = self.raw.columns["date"]
+        query = sa.select(dialects.highest(column))
+        if before is not None:
+            query = sa.select(column).where(column < self.raw.instant(before)).order_by(column.desc()).limit(1)
+        date: datetime | None = connection.scalar(query)
+        return None if date is None else naive_utc(date)
+
     def oldest(self, connection: sa.Connection) -> datetime | None:
         """When the oldest raw row began, naive UTC; None if there is none."""
-        date: datetime | None = connection.scalar(sa.select(sa.func.min(self.raw.columns["date"])))
+        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])))
         return None if date is None else naive_utc(date)
 
     def segments(

@@ -1,4 +1,4 @@
-"""The rollup tables, in the metadata and bind of the user's model, so that `db.create_all()` and migrations see them.
+"""The rollup tables, in the metadata of the user's model or of `STATISTICS_BIND_KEY`: `db.create_all()` and migrations see them.
 
 `statistics_segment` has a row for each hour, day and month and audience; `statistics_rollup` the measures of each value
 in it, which can be queried by hand, and `statistics_sets` what of them cannot be added up; `statistics_index` answers
@@ -49,7 +49,7 @@ class Tables:
 
 
 def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
-    """The rollup tables in `metadata`, in the raw table's `schema`; the ones that are there, if they were defined before."""
+    """The rollup tables in `metadata` and in `schema`; the ones that are there, if they were defined before."""
     return Tables(
         segment=own_table(
             metadata,

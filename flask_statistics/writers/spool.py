@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -28,13 +28,12 @@ import sqlalchemy as sa
 from .. import dialects, user_agents
 from ..models import RawTable
 from ..recorder import Backlog, Counters, NotStored, Record
-from .moving import FIELDS, ROWS_A_TIME, Mover, decode, encode
+from .clickhouse import ClickHouseMover
+from .moving import FIELDS, Mover, decode, encode
 from .spool_file import SpoolFile, SpoolUnusable
 from .spool_folder import SpoolFolder
 from .transaction import Locked, fix
 
-FLUSH_S = 0.5
-"""How long a record waits for others, so that they are moved together."""
 SWEEP_S = 5.0
 """How often a process looks for what dead ones left."""
 SETTLE_S = 1.0
@@ -65,6 +64,7 @@ class SpoolWriter:
         raw: RawTable,
         table: sa.Table,
         engine: Callable[[], sa.Engine],
+        table_engine: Callable[[], sa.Engine],
         folder: Path,
         most_rows: int,
         counters: Counters,
@@ -72,9 +72,11 @@ class SpoolWriter:
         testing: Callable[[], bool],
         late: Callable[[datetime], None],
     ) -> None:
+        """`engine` is that of the raw table, `table_engine` that of `table`; they differ where the raw table is on ClickHouse."""
         self._raw = raw
         self._table = table
         self._engine = engine
+        self._table_engine = table_engine
         self._path = folder
         self._most_rows = most_rows
         self._counters = counters
@@ -94,7 +96,8 @@ class SpoolWriter:
             assert self._spool is not None  # noqa: S101 - a thread has one
             self._spool.close()
             # the thread left its connection in the pool, and parent and child must not talk on the same one
-            self._engine().dispose(close=False)
+            for engine in {self._engine(), self._table_engine()}:
+                engine.dispose(close=False)
         self._counters.lock = threading.Lock()
         self._begin_lock = threading.Lock()
         self._reset()
@@ -171,8 +174,9 @@ class SpoolWriter:
             if time.monotonic() < self._not_before:
                 raise NotStored(1, HELP.format(folder=self._path), "the spool cannot be opened")
             engine = self._engine()
-            mover = Mover(self._raw, self._table, engine, self._late)
-            if self._testing() or dialects.shared_connection(engine) is not None:
+            mover = self._make_mover(engine)
+            shared = any(dialects.shared_connection(one) for one in (engine, self._table_engine()))
+            if self._testing() or shared:
                 self._inline, self._mover = True, mover
                 spool = SpoolFile(None)
                 spool.claim(FIELDS)
@@ -189,6 +193,11 @@ class SpoolWriter:
             self._spool = spool
             return spool
 
+    def _make_mover(self, engine: sa.Engine) -> Mover:
+        if engine.dialect.name in dialects.CLICKHOUSE:
+            return ClickHouseMover(self._raw, self._table, self._table_engine(), self._late, raw_engine=engine)
+        return Mover(self._raw, self._table, engine, self._late)
+
     def _folder(self, engine: sa.Engine) -> SpoolFolder:
         return spool_folder(self._path, engine.url, self._raw.table, self._logger)
 
@@ -202,9 +211,9 @@ class SpoolWriter:
         with self._inline_lock:
             try:
                 while True:
-                    taken, rows = self._mover.move(spool, wait_ms=wait_ms)
-                    stored += rows
-                    if not taken:
+                    moved = self._mover.move(spool, wait_ms=wait_ms)
+                    stored += moved.stored
+                    if not moved.more:
                         break
             except Locked:
                 pass  # the host's transaction is open: at the end of its context is the next try
@@ -255,18 +264,18 @@ def read_refused(folder: SpoolFolder, most: int = 20) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for path in folder.files():
         with _reading(path) as file:
-            fields = file.batch(0).fields
+            fields = file.fields()
             found += [(_shown(record, fields), error) for record, error in file.refused(most)]
     return found[-most:]
 
 
-def _shown(record: str, fields: str) -> str:
+def _shown(record: bytes, fields: str) -> str:
     try:
-        request = decode(record, fields)
+        (request,) = decode([record], fields)
+        path = "".join(filter(str.isprintable, request["path"]))[:200]
+        return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
     except (ValueError, TypeError):
         return "unreadable record"
-    path = "".join(filter(str.isprintable, request.path))[:200]
-    return f"{request.date:%Y-%m-%d %H:%M:%S} UTC {request.method[:20]} {path}"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------
@@ -310,7 +319,7 @@ class _Drain:
         if self._appended_at is None:
             self._appended_at = time.monotonic()
             self._wake.set()
-        elif self._fresh >= ROWS_A_TIME and not self._full:
+        elif self._fresh >= self._mover.rows_a_time and not self._full:
             self._full = True
             self._wake.set()
 
@@ -348,7 +357,7 @@ class _Drain:
             user_agents.parse("-")  # imports libraries, and a fork in the middle of an import leaves halves of modules
         while not self._stopping:
             due = self._due()
-            self._wake.wait(min(max(0.0, due - time.monotonic()), FLUSH_S if self.busy() else SWEEP_S))
+            self._wake.wait(min(max(0.0, due - time.monotonic()), self._mover.flush_s if self.busy() else SWEEP_S))
             self._wake.clear()
             if self._stopping or time.monotonic() >= self._due():
                 self._round()
@@ -366,7 +375,7 @@ class _Drain:
         if asked or self._full:
             return 0.0
         if self._appended_at is not None:
-            return min(self._appended_at + FLUSH_S, self._sweep_at)
+            return min(self._appended_at + self._mover.flush_s, self._sweep_at)
         return self._sweep_at
 
     def _round(self) -> None:
@@ -405,8 +414,7 @@ class _Drain:
                 with self._folder.abandoned(path) as abandoned:
                     if abandoned:
                         self._empty(self._other(path))
-                        while self._other(path).tidy():
-                            pass
+                        self._other(path).tidy()
             self._sweep_at = time.monotonic() + SWEEP_S
 
     def _other(self, path: Path) -> SpoolFile:
@@ -417,14 +425,12 @@ class _Drain:
     def _empty(self, spool: SpoolFile) -> None:
         while True:
             started = time.monotonic()
-            # a database on a network may let us wait for long, and a fork must not
-            with _writing if self._mover._engine.dialect.name == "sqlite" else nullcontext():
-                taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
-            if stored:
-                self._writer._counters.store(stored)
-            if taken > stored:
+            moved = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
+            if moved.stored:
+                self._writer._counters.store(moved.stored)
+            if moved.taken > moved.stored:
                 self._say_refused(spool)
-            if taken < ROWS_A_TIME:
+            if not moved.more:
                 return
             # after an outage there is much to move, and requests need the interpreter too
             self._keep_house()
@@ -433,8 +439,6 @@ class _Drain:
 
     def _keep_house(self) -> None:
         try:
-            with _writing:
-                self._own.tidy()
             rows = self._own.waiting() + self._own.count_refused()
             if self._failed_since is not None:  # the bound is for all of the app
                 rows += sum(self._other(path).waiting() for path in self._folder.others())
@@ -475,13 +479,12 @@ class _Drain:
 
     def _note(self, trouble: str | None) -> None:
         try:
-            with _writing:
-                self._own.note(trouble)
+            self._own.note(trouble)
         except sqlite3.Error as error:
             self._writer._logger.error("Flask-Statistics: the spool cannot be written: %s", error)
 
     def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
-        return fix(self._mover._engine, self._writer._raw.table, error)
+        return fix(self._writer._engine(), self._writer._raw.table, error)
 
     def _say_refused(self, spool: SpoolFile) -> None:
         refused, now = spool.refused(1), time.monotonic()
@@ -499,8 +502,6 @@ class _Drain:
 _writers: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
 _register = threading.Lock()
 _importing = threading.Lock()
-_writing = threading.Lock()
-"""Held while a thread of ours writes: SQLite's locks outlive a fork, and in the child nobody would ever release them."""
 
 
 def _stop_all() -> None:
@@ -535,13 +536,11 @@ def _on_sigterm(number: int, _frame: object) -> None:
 
 def _before_fork() -> None:
     _importing.acquire()
-    _writing.acquire()
     _register.acquire()
 
 
 def _after_fork() -> None:
     _register.release()
-    _writing.release()
     _importing.release()
 
 

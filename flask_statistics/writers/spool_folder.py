@@ -49,7 +49,7 @@ class SpoolFolder:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number in count(1):
             path = self._folder / f"{self._name}-{number}.sqlite"
-            lock = _try_lock(path)
+            lock = try_lock(path.with_suffix(".lock"))
             if lock is None:
                 continue
             try:
@@ -102,7 +102,7 @@ class SpoolFolder:
     @contextmanager
     def abandoned(self, path: Path) -> Iterator[bool]:
         """Whether nobody owns `path`; if so, nobody else can take it meanwhile."""
-        lock = _try_lock(path)
+        lock = try_lock(path.with_suffix(".lock"))
         try:
             yield lock is not None
         finally:
@@ -110,9 +110,9 @@ class SpoolFolder:
                 os.close(lock)
 
 
-def _try_lock(path: Path) -> int | None:
-    """Descriptor of the lock of `path`; None: a living process has it. Beside it, as SQLite has locks of its own there."""
-    descriptor = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+def try_lock(path: Path) -> int | None:
+    """Descriptor of the lock `path`, a file of its own, as SQLite has locks in its files; None: a living process has it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         _lock(descriptor)
     except OSError as error:

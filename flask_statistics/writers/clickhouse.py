@@ -1,0 +1,178 @@
+"""Records from a spool file into a raw table on ClickHouse, each of them once, though it has no transactions and no sequences.
+
+The key of a row follows from its record and from where that waited, so it is the same on each try. Before rows are inserted,
+ClickHouse is asked which of their keys it has; only afterwards `statistics_spool`, in the main database, notes that they are
+moved. So what a crash or an error of unknown outcome left is completed, and nothing is stored twice. One mover at a time
+works on a spool: a lock beside the file sees to it, that ends with its process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..models import RawTable
+from .journal import Rows
+from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken, decode
+from .rows import insert, row_of
+from .spool_file import SpoolFile
+from .spool_folder import try_lock
+from .transaction import Locked, commit
+
+EPOCH = datetime(2020, 1, 1)
+SECOND_BITS, SPOOL_BITS, ID_BITS = 32, 12, 19
+"""Of a key: seconds since `EPOCH` (until 2156), the number of the spool, the id in it. 63 in all, so keys are positive.
+
+Two spools have keys of their own unless 4,096 came between them; in one, two requests that began in the same second unless
+one of them ended when exactly a multiple of 524,288 others had."""
+LOOKED_EVERY_S = 0.01
+
+
+def key_of(date: datetime, spool: int, number: int) -> int:
+    """The key of the record that began at `date` (naive UTC) and has the id `number` in the spool of that number."""
+    seconds = (date - EPOCH) // timedelta(seconds=1)
+    seconds = min(max(seconds, 0), (1 << SECOND_BITS) - 1)
+    low = (spool % (1 << SPOOL_BITS)) << ID_BITS | number % (1 << ID_BITS)
+    return seconds << (SPOOL_BITS + ID_BITS) | low
+
+
+class ClickHouseMover(Mover):
+    """Moves records into a raw table on ClickHouse; `table` is in the database of `engine`."""
+
+    rows_a_time = 5_000  # each insert makes files, which are merged in the background
+    flush_s = 2.0
+
+    def __init__(
+        self,
+        raw: RawTable,
+        table: sa.Table,
+        engine: sa.Engine,
+        late: Callable[[datetime], None] = lambda oldest: None,
+        *,
+        raw_engine: sa.Engine,
+    ) -> None:
+        super().__init__(raw, table, engine, late)
+        self._raw_engine = raw_engine
+        self._numbers: dict[str, int] = {}
+        """Number of each spool."""
+        self._date = raw.columns["date"]
+        self._lock: int | None = None
+        _movers.add(self)
+
+    def move(self, spool: SpoolFile, *, wait_ms: int) -> Moved:
+        """As for other databases. Raises `Locked` too while another process moves the same records."""
+        with self._alone(spool, wait_ms):
+            return super().move(spool, wait_ms=wait_ms)
+
+    @contextmanager
+    def _alone(self, spool: SpoolFile, wait_ms: int) -> Iterator[None]:
+        """Be the only one who moves what is in `spool`; one in memory is of this process alone."""
+        if spool.path is None:
+            yield
+            return
+        deadline = time.monotonic() + wait_ms / 1000
+        while (lock := try_lock(spool.path.with_suffix(".moving"))) is None:
+            if time.monotonic() > deadline:
+                raise Locked("another process moves the same records")
+            time.sleep(LOOKED_EVERY_S)
+        self._lock = lock
+        try:
+            yield
+        finally:
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Let others move the records, if this one kept them from it."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _known(self, spool: str, wait_ms: int) -> int | None:
+        if spool not in self._moved:
+            commit(self._engine, lambda connection: self._ask(connection, spool), wait_ms=wait_ms)
+        return self._moved[spool]
+
+    def _ask(self, connection: sa.Connection, spool: str) -> None:
+        """Learn how far `spool` is moved, and its number; a new one gets the next. Raises `Overtaken`."""
+        columns = self._table.c
+        known = connection.execute(sa.select(columns.moved, columns.number).where(columns.spool == spool)).first()
+        if known is not None:
+            self._moved[spool], self._numbers[spool] = known.moved, known.number
+            return
+        number = (connection.scalar(sa.select(sa.func.max(columns.number))) or 0) + 1
+        try:
+            connection.execute(sa.insert(self._table).values(spool=spool, moved=0, number=number))
+        except sa.exc.IntegrityError as error:  # another process took that number
+            raise Overtaken from error
+        self._moved[spool], self._numbers[spool] = 0, number
+
+    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        key = key_of(values["date"], self._numbers[spool], number)
+        return row_of(values, self.raw) | {self.raw.key.key: key}
+
+    def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
+        if rows:
+            self._insert_missing(rows)
+        ours = sa.and_(self._table.c.spool == spool, self._table.c.moved == self._moved[spool])
+        moved = sa.update(self._table).where(ours).values(moved=last)
+
+        def note(connection: sa.Connection) -> None:
+            if connection.execute(moved).rowcount != 1:
+                raise Overtaken
+
+        commit(self._engine, note, wait_ms=wait_ms)
+        self._moved[spool] = last
+
+    def _insert_missing(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert those of `rows` that are not there, in one piece. Raises `InsertFailed` and the database's error."""
+        with self._raw_engine.connect() as connection:
+            there = self._there(connection, rows)
+            missing = [row for row in rows if row[self.raw.key.key] not in there]
+            if not missing:
+                return
+            try:
+                insert(connection, self.raw.table, missing)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError):  # ClickHouse itself was not reached
+                raise
+            except sa.exc.SQLAlchemyError as error:
+                raise InsertFailed(error) from error
+
+    def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[int]:
+        """The keys of `rows` that are stored, looked for where the table is sorted by its dates."""
+        key, dates = self.raw.key, [row[self._date.key] for row in rows]
+        # a column of whole seconds, or of milliseconds, keeps less of a date than we have
+        start, end = min(dates).replace(microsecond=0), max(dates) + timedelta(seconds=1)
+        keys = [row[key.key] for row in rows]
+        return set(connection.scalars(sa.select(key).where(self._date >= start, self._date < end, key.in_(keys))))
+
+    def takes_any(self, spool: str, rows: Rows, fields: str, wait_ms: int) -> bool:
+        """Whether the raw table takes one of `rows`: what it takes is stored, and is there already when its turn comes."""
+        return any(self._stores(spool, number, record, fields) for number, record in rows[-MOST_TRIED:])
+
+    def _stores(self, spool: str, number: int, record: bytes, fields: str) -> bool:
+        try:
+            self._insert_missing([self.row(spool, number, values) for values in decode([record], fields)])
+        except (ValueError, TypeError, InsertFailed):
+            return False
+        return True
+
+
+# ---- a fork: the lock of a move that is under way is the parent's ----------------------------------------------------
+
+_movers: weakref.WeakSet[ClickHouseMover] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for mover in list(_movers):
+        mover.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
