@@ -133,7 +133,7 @@ def test_clickhouse_health_tells_rows_and_sizes(apps: tuple[App, App]) -> None:
 def rolled(tmp_path_factory: pytest.TempPathFactory, new_database: Any) -> Iterator[tuple[App, App]]:
     """The same rows in ClickHouse and in SQLite, rolled up but for the last minutes."""
     folder = tmp_path_factory.mktemp("rolled")
-    made = []
+    made: list[App] = []
     with new_database("clickhouse") as clickhouse:
         for log in (clickhouse, f"sqlite:///{folder / 'log.sqlite'}"):
             main = f"sqlite:///{folder / f'app{len(made)}.sqlite'}"
@@ -182,7 +182,7 @@ def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pyt
         with state.engine().connect() as connection:
             batches = list(job.source.rows(connection, datetime(2026, 11, 8), NOW + timedelta(days=1)))
         assert max(map(len, batches)) == 90
-        keys.append([row[1] for batch in batches for row in batch])
+        keys.append([tuple(row)[1] for batch in batches for row in batch])
     assert keys[0] == keys[1]
     assert len(keys[0]) == len(rows())
 

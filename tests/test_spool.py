@@ -36,6 +36,12 @@ AT_ONCE = 10.0
 """Seconds: a wait for SQLite's lock would take longer."""
 
 
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dashboard waits until all that can be moved is moved, however slow the machine is."""
+    monkeypatch.setattr(spool, "SETTLE_S", 60.0)
+
+
 @pytest.fixture
 def make(make_app: Callable[..., App], tmp_path: Path) -> Callable[..., App]:
     """Makes apps with a spool in a folder of their own."""
@@ -251,6 +257,29 @@ def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
     )
     script(tmp_path, code)
     assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child", "/parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_spool_child_of_a_process_that_is_storing_is_not_locked_out(tmp_path: Path) -> None:
+    code = "\n".join(
+        [
+            "import sqlalchemy as sa",
+            "from flask_statistics.state import state_of",
+            "storing = threading.Event()",
+            "@sa.event.listens_for(state_of(app.flask).engine(), 'after_cursor_execute')",
+            "def linger(connection, cursor, statement, *_):",
+            "    if statement.startswith('INSERT INTO request'):",
+            "        storing.set()",
+            "        time.sleep(0.3)",
+            "app.client.get('/before')",
+            "assert storing.wait(30)",
+            "child = os.fork()",
+            "if child == 0: app.client.get('/child')",
+            "if child: assert os.waitpid(child, 0)[1] == 0",
+        ]
+    )
+    assert "locked" not in script(tmp_path, code)
+    assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child"]
 
 
 def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
