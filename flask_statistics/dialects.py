@@ -124,6 +124,11 @@ class _Forks:
             self._inside.discard(threading.get_ident())
             self._changed.notify_all()
 
+    def step_aside(self) -> None:
+        if threading.get_ident() in self._inside:
+            self.__exit__()
+            self.__enter__()
+
     def _wait(self) -> None:
         with self._changed:
             self._waiting = True
@@ -146,6 +151,11 @@ def unforked(engine: sa.Engine) -> AbstractContextManager[None]:
     database locked for as long as it lives, for the host as for us.
     """
     return _forks if engine.dialect.name == "sqlite" else nullcontext()
+
+
+def let_fork() -> None:
+    """Let a fork that waits for this thread go on, between two transactions within `unforked`."""
+    _forks.step_aside()
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------
