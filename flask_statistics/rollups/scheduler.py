@@ -81,8 +81,9 @@ class Scheduler:
             self._job = self._job or self._make_job()
             with dialects.unforked(self._job.engine):
                 now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
-                if self._job.is_due(now, interval=self._interval):
-                    self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
+                if not self._job.is_due(now, interval=self._interval):
+                    return
+                self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
         except _Stopped:
             return
         except RollupError as error:
