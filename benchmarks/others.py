@@ -1,9 +1,9 @@
 """What this package, the original 1.0.2 and Flask-MonitoringDashboard add to a bare request, on the same machine.
 
-    python -m benchmarks.others [--folder DIR]
+    python -m benchmarks.others [--folder DIR] [--files DIR]
 
 The other two are installed in virtual environments of their own; the original needs Flask 2.0 and Flask-SQLAlchemy 2.5.
-All on a SQLite file. Each round measures all in turns.
+All on a SQLite file; one on a RAM disk (`--files /dev/shm`) shows what is not the disk's. Each round measures all in turns.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def environment(folder: Path, name: str, packages: tuple[str, ...]) -> str:
     return str(python)
 
 
-def added(python: str, kind: str, path: str) -> dict[str, float]:
-    """One measurement, in an environment of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+def added(python: str, kind: str, path: str, files: Path | None) -> dict[str, float]:
+    """One measurement, in an environment of its own, with its SQLite file in a folder of `files`."""
+    with tempfile.TemporaryDirectory(dir=files) as folder:
         command = [python, str(ROOT / "benchmarks" / "added.py"), kind, folder]
         found = subprocess.run(
             command, check=True, capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": path}
@@ -53,7 +53,9 @@ def added(python: str, kind: str, path: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, help="keeps the virtual environments")
-    folder = parser.parse_args().folder or Path(tempfile.mkdtemp())
+    parser.add_argument("--files", type=Path, help="where the SQLite files are made")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
     here = str(ROOT)
     compared = {
         "spool": (sys.executable, here),
@@ -64,7 +66,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in compared}
     for _ in range(ROUNDS):
         for kind, (python, path) in compared.items():
-            found[kind].append(added(python, kind, path))
+            found[kind].append(added(python, kind, path, arguments.files))
     for kind, rounds in found.items():
         bare, more = (median(one[key] for one in rounds) for key in ("bare_us", "added_us"))
         print(f"{kind:12} bare {bare:6.0f} us, added {more:8.0f} us a request")

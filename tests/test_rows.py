@@ -69,6 +69,20 @@ def test_rows_have_the_types_of_their_columns(make_app: MakeApp) -> None:
     assert {(str(row.date), str(row.tags)) for row in app.rows()} == {(str(app.rows()[-1].date), "['a', 1]")}
 
 
+class Never(sa.TypeDecorator[str]):
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        raise ValueError("never")
+
+
+def test_rows_that_a_type_of_the_users_does_not_take_are_told_as_by_sqlalchemy(make_app: MakeApp) -> None:
+    app = make_app(model=lambda db: type("Request", (RequestMixin, db.Model), {"path": db.Column(Never())}))
+    with pytest.raises(sa.exc.StatementError, match="never"):
+        inserted(app, rows(1))
+
+
 def model_with_defaults(db: SQLAlchemy) -> type[Any]:
     mark = db.Column(sa.String(36), default=lambda: str(uuid.uuid4()), unique=True)
     kind = db.Column(sa.String(9), server_default="web")

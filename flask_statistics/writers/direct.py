@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..models import RawTable
 from ..recorder import Backlog, NotStored, Record
-from .rows import row_of
+from .rows import insert, row_of
 from .transaction import Locked, commit, fix, refuses_a_row
 
 LOCK_WAIT_MS = 1_000
@@ -36,7 +36,6 @@ class DirectWriter:
     def __init__(self, raw: RawTable, engine: Callable[[], sa.Engine]) -> None:
         self._raw = raw
         self._engine = engine
-        self._insert = sa.insert(raw.table)
         self._waiting: deque[dict[str, Any]] = deque()
         self._pid = os.getpid()
         self._kept = False
@@ -139,7 +138,7 @@ class DirectWriter:
         return stored
 
     def _execute(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-        connection.execute(self._insert, rows)
+        insert(connection, self._raw.table, rows)
 
 
 def _pause_after(started: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -27,29 +28,44 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     On SQLite many in one step: its driver lets go of the interpreter at each, and to get it back in a busy process a
     thread waits for as long as a request takes.
     """
-    first = 0
-    if connection.dialect.name == "sqlite" and len(rows) >= ROWS_A_STEP:
-        together = _together(table, connection.dialect, tuple(rows[0]))
-        if together is not None:
-            statement, fits = together
-            for first in range(ROWS_A_STEP, len(rows) + 1, ROWS_A_STEP):
-                some = rows[first - ROWS_A_STEP : first]
-                values = [row[key] if fit is None else fit(row[key]) for row in some for key, fit in fits]
-                connection.exec_driver_sql(statement, tuple(values))
-    if first < len(rows):
-        connection.execute(sa.insert(table), list(rows[first:]))
+    ours = _insertion(table, connection.dialect, tuple(rows[0])) if rows else None
+    if ours is None:
+        if rows:
+            connection.execute(sa.insert(table), list(rows))
+        return
+    whole = len(rows) - len(rows) % ROWS_A_STEP
+    for first in range(0, whole, ROWS_A_STEP):
+        values = [value for row in rows[first : first + ROWS_A_STEP] for value in ours.parameters(row)]
+        connection.exec_driver_sql(ours.of_many, tuple(values))
+    if whole < len(rows):
+        connection.exec_driver_sql(ours.of_one, [tuple(ours.parameters(row)) for row in rows[whole:]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """How rows with some keys get into a table of SQLite."""
+
+    of_one: str
+    of_many: str
+    fits: Sequence[tuple[str, Callable[[Any], Any] | None]]
+    """For each parameter its key, and what makes a parameter of the value (None: it is one)."""
+
+    def parameters(self, row: dict[str, Any]) -> list[Any]:
+        try:
+            return [row[key] if fit is None else fit(row[key]) for key, fit in self.fits]
+        except Exception as error:  # a type of the user's, that does not take the value; SQLAlchemy says it like this
+            raise sa.exc.StatementError(str(error), self.of_one, row, error) from error
 
 
 @lru_cache(maxsize=32)
-def _together(
-    table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]
-) -> tuple[str, Sequence[tuple[str, Callable[[Any], Any] | None]]] | None:
-    """The statement that inserts `ROWS_A_STEP` rows, and for each of a row's values its key and what makes a parameter of
-    it (None: it is one); None: the table has defaults that are made for each row."""
+def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _Insertion | None:
+    """None: another database, or the table has defaults that are made for each row."""
+    if dialect.name != "sqlite":
+        return None
     compiled = sa.insert(table).compile(dialect=dialect, column_keys=list(keys))
     if compiled.insert_prefetch or compiled.positiontup is None:
         return None
     head, _, values = compiled.string.rpartition(" VALUES ")
     kinds = [(name, compiled.binds[name].type.dialect_impl(dialect)) for name in compiled.positiontup]
     fits = [(name, kind.bind_processor(dialect)) for name, kind in kinds]
-    return f"{head} VALUES {', '.join([values] * ROWS_A_STEP)}", fits
+    return _Insertion(compiled.string, f"{head} VALUES {', '.join([values] * ROWS_A_STEP)}", fits)
