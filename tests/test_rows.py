@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin
-from flask_statistics.writers.rows import ROWS_A_STEP, insert
+from flask_statistics import RequestMixin, writers
+from flask_statistics.writers.rows import STEPS, insert
 
 from .conftest import App
 
@@ -43,7 +43,7 @@ def inserted(app: App, values: list[dict[str, Any]]) -> list[tuple[int, bool]]:
     return sent
 
 
-@pytest.mark.parametrize("number", [0, 1, ROWS_A_STEP - 1, ROWS_A_STEP, 2 * ROWS_A_STEP + 3])
+@pytest.mark.parametrize("number", [0, 1, 4, 63, 2 * STEPS[0] + 3])
 def test_rows_are_all_inserted(make_app: MakeApp, database_url: str, number: int) -> None:
     app = make_app(database_url)
     values = rows(number)
@@ -53,8 +53,17 @@ def test_rows_are_all_inserted(make_app: MakeApp, database_url: str, number: int
 
 
 def test_rows_go_to_sqlite_many_in_a_step(make_app: MakeApp) -> None:
-    sent = inserted(make_app(), rows(2 * ROWS_A_STEP + 3))
-    assert sent == [(ROWS_A_STEP, False), (ROWS_A_STEP, False), (3, True)]
+    sent = inserted(make_app(), rows(600))
+    assert sent == [(size, False) for size in (256, 256, 64, 16, 4, 4)]
+
+
+def test_rows_go_to_an_old_sqlite_in_smaller_steps(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers.rows, "MOST_PARAMETERS", 999)
+    app = make_app()
+    assert inserted(app, rows(600))[:2] == [(256, False), (256, False)]  # of three values
+    wide = [row | dict.fromkeys(("method", "referrer"), "x") for row in rows(300)]
+    assert {size for size, _ in inserted(app, wide)} == {64, 16, 4}
+    assert len(app.rows()) == 900
 
 
 def model_with_types(db: SQLAlchemy) -> type[Any]:
@@ -65,7 +74,7 @@ def model_with_types(db: SQLAlchemy) -> type[Any]:
 def test_rows_have_the_types_of_their_columns(make_app: MakeApp) -> None:
     app = make_app(model=model_with_types)
     aware = NOW.replace(tzinfo=timezone.utc)
-    inserted(app, [{"date": aware, "the tags": ["a", 1]}] * (ROWS_A_STEP + 1))
+    inserted(app, [{"date": aware, "the tags": ["a", 1]}] * 5)
     assert {(str(row.date), str(row.tags)) for row in app.rows()} == {(str(app.rows()[-1].date), "['a', 1]")}
 
 
@@ -91,7 +100,7 @@ def model_with_defaults(db: SQLAlchemy) -> type[Any]:
 
 def test_rows_get_the_defaults_of_the_users_columns(make_app: MakeApp) -> None:
     app = make_app(model=model_with_defaults)
-    sent = inserted(app, rows(2 * ROWS_A_STEP))
-    assert len({row.mark for row in app.rows()}) == 2 * ROWS_A_STEP
+    sent = inserted(app, rows(100))
+    assert len({row.mark for row in app.rows()}) == 100
     assert {row.kind for row in app.rows()} == {"web"}
-    assert sent == [(2 * ROWS_A_STEP, True)]
+    assert sent == [(100, True)]

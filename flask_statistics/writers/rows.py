@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,10 @@ import sqlalchemy as sa
 from .. import user_agents
 from ..models import RawTable
 
-ROWS_A_STEP = 50
-"""Rows that SQLite gets at once: old versions take no more than 999 values."""
+STEPS = (256, 64, 16, 4, 1)
+"""Numbers of rows that SQLite gets at once."""
+MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
+"""Of one statement of SQLite."""
 
 
 def row_of(values: Mapping[str, Any], raw: RawTable) -> dict[str, Any]:
@@ -33,20 +36,20 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
         if rows:
             connection.execute(sa.insert(table), list(rows))
         return
-    whole = len(rows) - len(rows) % ROWS_A_STEP
-    for first in range(0, whole, ROWS_A_STEP):
-        values = [value for row in rows[first : first + ROWS_A_STEP] for value in ours.parameters(row)]
-        connection.exec_driver_sql(ours.of_many, tuple(values))
-    if whole < len(rows):
-        connection.exec_driver_sql(ours.of_one, [tuple(ours.parameters(row)) for row in rows[whole:]])
+    place = 0
+    while place < len(rows):
+        step = next(step for step in ours.statements if step <= len(rows) - place)
+        values = [value for row in rows[place : place + step] for value in ours.parameters(row)]
+        connection.exec_driver_sql(ours.statements[step], tuple(values))
+        place += step
 
 
 @dataclass(frozen=True, slots=True)
 class _Insertion:
     """How rows with some keys get into a table of SQLite."""
 
-    of_one: str
-    of_many: str
+    statements: dict[int, str]
+    """For so many rows, the largest number first."""
     fits: Sequence[tuple[str, Callable[[Any], Any] | None]]
     """For each parameter its key, and what makes a parameter of the value (None: it is one)."""
 
@@ -54,7 +57,7 @@ class _Insertion:
         try:
             return [row[key] if fit is None else fit(row[key]) for key, fit in self.fits]
         except Exception as error:  # a type of the user's, that does not take the value; SQLAlchemy says it like this
-            raise sa.exc.StatementError(str(error), self.of_one, row, error) from error
+            raise sa.exc.StatementError(str(error), self.statements[1], row, error) from error
 
 
 @lru_cache(maxsize=32)
@@ -68,4 +71,5 @@ def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _
     head, _, values = compiled.string.rpartition(" VALUES ")
     kinds = [(name, compiled.binds[name].type.dialect_impl(dialect)) for name in compiled.positiontup]
     fits = [(name, kind.bind_processor(dialect)) for name, kind in kinds]
-    return _Insertion(compiled.string, f"{head} VALUES {', '.join([values] * ROWS_A_STEP)}", fits)
+    steps = [step for step in STEPS if step * len(fits) <= MOST_PARAMETERS]
+    return _Insertion({step: f"{head} VALUES {', '.join([values] * step)}" for step in steps}, fits)
