@@ -98,6 +98,17 @@ def transactional(engine: sa.Engine) -> sa.Connection:
     return connection
 
 
+def end_when_idle(connection: sa.Connection, limit: timedelta) -> None:
+    """Let PostgreSQL end the transaction when it is told nothing for so long, as by a host that lost its power or its network:
+
+    else the locks are kept until the network gives the host up, after hours. Others have a time-out for all they are connected
+    to, which is not ours to change.
+    """
+    if connection.dialect.name == "postgresql":
+        milliseconds = round(limit.total_seconds() * 1000)
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
+
+
 # ---- fork ------------------------------------------------------------------------------------------------------------
 
 

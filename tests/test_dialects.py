@@ -175,6 +175,32 @@ def test_export_may_take_longer_than_its_pieces(
     assert len(b"".join(lines).splitlines()) == 4  # type: ignore[arg-type]
 
 
+# ---- a host that vanished ------------------------------------------------------------------------------------------
+
+
+def test_end_when_idle_gives_back_the_locks_of_a_host_that_vanished(new_database: Any) -> None:
+    with new_database("postgresql") as url:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        change = sa.text("UPDATE t SET x = x + 1")
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE t AS SELECT 1 AS x"))
+        with engine.connect() as vanished:
+            dialects.end_when_idle(vanished, timedelta(milliseconds=100))
+            vanished.execute(change)
+            with engine.begin() as connection:
+                connection.execute(change)  # waits for the lock
+                assert connection.scalar(sa.text("SELECT x FROM t")) == 2
+            with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction timeout"):
+                vanished.execute(change)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_end_when_idle_leaves_other_databases_alone(new_database: Any, kind: str) -> None:
+    with new_database(kind) as url, connected(url) as connection:
+        dialects.end_when_idle(connection, SHORT)
+        assert not connection.in_transaction()
+
+
 # ---- fork ----------------------------------------------------------------------------------------------------------
 
 

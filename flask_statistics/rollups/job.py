@@ -47,6 +47,8 @@ LEASE = timedelta(seconds=60)
 """How long, at most, a runner that died keeps the others waiting; a living one renews it as it works."""
 SHORTEST_LEASE = timedelta(seconds=3)
 """A living runner may count raw rows for so long before it renews."""
+LONGEST_IDLE = timedelta(minutes=5)
+"""How long a runner may work between two statements of a transaction: a host that vanished is given up after it."""
 SHARE = 0.05
 """Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
 EARLY = 0.1
@@ -681,6 +683,7 @@ class Job:
         """A transaction of the lease's holder: it writes nothing once somebody else took over."""
         try:
             with self.engine.begin() as connection:
+                dialects.end_when_idle(connection, LONGEST_IDLE)
                 self._renew(connection)
                 yield connection
         except BaseException:
