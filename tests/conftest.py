@@ -124,8 +124,8 @@ def new_database(
     @contextmanager
     def make(kind: str) -> Iterator[str]:
         if kind == "clickhouse":
-            with clickhouse_database() as url:
-                yield url
+            with clickhouse_database() as clickhouse_url:
+                yield clickhouse_url
             return
         if kind == "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.sqlite'}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_statistics import RequestMixin, SettingError
 from flask_statistics.models import map_model
+from flask_statistics.rollups import source
 from flask_statistics.rollups.job import Job, Report
+from flask_statistics.spans import Span
 
 from .conftest import App, a_fortnight
 from .test_forget import THEM, command
@@ -133,7 +136,7 @@ def test_clickhouse_health_tells_rows_and_sizes(apps: tuple[App, App]) -> None:
 def rolled(tmp_path_factory: pytest.TempPathFactory, new_database: Any) -> Iterator[tuple[App, App]]:
     """The same rows in ClickHouse and in SQLite, rolled up but for the last minutes."""
     folder = tmp_path_factory.mktemp("rolled")
-    made = []
+    made: list[App] = []
     with new_database("clickhouse") as clickhouse:
         for log in (clickhouse, f"sqlite:///{folder / 'log.sqlite'}"):
             main = f"sqlite:///{folder / f'app{len(made)}.sqlite'}"
@@ -173,8 +176,6 @@ def test_clickhouse_request_log_goes_on(rolled: tuple[App, App]) -> None:
 
 
 def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pytest.MonkeyPatch) -> None:
-    from flask_statistics.rollups import source
-
     monkeypatch.setattr(source, "BATCH", 90)
     keys = []
     for app in rolled:
@@ -182,9 +183,23 @@ def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pyt
         with state.engine().connect() as connection:
             batches = list(job.source.rows(connection, datetime(2026, 11, 8), NOW + timedelta(days=1)))
         assert max(map(len, batches)) == 90
-        keys.append([row[1] for batch in batches for row in batch])
+        keys.append([row.c1 for batch in batches for row in batch])
     assert keys[0] == keys[1]
     assert len(keys[0]) == len(rows())
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_clickhouse_counts_many_hours_as_few(
+    rolled: tuple[App, App], zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span, counts = Span(datetime(2026, 11, 8, 5), NOW - timedelta(hours=2), ZoneInfo(zone)), []
+    app = rolled[0]
+    for most in (0, 10_000):
+        monkeypatch.setattr(source, "MOST_RANGES", most)
+        with app.statistics_state().engine().connect() as connection:
+            counts.append(job_of(app).source.counts(connection, span.edges("hour")))
+    assert counts[0] == counts[1]
+    assert len(counts[0]) > 300
 
 
 def test_clickhouse_verify_finds_nothing(rolled: tuple[App, App]) -> None:

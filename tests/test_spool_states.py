@@ -19,7 +19,6 @@ from flask_statistics.models import map_model
 from flask_statistics.recorder import Record
 from flask_statistics.writers import moving
 from flask_statistics.writers.moving import FIELDS, Mover, encode, spool_table
-from flask_statistics.writers.rows import row_of
 from flask_statistics.writers.spool_file import SpoolFile
 
 NOW = datetime(2026, 11, 22)
@@ -50,6 +49,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         self.engine = sa.create_engine(f"sqlite:///{folder / 'app.sqlite'}", poolclass=sa.NullPool)
+        self.raw_engine = self.engine
         # the disk's own speed is nothing to wait for here
         sa.event.listen(self.engine, "connect", lambda driver, _: driver.execute("PRAGMA synchronous = OFF").close())
         Base.metadata.create_all(self.engine)
@@ -58,13 +58,16 @@ class SpoolMachine(RuleBasedStateMachine):
         self.poison: set[str] = set()
         self.number = 0
         self.start()
-        self.other = Mover(RAW, TABLE, self.engine)
+        self.other = self.new_mover()
         self.other_spool = SpoolFile(self.file)
 
     def start(self) -> None:
         self.spool = SpoolFile(self.file, create=True)
         assert self.spool.claim(FIELDS)
-        self.mover = Mover(RAW, TABLE, self.engine)
+        self.mover = self.new_mover()
+
+    def new_mover(self) -> Mover:
+        return Mover(RAW, TABLE, self.engine)
 
     @rule(count=integers(1, 7), poisoned=booleans())
     def append(self, count: int, poisoned: bool) -> None:
@@ -147,27 +150,30 @@ class SpoolMachine(RuleBasedStateMachine):
         if batch.rows and (known is None or batch.rows[0][0] > known):
             with contextlib.suppress(moving.Overtaken):
                 self.move(self.mover, self.spool)
-                records = [moving.decode(record, batch.fields) for _, record in batch.rows]
-                rows = [row_of(record, RAW) for record in records if record.method != "POISON"]
+                records = [(number, moving.decode(record, batch.fields)) for number, record in batch.rows]
+                unharmed = [(number, record) for number, record in records if record.method != "POISON"]
+                rows = [self.other.row(batch.spool, number, record) for number, record in unharmed]
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
         self.other._moved.clear()
 
     @precondition(lambda self: self.appended or self.poison)
     @rule()
     def table_is_away(self) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE request RENAME TO hidden"))
+        self.rename("request", "hidden")
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             self.move(self.mover, self.spool)
+        self.rename("hidden", "request")
+
+    def rename(self, old: str, new: str) -> None:
         with self.engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE hidden RENAME TO request"))
+            connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
 
     def move(self, mover: Mover, spool: SpoolFile) -> None:
         while mover.move(spool, wait_ms=0)[0]:
             pass
 
     def stored(self) -> list[str]:
-        with self.engine.connect() as connection:
+        with self.raw_engine.connect() as connection:
             return list(connection.scalars(sa.select(RAW.table.c.path)))
 
     @invariant()
