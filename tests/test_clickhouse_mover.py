@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from hypothesis import settings
 
-from flask_statistics.models import map_model
+from flask_statistics.models import RawTable, map_model
 from flask_statistics.recorder import Record
 from flask_statistics.writers import clickhouse
 from flask_statistics.writers.clickhouse import ClickHouseMover, key_of
@@ -140,6 +140,7 @@ class Bench:
     """A spool file, and movers of it as several processes have them."""
 
     def __init__(self, url: str, folder: Path) -> None:
+        self.raw = RAW
         self.raw_engine = sa.create_engine(url)
         self.engine = sa.create_engine(f"sqlite:///{folder / 'app.sqlite'}")
         TABLE.create(self.engine)
@@ -149,7 +150,7 @@ class Bench:
         assert self.spool.claim(FIELDS)
 
     def mover(self) -> ClickHouseMover:
-        return ClickHouseMover(RAW, TABLE, self.engine, raw_engine=self.raw_engine)
+        return ClickHouseMover(self.raw, TABLE, self.engine, raw_engine=self.raw_engine)
 
     def append(self, *paths: str, date: datetime = NOW, method: str = "GET") -> None:
         for path in paths:
@@ -337,8 +338,9 @@ def test_requests_of_one_key_are_told_apart_by_their_dates(bench: Bench, monkeyp
     assert bench.paths() == ["/a", "/b"]
 
 
-@pytest.mark.parametrize("precision", ["DateTime64(3, 'UTC')", "DateTime('UTC')"])
-def test_requests_are_stored_once_with_less_of_their_dates(bench: Bench, precision: str) -> None:
+@pytest.mark.parametrize(("precision", "raw"), [("DateTime64(3, 'UTC')", RAW), ("DateTime('UTC')", PLAIN)])
+def test_requests_are_stored_once_with_less_of_their_dates(bench: Bench, precision: str, raw: RawTable) -> None:
+    bench.raw = raw
     with bench.raw_engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE request")
         sql = sql_of("ClickHouse").replace("DateTime64(6, 'UTC')", precision)
