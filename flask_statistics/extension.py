@@ -83,6 +83,11 @@ class Statistics:
                 dialect = db.engines[raw.bind_key].dialect
             check_types(raw, dialect)
             clickhouse = dialect.name in dialects.CLICKHOUSE
+        elif str(app.config.get("SQLALCHEMY_BINDS", {}).get(raw.bind_key, "")).startswith(dialects.CLICKHOUSE):
+            raise SettingError(
+                "The model is bound to ClickHouse: call db.init_app(app) before statistics.init_app(app, db, Request), as "
+                "our own tables are in another database."
+            )
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(
                 f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "

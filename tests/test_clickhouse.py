@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, SettingError
+from flask_statistics import RequestMixin, SettingError, Statistics
 from flask_statistics.models import map_model
 from flask_statistics.rollups import source
 from flask_statistics.rollups.job import Job, Report
@@ -281,6 +282,13 @@ def test_clickhouse_is_not_written_request_by_request(make: MakeApp) -> None:
     )
 
 
+def test_clickhouse_needs_the_binds_to_be_known() -> None:
+    app, db = Flask("tests.app"), SQLAlchemy()
+    app.config["SQLALCHEMY_BINDS"] = {"log": "clickhousedb://127.0.0.1/app"}
+    with pytest.raises(SettingError, match=r"^The model is bound to ClickHouse: call db\.init_app\(app\) before"):
+        Statistics(app, db, bound_model(db))
+
+
 def test_clickhouse_keeps_no_rollups(make: MakeApp) -> None:
     with pytest.raises(SettingError, match=r"STATISTICS_BIND_KEY is 'log', which is ClickHouse, but the rollups need"):
         make(STATISTICS_BIND_KEY="log", **ROLLUPS)
@@ -296,3 +304,12 @@ def test_clickhouse_init_makes_our_tables(make: MakeApp) -> None:
     result = command(app, "init")
     assert result.exit_code == 1
     assert "'request' is missing in ClickHouse" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("demo-data", "--requests", "1"), ("import-log", __file__)])
+def test_clickhouse_takes_no_imports(make: MakeApp, words: tuple[str, ...]) -> None:
+    app = make(**ROLLUPS)
+    result = command(app, *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: The model is bound to ClickHouse, into which only requests are recorded")
+    assert count(app) == 0

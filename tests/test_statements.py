@@ -99,11 +99,16 @@ def test_raw_rows_are_never_joined(issued: Issued) -> None:
         assert not re.search(r" JOIN |statistics_\w+", text), text
 
 
-def test_clickhouse_compiles_every_question_to_raw_rows(issued: Issued) -> None:
+def test_clickhouse_compiles_every_statement_about_raw_rows(issued: Issued) -> None:
     reason = 'clickhouse-connect is not installed: pip install -e ".[dev,dev-clickhouse]"'
     dialect = pytest.importorskip("clickhouse_connect.cc_sqlalchemy.dialect", reason=reason).ClickHouseDialect()
-    selects = [statement for statement, _ in issued if isinstance(statement, sa.Select | sa.CompoundSelect)]
-    texts = {str(statement.compile(dialect=dialect)) for statement in selects}
-    raw = [text for text in texts if re.search(r"FROM `?request\b", text)]
+    kinds = (sa.Select, sa.CompoundSelect, sa.Insert, sa.Delete)
+    statements = [(statement, one) for statement, one in issued if isinstance(statement, kinds)]
+    texts = {
+        str(statement.compile(dialect=dialect, **({"column_keys": list(one)} if one else {})))
+        for statement, one in statements
+    }
+    raw = [text for text in texts if re.search(r"(FROM|INTO) `?request\b", text)]
     assert len(raw) > 30
+    assert {text.split()[0] for text in raw} == {"SELECT", "INSERT", "DELETE"}
     assert any("JSONExtract" in text for text in raw)
