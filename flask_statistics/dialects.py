@@ -143,8 +143,9 @@ def is_timeout(error: Exception) -> bool:
         return False
     original: Any = error.orig
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    # SQLite, PostgreSQL, MariaDB and MySQL
-    return str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+    # SQLite, PostgreSQL, MariaDB and MySQL, ClickHouse
+    known = str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+    return known or "Code: 159." in str(original)
 
 
 @contextmanager
@@ -193,11 +194,27 @@ def _limited_mysql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
                 cursor.execute(f"SET SESSION {variable} = {before}")
 
 
+@contextmanager
+def _limited_clickhouse(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement, and leave the connection as its URL has set it up afterwards; a user may not be let do that."""
+    client: Any = connection.connection.dbapi_connection.client  # type: ignore[union-attr]
+    if client.server_settings["max_execution_time"].readonly:
+        yield
+        return
+    before = client.get_client_setting("max_execution_time")
+    client.set_client_setting("max_execution_time", budget.limit.total_seconds())
+    try:
+        yield
+    finally:
+        client.set_client_setting("max_execution_time", before or 0)
+
+
 _LIMITED: dict[str, Callable[[sa.Connection, Budget], AbstractContextManager[None]]] = {
     "sqlite": _limited_sqlite,
     "postgresql": _limited_postgresql,
     "mysql": _limited_mysql,
     "mariadb": _limited_mysql,
+    "clickhousedb": _limited_clickhouse,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, SettingError, Statistics
+from flask_statistics import RequestMixin, SettingError, Statistics, dialects
 from flask_statistics.models import map_model
 from flask_statistics.rollups import source
 from flask_statistics.rollups.job import Job, Report
@@ -128,6 +129,22 @@ def test_clickhouse_health_tells_rows_and_sizes(apps: tuple[App, App]) -> None:
     assert storage["rows"] == len(rows())
     assert storage["tables"][0]["name"] == "request"
     assert storage["tables"][0]["size"] > 1_000
+
+
+def test_clickhouse_ends_what_takes_too_long(apps: tuple[App, App]) -> None:
+    endless = sa.text(
+        "SELECT count() FROM numbers(1000000000) AS a, numbers(1000000000) AS b WHERE a.number % 7 = b.number"
+    )
+    with apps[0].statistics_state().engine().connect() as connection:
+        started = time.monotonic()
+        budget = dialects.Budget(timedelta(milliseconds=50))
+        with dialects.time_budget(connection, budget), pytest.raises(sa.exc.DBAPIError) as caught:
+            connection.execute(endless)
+        assert dialects.is_timeout(caught.value)
+        assert time.monotonic() - started < 5
+    limits = sa.text("SELECT value FROM system.settings WHERE name = 'max_execution_time'")
+    with apps[0].statistics_state().engine().connect() as connection:
+        assert float(connection.scalar(limits)) == 0
 
 
 # ---- rollups ---------------------------------------------------------------------------------------------------------
