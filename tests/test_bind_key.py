@@ -162,7 +162,8 @@ def test_bind_key_that_the_app_does_not_have(make_app: MakeApp) -> None:
     with pytest.raises(SettingError) as error:
         make_app(SQLALCHEMY_BINDS={"log": "sqlite://"}, STATISTICS_BIND_KEY="logs", **OPTIONS)
     assert str(error.value) == (
-        "STATISTICS_BIND_KEY is 'logs', but must be one of 'log', None: add it to SQLALCHEMY_BINDS."
+        "STATISTICS_BIND_KEY is 'logs', but must be one of 'log', None: add it to SQLALCHEMY_BINDS, or "
+        "SQLALCHEMY_DATABASE_URI for None."
     )
 
 
@@ -171,3 +172,14 @@ def test_bind_key_before_the_binds_are_known(make_app: MakeApp) -> None:
     app.flask.config["STATISTICS_BIND_KEY"] = None
     with pytest.raises(SettingError, match=r"call db\.init_app\(app\) before statistics\.init_app"):
         Statistics(app.flask, SQLAlchemy(), app.Request)
+
+
+def test_bind_key_of_the_raw_table_is_beside_it(make_app: MakeApp) -> None:
+    """Also in a metadata of the model's own, which the app's are not."""
+    own = sa.MetaData()
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"metadata": own})
+
+    make_app(model=model, STATISTICS_BIND_KEY=None, **OPTIONS)
+    assert {"request", "statistics_rollup"} <= own.tables.keys()

@@ -307,8 +307,18 @@ def test_clickhouse_needs_the_binds_to_be_known() -> None:
 
 
 def test_clickhouse_keeps_no_rollups(make: MakeApp) -> None:
-    with pytest.raises(SettingError, match=r"STATISTICS_BIND_KEY is 'log', which is ClickHouse, but the rollups need"):
+    with pytest.raises(
+        SettingError, match=r"STATISTICS_BIND_KEY is 'log', which is on ClickHouse, but our tables need"
+    ):
         make(STATISTICS_BIND_KEY="log", **ROLLUPS)
+
+
+def test_clickhouse_cannot_be_the_only_database(make_app: MakeApp, new_database: Any) -> None:
+    with (
+        new_database("clickhouse") as url,
+        pytest.raises(SettingError, match=r"STATISTICS_BIND_KEY is None, which is on"),
+    ):
+        make_app(url, STATISTICS_ENABLED=False)
 
 
 def test_clickhouse_init_makes_our_tables(make: MakeApp) -> None:
