@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -357,6 +358,17 @@ def is_locked(engine: sa.Engine, error: Exception) -> bool:
     # MySQL says "Account is locked", which does not pass
     sqlite = engine.dialect.name == "sqlite"
     return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
+
+
+def is_overloaded(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether `error` says that ClickHouse takes no rows for now, and not for their own sake."""
+    code = re.match(r"Code: (\d+)\.", str(getattr(error, "orig", None)))
+    return code is not None and int(code[1]) in CLICKHOUSE_OVERLOADED
+
+
+CLICKHOUSE_OVERLOADED = (159, 202, 209, 210, 241, 242, 243, 252, 319)
+"""It took too long, has too many queries, lost a connection twice over, has no memory, only reads, has no space on its disk,
+has too many parts, and does not know what became of an insert."""
 
 
 def is_conflict(error: sa.exc.DBAPIError) -> bool:

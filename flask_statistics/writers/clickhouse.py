@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import dialects
 from ..models import RawTable
 from ..recorder import Record
 from ..spans import naive_utc
@@ -147,6 +148,8 @@ class ClickHouseMover(Mover):
             except (sa.exc.OperationalError, sa.exc.InterfaceError):  # ClickHouse itself was not reached
                 raise
             except sa.exc.SQLAlchemyError as error:
+                if dialects.is_overloaded(error):
+                    raise
                 raise InsertFailed(error) from error
 
     def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[int, datetime]]:
