@@ -98,8 +98,8 @@ def record(raw_engine: sa.Engine, raw: RawTable, folder: Path) -> None:
         spool.append(encode(Record(**names | {name: row[name] for name in names.keys() & row.keys()})))
     mover, moved = ClickHouseMover(raw, table, engine, raw_engine=raw_engine), []
     started = time.perf_counter()
-    while (batch := mover.move(spool, wait_ms=0)) != (0, 0):
-        moved.append(batch[1])
+    while (batch := mover.move(spool, wait_ms=0)).taken:
+        moved.append(batch.stored)
     seconds = time.perf_counter() - started
     print(f"{sum(moved):,} requests moved in {len(moved)} batches, {sum(moved) / seconds:,.0f} a second")
     spool.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -19,9 +20,11 @@ from sqlalchemy.sql.functions import FunctionElement
 MYSQL = ("mysql", "mariadb")
 """What SQLAlchemy calls MySQL and MariaDB: the one or the other, as the URL says."""
 
-
 CLICKHOUSE = ("clickhousedb",)
 """What `clickhouse-connect` calls ClickHouse, as a server and as a library. It has no transactions."""
+
+LONGEST_FORK_WAIT_S = 5.0
+"""How long a fork waits for transactions of our threads on SQLite."""
 
 
 def shared_connection(engine: sa.Engine) -> Any | None:
@@ -94,6 +97,66 @@ def transactional(engine: sa.Engine) -> sa.Connection:
     if level == "AUTOCOMMIT" and engine.dialect.default_isolation_level is not None:
         connection = connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
     return connection
+
+
+# ---- fork ------------------------------------------------------------------------------------------------------------
+
+
+class _Forks:
+    """Lets a fork wait until no thread is inside."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._wait, after_in_parent=self._over, after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: set[int] = set()
+        self._waiting = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+            self._inside.add(threading.get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside.discard(threading.get_ident())
+            self._changed.notify_all()
+
+    def step_aside(self) -> None:
+        if threading.get_ident() in self._inside:
+            self.__exit__()
+            self.__enter__()
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._waiting = True
+            # not for ever: what is inside may itself wait for whoever forks
+            self._changed.wait_for(lambda: not self._inside - {threading.get_ident()}, LONGEST_FORK_WAIT_S)
+
+    def _over(self) -> None:
+        with self._changed:
+            self._waiting = False
+            self._changed.notify_all()
+
+
+_forks = _Forks()
+
+
+def unforked(engine: sa.Engine) -> AbstractContextManager[None]:
+    """Around a transaction of a thread of ours: the process is not forked within it, where that would do harm.
+
+    SQLite counts the locks of a process in its memory, so a child that is forked while a thread holds one finds the
+    database locked for as long as it lives, for the host as for us.
+    """
+    return _forks if engine.dialect.name == "sqlite" else nullcontext()
+
+
+def let_fork() -> None:
+    """Let a fork that waits for this thread go on, between two transactions within `unforked`."""
+    _forks.step_aside()
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
 from .models import RawTable, moment, own_table, text
 from .recorder import mask_secrets
+from .writers.rows import insert
 
 NAME = "statistics_import"
 BATCH = 5_000
@@ -94,9 +95,9 @@ def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
 
 def insert_rows(connection: sa.Connection, raw: RawTable, rows: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     """Insert `rows` (values by attribute name) in batches; gives the size of each one after it is sent."""
-    statement, rows = sa.insert(raw.table), iter(rows)
+    rows = iter(rows)
     while batch := [raw.row(row) for row in islice(rows, BATCH)]:
-        connection.execute(statement, batch)
+        insert(connection, raw.table, batch)
         yield len(batch)
 
 
@@ -208,7 +209,7 @@ class LogImport:
         """Store rows and progress in one transaction: whenever it is stopped, both are there or neither is."""
         with self._engine.begin() as connection:
             if rows:
-                connection.execute(sa.insert(self._raw.table), rows)
+                insert(connection, self._raw.table, rows)
             if not self._save(connection, asdict(job)):
                 raise ImportRefused(f"Another process is importing {self._path.name}; this one stopped.")
         self._stored = replace(job)

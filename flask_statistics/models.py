@@ -118,8 +118,8 @@ class RawTable:
     """The column that identifies a row: the primary key (of several, the first that is not `date`)."""
     bind_key: str | None
     """Flask-SQLAlchemy's bind of the model; None is the default database."""
-    fits: tuple[tuple[str, str, Callable[[Any], Any]], ...]
-    """For each column we know: attribute name, key in an insert, and what makes a value fit the column."""
+    fits: tuple[tuple[str, str, Callable[[Any], Any] | None], ...]
+    """For each column we know: attribute name, key in an insert, and what makes a value fit the column (None: it does)."""
 
     def has(self, name: str) -> bool:
         """Whether the model has the attribute `name`."""
@@ -140,11 +140,13 @@ class RawTable:
 
     def fit(self, name: str, value: Any) -> Any:
         """`value` as it was stored in the attribute `name`: what the column cut, a filter must cut as well."""
-        return next((fit(value) for known, _, fit in self.fits if known == name), value)
+        return next((fit(value) for known, _, fit in self.fits if known == name and fit), value)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` by attribute name as parameters of an insert: unknown names left out, values made to fit."""
-        return {key: fit(values[name]) for name, key, fit in self.fits if name in values}
+        return {
+            key: values[name] if fit is None else fit(values[name]) for name, key, fit in self.fits if name in values
+        }
 
 
 def own_table(
@@ -218,30 +220,33 @@ def _has_type(column: sa.Column[Any], dialect: sa.Dialect) -> bool:
     return True
 
 
-def fit(column: sa.Column[Any]) -> Callable[[Any], Any]:
-    """A function that makes a value fit `column`: text cut at its length, numbers within its range.
+def fit(column: sa.Column[Any]) -> Callable[[Any], Any] | None:
+    """A function that makes a value fit `column`: text cut at its length, numbers within its range; None: all fit.
 
     A long path or a 5 GB download must not cost the row.
     """
     kind = column.type
     if isinstance(kind, sa.String):
-        return partial(_fit_text, length=kind.length or LONGEST_TEXT)
+        return _text_fitter(kind.length or LONGEST_TEXT)
     if isinstance(kind, sa.Integer) and not isinstance(kind, sa.BigInteger):
         limit = 2**15 - 1 if isinstance(kind, sa.SmallInteger) else 2**31 - 1
         return partial(_fit_integer, limit=limit)
     if isinstance(kind, sa.DateTime) and kind.timezone:
         return _fit_aware
-    return _as_it_is
+    return None
 
 
-def _fit_text(value: Any, *, length: int) -> Any:
-    if not isinstance(value, str):
-        return value
-    if not value.isascii():  # no driver takes half a surrogate pair
-        value = value.encode("utf-8", "replace").decode("utf-8")
-    if "\0" in value:  # PostgreSQL takes no NUL in text
-        value = value.replace("\0", "\N{SYMBOL FOR NULL}")
-    return value[:length]
+def _text_fitter(length: int) -> Callable[[Any], Any]:
+    def fit_text(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if not value.isascii():  # no driver takes half a surrogate pair
+            value = value.encode("utf-8", "replace").decode("utf-8")
+        if "\0" in value:  # PostgreSQL takes no NUL in text
+            value = value.replace("\0", "\N{SYMBOL FOR NULL}")
+        return value[:length]
+
+    return fit_text
 
 
 def _fit_integer(value: Any, *, limit: int) -> Any:
@@ -250,7 +255,3 @@ def _fit_integer(value: Any, *, limit: int) -> Any:
 
 def _fit_aware(value: datetime) -> datetime:
     return value.replace(tzinfo=timezone.utc)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value

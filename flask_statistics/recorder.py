@@ -58,6 +58,10 @@ class Record:
     traceback: str | None = None
     response_time: float = 0.0
 
+    def values(self) -> dict[str, Any]:
+        """What it consists of, by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class Writer(Protocol):
     """Takes records to the raw table."""
@@ -320,18 +324,20 @@ class Recorder:
             exchange.record = None
 
     def _begin(self, exchange: _Exchange) -> int:
-        if self._is_own(request) or self._excluded(request.path, request.endpoint):
-            return 0
-        if self._settings.respect_gpc and "1" in (request.headers.get("Sec-GPC"), request.headers.get("DNT")):
-            return 0
         # without the proxy, which looks for the request at each access
-        exchange.record = self._record(request._get_current_object(), exchange.arrived_at)  # type: ignore[attr-defined]
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        if self._is_own(current) or self._excluded(current.path, current.endpoint):
+            return 0
+        if self._settings.respect_gpc and "1" in (current.headers.get("Sec-GPC"), current.headers.get("DNT")):
+            return 0
+        exchange.record = self._record(current, exchange.arrived_at)
         return 0
 
     def _is_own(self, request: Request) -> bool:
         """Whether it is for the dashboard: also where no route matches, as for its URL without the slash."""
         if request.url_rule is not None:
-            return request.blueprint == self._blueprint
+            blueprint: str = request.url_rule.endpoint.rpartition(".")[0]
+            return blueprint == self._blueprint
         prefix, path = self._settings.url_prefix, re.sub("/{2,}", "/", request.path)
         return path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")
 

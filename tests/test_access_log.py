@@ -143,9 +143,9 @@ def test_parse_line_malformed(line: str, reason: str | None) -> None:
 
 def test_parse_line_of_spaces_takes_no_time() -> None:
     request = "GET /" + " " * 200_000 + "x"
-    started = time.perf_counter()
+    started = time.thread_time()
     entry = parse_line(f'192.0.2.7 - - [17/May/2026:10:00:00 +0000] "{request}" 400 0 "-" "-"')
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 5  # one look at each pair of spaces would take minutes
     assert (entry.method, entry.path) == ("GET", request[4:])
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from .conftest import Site
+from .conftest import PATIENCE_MS, Site
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +41,7 @@ def page(chromium: Browser, site: Site) -> Iterator[Page]:
     """A page that axe is in; the policy would keep it out."""
     site.control.reset()
     context = chromium.new_context(bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     context.add_init_script(path=AXE)
     yield context.new_page()
     context.close()
@@ -62,9 +63,12 @@ def test_accessibility_of_open_menus_and_dialog(page: Page, site: Site) -> None:
     page.goto(site.url())
     page.locator("#fs-table summary").click()
     page.locator("#fs-dates summary").click()
+    expect(page.locator("#fs-dates input[name=start]")).to_be_visible()
     assert violations(page, RULES) == []
     page.keyboard.press("Escape")
+    expect(page.locator("#fs-dates input[name=start]")).to_be_hidden()
     page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert violations(page, RULES) == []
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import Site
+from benchmarks.serving import wait_until
+
+from .conftest import PATIENCE_MS, Site
 
 pytestmark = pytest.mark.browser
 
@@ -28,10 +31,13 @@ VIEWS = (
 
 
 class Window:
-    """A browser window on the dashboard, that keeps what went wrong in it."""
+    """A browser window on the dashboard, that keeps what it asked for and what went wrong in it."""
 
     def __init__(self, page: Page, site: Site) -> None:
         self.page, self.site = page, site
+        self.asked: list[str] = []
+        """URLs, in order; those of one script are known after `flush`."""
+        page.on("request", lambda request: self.asked.append(request.url))
         self.problems: list[str] = []
         page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -44,6 +50,23 @@ class Window:
     def is_same_load(self) -> bool:
         return bool(self.page.evaluate("window.mark === 1"))
 
+    def settle(self) -> None:
+        """Wait until no answer is awaited: from here on, what is read once does not change by itself."""
+        expect(self.page.locator("#fs-main")).not_to_have_attribute("aria-busy", "true")
+
+    def flush(self) -> None:
+        """Wait until all that the page has asked for, or complained of, is known: a question of our own comes after it."""
+        url = self.site.url("static/statistics.css?flush")
+        self.page.evaluate("url => fetch(url).then(answer => answer.text())", url)
+        assert self.asked.pop() == url
+
+    @contextmanager
+    def held(self, part: str) -> Iterator[None]:
+        """No URL with this part is answered in the block; the page has dealt with those answers when it is left."""
+        with self.site.control.held(part):
+            yield
+        self.settle()
+
     def span(self, name: str) -> None:
         self.page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name=name, exact=True).click()
 
@@ -53,12 +76,16 @@ class Window:
     def expect_url(self, query: str) -> None:
         expect(self.page).to_have_url(re.compile(re.escape(query) + "$"))
 
+    def expect_asked(self, part: str) -> None:
+        """Wait until a URL with this part has reached the server."""
+        wait_until(lambda: any(part in url for url in self.site.control.asked), f"nobody asks for {part}")
+
 
 @pytest.fixture
 def window(chromium: Browser, site: Site) -> Iterator[Window]:
     site.control.reset()
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(8000)
+    context.set_default_timeout(PATIENCE_MS)
     window = Window(context.new_page(), site)
     yield window
     context.close()
@@ -92,7 +119,7 @@ def test_browser_filter_click_adds_a_chip(window: Window) -> None:
     window.page.locator(".chip .x").click()
     expect(window.page.locator(".chip")).to_have_count(0)
     window.expect_url("/statistics/")
-    assert window.page.evaluate("document.activeElement.id") == "fs-main"
+    expect(window.page.locator("#fs-main")).to_be_focused()
     assert window.is_same_load()
 
 
@@ -102,6 +129,7 @@ def test_browser_sorting_swaps_the_panel_alone(window: Window) -> None:
     window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("p95"))
     window.expect_url("/statistics/?sort=-p95")
+    window.settle()
     assert [url.partition("?")[0] for url in window.site.control.asked] == ["/statistics/panel/paths"]
     window.page.locator("#fs-paths input[type=search]").fill("page/1")
     window.page.keyboard.press("Enter")
@@ -114,13 +142,14 @@ def test_browser_sorting_swaps_the_panel_alone(window: Window) -> None:
 
 def test_browser_log_pages_both_ways(window: Window) -> None:
     window.open("requests?span=28d")
-    first = window.page.locator("#fs-requests tbody tr").first.inner_text()
+    row = window.page.locator("#fs-requests tbody tr").first
+    first = row.inner_text()
     window.page.get_by_role("link", name="Older ›").click()
-    expect(window.page.locator("#fs-requests tbody tr").first).not_to_have_text(first)
+    expect(row).not_to_have_text(first, use_inner_text=True)
     expect(window.page.get_by_role("link", name="Older ›")).to_be_focused()
     window.page.get_by_role("link", name="‹ Newer").click()
     expect(window.page.get_by_role("link", name="‹ Newer")).to_have_count(0)
-    assert window.page.locator("#fs-requests tbody tr").first.inner_text() == first
+    expect(row).to_have_text(first, use_inner_text=True)
     assert window.is_same_load()
 
 
@@ -138,11 +167,10 @@ def test_browser_empty_form_field_leaves_the_url(window: Window) -> None:
 
 def test_browser_slow_then_fast_click_ends_on_the_last(window: Window) -> None:
     window.open()
-    window.site.control.delays = {"span=91d": 0.8}
-    window.span("91d")
-    window.span("28d")
-    window.expect_span("28d")
-    window.page.wait_for_timeout(1000)
+    with window.held("span=91d"):
+        window.span("91d")
+        window.span("28d")
+        window.expect_span("28d")
     window.expect_span("28d")
     window.expect_url("?span=28d")
     assert window.problems == []
@@ -150,11 +178,10 @@ def test_browser_slow_then_fast_click_ends_on_the_last(window: Window) -> None:
 
 def test_browser_slow_panel_then_click_ends_on_the_click(window: Window) -> None:
     window.open()
-    window.site.control.delays = {"panel/paths": 0.8}
-    window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
-    window.span("28d")
-    window.expect_span("28d")
-    window.page.wait_for_timeout(1000)
+    with window.held("panel/paths"):
+        window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
+        window.span("28d")
+        window.expect_span("28d")
     window.expect_url("?span=28d")
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("Hits"))
 
@@ -163,12 +190,11 @@ def test_browser_slow_back_then_click_ends_on_the_click(window: Window) -> None:
     window.open("?span=91d")
     window.span("28d")
     window.expect_span("28d")
-    window.site.control.delays = {"span=91d": 0.8}
-    window.page.evaluate("history.back()")
-    window.page.wait_for_timeout(150)
-    window.span("24h")
-    window.expect_span("24h")
-    window.page.wait_for_timeout(1000)
+    with window.held("span=91d"):
+        window.page.evaluate("history.back()")
+        window.expect_asked("span=91d")
+        window.span("24h")
+        window.expect_span("24h")
     window.expect_span("24h")
     window.expect_url("?span=24h")
 
@@ -177,11 +203,10 @@ def test_browser_slow_click_then_back_ends_on_the_page_before(window: Window) ->
     window.open("?span=91d")
     window.span("28d")
     window.expect_span("28d")
-    window.site.control.delays = {"span=24h": 0.8}
-    window.span("24h")
-    window.page.evaluate("history.back()")
-    window.expect_span("91d")
-    window.page.wait_for_timeout(1000)
+    with window.held("span=24h"):
+        window.span("24h")
+        window.page.evaluate("history.back()")
+        window.expect_span("91d")
     window.expect_span("91d")
     window.expect_url("?span=91d")
 
@@ -197,6 +222,7 @@ def test_browser_server_error_keeps_the_numbers(window: Window) -> None:
     banner = window.page.locator("#fs-error")
     expect(banner).to_contain_text("The server answered 500. The numbers shown are unchanged.")
     window.expect_url("/statistics/")
+    window.settle()
     assert window.page.locator(".kpis").inner_text() == before
     window.site.control.status = 200
     banner.get_by_role("button", name="Retry").click()
@@ -221,7 +247,7 @@ def test_browser_login_redirect_becomes_a_page_load(window: Window) -> None:
     window.site.control.login = True
     window.span("28d")
     expect(window.page.get_by_role("heading", name="Log in")).to_be_visible()
-    assert window.page.url.endswith("/login")
+    window.expect_url("/login")
 
 
 # ---- chart -----------------------------------------------------------------------------------------------------------
@@ -237,7 +263,7 @@ def test_browser_drag_zooms_and_back_zooms_out(window: Window) -> None:
     window.page.mouse.move(box["x"] + box["width"] * 14.5 / 28, middle, steps=4)
     window.page.mouse.up()
     expect(window.page.locator("#fs-table tbody tr")).to_have_count(5 * 24)
-    assert re.search(r"\?start=[\d-]+T00%3A00&end=[\d-]+T00%3A00$", window.page.url)
+    expect(window.page).to_have_url(re.compile(r"\?start=[\d-]+T00%3A00&end=[\d-]+T00%3A00$"))
     assert window.is_same_load()
     window.page.go_back()
     window.expect_span("28d")
@@ -279,15 +305,19 @@ def test_browser_keys(window: Window) -> None:
     for key, name in (("m", "28d"), ("q", "91d"), ("d", "Today"), ("w", "7d")):
         window.page.keyboard.press(key)
         window.expect_span(name)
+        window.settle()
     window.page.keyboard.press("c")
     window.expect_url("?vs=off")
+    window.settle()
     window.page.keyboard.press("ArrowLeft")
     expect(window.page).to_have_url(re.compile(r"start="))
+    window.settle()
     window.page.keyboard.press("/")
-    assert window.page.evaluate("document.activeElement.name") == "q"
+    expect(window.page.locator("input[name=q]")).to_be_focused()
     window.page.keyboard.type("page")
     window.page.keyboard.press("Enter")
     expect(window.page.locator(".chip")).to_have_count(1)
+    window.settle()
     window.page.evaluate("document.activeElement.blur()")
     window.page.keyboard.press("x")
     expect(window.page.locator(".chip")).to_have_count(0)
@@ -302,7 +332,10 @@ def test_browser_letters_can_be_switched_off(window: Window) -> None:
     dialog.get_by_role("button", name="Shortcuts are on").click()
     dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
+    window.asked.clear()
     window.page.keyboard.press("m")
+    window.flush()
+    assert window.asked == []
     window.page.keyboard.press("ArrowLeft")
     expect(window.page).to_have_url(re.compile(r"\?start=[\d-]+&end=[\d-]+$"))
     window.page.get_by_role("button", name="Keyboard shortcuts").click()
@@ -315,7 +348,7 @@ def test_browser_menu_closes(window: Window) -> None:
     menu.locator("summary").click()
     window.page.keyboard.press("Escape")
     expect(menu).not_to_have_attribute("open", "")
-    assert window.page.evaluate("document.activeElement.parentElement.id") == "fs-vs"
+    expect(menu.locator("summary")).to_be_focused()
     menu.locator("summary").click()
     menu.get_by_role("link", name="Off").click()
     window.expect_url("?vs=off")
@@ -339,38 +372,41 @@ def test_browser_focus_returns_to_the_menu_that_was_chosen_from(window: Window) 
 def test_browser_theme_is_remembered(window: Window) -> None:
     window.open()
     window.page.locator("#fs-theme").get_by_role("button", name="Dark").click()
-    assert window.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    html = window.page.locator("html")
+    expect(html).to_have_attribute("data-theme", "dark")
     assert window.is_same_load()
     window.page.reload()
-    assert window.page.locator("html").get_attribute("data-theme") == "dark"
-    background = window.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == "rgb(14, 17, 22)"
+    expect(html).to_have_attribute("data-theme", "dark")
+    expect(window.page.locator("body")).to_have_css("background-color", "rgb(14, 17, 22)")
 
 
 # ---- live ------------------------------------------------------------------------------------------------------------
 
 
 def test_browser_live_polls_and_stops_when_left(window: Window) -> None:
-    window.page.clock.install()
+    window.page.clock.install(time=0)
+    window.page.clock.pause_at(1000)  # a slow machine's seconds must not count
     window.open("live")
-    polls = window.site.control.asked
     expect(window.page.locator("#fs-poll")).to_be_attached()
-    polls.clear()
-    window.page.clock.run_for(5100)
-    window.page.wait_for_timeout(300)
-    assert [url.partition("?")[0] for url in polls] == ["/statistics/live"]
+    window.asked.clear()
+    with window.page.expect_request_finished():
+        window.page.clock.run_for(5100)
+    window.flush()
+    assert window.asked == [window.site.url("live")]
     window.page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
-    polls.clear()
+    window.asked.clear()
     window.page.clock.run_for(11000)
-    window.page.wait_for_timeout(300)
-    assert polls == []
+    window.flush()
+    assert window.asked == []
     window.page.evaluate("delete document.hidden")
+    window.page.clock.resume()
     window.page.get_by_role("link", name="Errors").click()
     window.expect_url("/statistics/errors")
-    polls.clear()
+    window.settle()
+    window.asked.clear()
     window.page.clock.run_for(20000)
-    window.page.wait_for_timeout(300)
-    assert polls == []
+    window.flush()
+    assert window.asked == []
     assert window.problems == []
 
 
@@ -389,38 +425,37 @@ def test_browser_live_can_be_paused(window: Window) -> None:
 def test_browser_works_without_javascript(chromium: Browser, site: Site) -> None:
     site.control.reset()
     context = chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(site.url())
     page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name="28d").click()
-    assert page.url == site.url("?span=28d")
+    expect(page).to_have_url(site.url("?span=28d"))
     page.locator("#fs-dates summary").click()
     page.locator("#fs-dates input[name=start]").fill("2020-01-01")
     page.locator("#fs-dates input[name=end]").fill("2020-01-31")
     page.locator("#fs-dates button").click()
-    assert page.url == site.url("?start=2020-01-01&end=2020-01-31")
-    assert page.locator("#fs-nothing h2").inner_text() == "No requests between 1 Jan 2020 and 31 Jan 2020."
+    expect(page).to_have_url(site.url("?start=2020-01-01&end=2020-01-31"))
+    expect(page.locator("#fs-nothing h2")).to_have_text("No requests between 1 Jan 2020 and 31 Jan 2020.")
     page.get_by_role("link", name="Show all time").click()
     page.locator("#fs-paths").get_by_role("link", name="p95").click()
-    assert "sort=-p95" in page.url
+    expect(page).to_have_url(re.compile("sort=-p95"))
     page.locator("#fs-paths input[type=search]").fill("missing")
     page.locator("#fs-paths input[type=search]").press("Enter")
-    assert page.locator("#fs-paths tbody tr").count() == 1
+    expect(page.locator("#fs-paths tbody tr")).to_have_count(1)
     page.locator("#fs-p-status_code").get_by_role("link", name="404 Not Found").click()
-    assert page.locator(".chip").count() == 1
+    expect(page.locator(".chip")).to_have_count(1)
     page.locator("#fs-theme").get_by_role("button", name="Dark").click()
-    assert page.locator("html").get_attribute("data-theme") == "dark"
-    assert page.locator(".chip").count() == 1
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator(".chip")).to_have_count(1)
     context.close()
 
 
 @pytest.mark.parametrize("path", VIEWS)
 def test_browser_view_breaks_no_policy(window: Window, path: str) -> None:
-    foreign: list[str] = []
-    window.page.on("request", lambda request: foreign.append(request.url))
     window.open(path)
-    window.page.wait_for_timeout(50)
+    window.flush()
     assert window.problems == []
-    assert [url for url in foreign if not url.startswith((window.site.origin, "data:"))] == []
+    assert [url for url in window.asked if not url.startswith((window.site.origin, "data:"))] == []
 
 
 def test_browser_hostile_values_do_not_run(window: Window) -> None:

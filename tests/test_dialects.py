@@ -1,12 +1,15 @@
-"""Time budgets on each database: long statements end, the connection stays as it was. And what a reader is told then."""
+"""Time budgets on each database: long statements end, the connection stays as it was, what a reader is told then. And forks."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +17,13 @@ import sqlalchemy as sa
 
 from flask_statistics import dialects
 from flask_statistics.queries.raw import RawQueries
+from flask_statistics.writers.transaction import commit
 
 from .conftest import App
 
 MakeApp = Callable[..., App]
-SHORT = timedelta(milliseconds=50)
+SHORT = timedelta(milliseconds=300)
+"""Long enough for a small question on a busy machine."""
 NUMBERS = (
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {most}) SELECT count(*) FROM {source}"
 )
@@ -41,7 +46,7 @@ def test_time_budget_ends_a_statement(database_url: str) -> None:
         with dialects.time_budget(connection, dialects.Budget(SHORT)), pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(ENDLESS)
         assert dialects.is_timeout(caught.value)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 def test_time_budget_refuses_the_next_question(database_url: str) -> None:
@@ -71,7 +76,7 @@ def test_time_budget_leaves_the_connection_as_it_was(database_url: str) -> None:
     with engine.connect() as connection, dialects.time_budget(connection, dialects.Budget(SHORT)):
         connection.execute(sa.text("SELECT 1"))
         before = connection.connection.dbapi_connection
-    deadline = time.monotonic() + 0.1
+    deadline = time.monotonic() + SHORT.total_seconds() + 0.05
     with engine.connect() as connection:
         assert connection.connection.dbapi_connection is before
         if engine.dialect.name in ("mysql", "mariadb"):
@@ -118,7 +123,7 @@ def test_other_errors_are_no_timeout(database_url: str) -> None:
 @pytest.fixture
 def slow(make_app: MakeApp, database_url: str, monkeypatch: pytest.MonkeyPatch) -> App:
     """An app whose summaries never end."""
-    app = make_app(database_url, STATISTICS_QUERY_TIMEOUT=timedelta(seconds=2))
+    app = make_app(database_url, STATISTICS_QUERY_TIMEOUT=timedelta(seconds=1))
     app.insert({"date": datetime(2026, 3, 1), "path": "/"})
     monkeypatch.setattr(RawQueries, "summary", lambda self, *_, **__: self._connection.execute(ENDLESS))
     return app
@@ -126,7 +131,7 @@ def slow(make_app: MakeApp, database_url: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_api_says_that_a_question_takes_too_long(slow: App) -> None:
     assert slow.json("summary", 503) == {
-        "error": "This took longer than STATISTICS_QUERY_TIMEOUT (2 s). "
+        "error": "This took longer than STATISTICS_QUERY_TIMEOUT (1 s). "
         "Ask for a shorter span or fewer filters, or see STATISTICS_ROLLUPS."
     }
     assert slow.json("breakdown/path?span=all")["rows"][0]["hits"] == 1
@@ -150,7 +155,7 @@ def test_page_shows_what_it_has_when_time_is_up(
 def test_page_without_any_answer_says_why(slow: App) -> None:
     page = slow.client.get("/statistics/panel/summary?span=all")
     assert page.status_code == 503
-    assert "This took longer than STATISTICS_QUERY_TIMEOUT (2 s)." in page.text
+    assert "This took longer than STATISTICS_QUERY_TIMEOUT (1 s)." in page.text
 
 
 def test_export_may_take_longer_than_its_pieces(
@@ -158,14 +163,54 @@ def test_export_may_take_longer_than_its_pieces(
 ) -> None:
     monkeypatch.setattr("flask_statistics.export.LOG_ROWS", 1)
     monkeypatch.setattr("flask_statistics.export.PIECE", 1)
-    limit = timedelta(milliseconds=300)
+    limit, late = timedelta(seconds=10), [0.0]
+    monkeypatch.setattr(dialects, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))
     app = make_app(database_url, STATISTICS_QUERY_TIMEOUT=limit)
     app.insert(*({"date": datetime(2026, 3, 1, hour), "path": f"/{hour}"} for hour in range(3)))
     with app.client.get("/statistics/export/requests.csv?span=all") as response:
         lines = []
         for piece in response.response:
             lines.append(piece)
-            reached = time.monotonic() + limit.total_seconds() * 0.6
-            while time.monotonic() < reached:
-                pass
+            late.append(limit.total_seconds() * 0.6)
     assert len(b"".join(lines).splitlines()) == 4  # type: ignore[arg-type]
+
+
+# ---- fork ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_waits_for_a_transaction_of_another_thread(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'app.sqlite'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE t (x INTEGER)"))
+    inside = threading.Event()
+
+    def insert(number: int) -> Callable[[sa.Connection], None]:
+        return lambda connection: connection.exec_driver_sql(f"INSERT INTO t VALUES ({number})").close()
+
+    def work(connection: sa.Connection) -> None:
+        insert(1)(connection)
+        inside.set()
+        deadline = time.monotonic() + 10
+        while not dialects._forks._waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=lambda: commit(engine, work, wait_ms=0))
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            own = sa.create_engine(url, connect_args={"timeout": 0}, poolclass=sa.NullPool)
+            commit(own, insert(2), wait_ms=0)
+            status = 0
+        finally:
+            os._exit(status)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    commit(engine, insert(3), wait_ms=1_000)
+    with engine.connect() as connection:
+        assert sorted(connection.scalars(sa.text("SELECT x FROM t"))) == [1, 2, 3]
+    engine.dispose()

@@ -26,10 +26,14 @@ from .rollup_bench import DIMENSIONS, TABLES, Rolled, killed_at
 NOW = datetime(2026, 11, 22, 14, 37)
 
 
-@pytest.fixture(params=RAW_SHAPES)
+@pytest.fixture(scope="module", params=RAW_SHAPES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
+
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+"""For what the job decides by itself; that a transaction which is killed leaves nothing is tested on each database."""
 
 
 @pytest.fixture
@@ -158,7 +162,7 @@ def test_lease_is_refused_without_waiting_for_its_holder(rolled: Rolled) -> None
         lease.renew(connection, TABLES, holder="one", now=NOW, length=minute)  # as it does while it builds
         started = time.perf_counter()
         assert not lease.acquire(rolled.engine, TABLES, holder="two", now=NOW, length=minute)
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 4  # SQLite waits for a lock for 5 seconds, others for longer
 
 
 def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +321,19 @@ def of_october(day: int, **values: Any) -> dict[str, Any]:
     return {**at(1, method="GET", **values), "date": datetime(2026, 10, day, 12, 30)}
 
 
+@sqlite_only
 @pytest.mark.parametrize("transaction", [1, 2, 5, 32, 33, 34])
 @pytest.mark.parametrize("joined", [True, False])
 def test_killed_rebuild_of_a_merged_month(rolled: Rolled, transaction: int, joined: bool) -> None:
+    rebuild_and_kill(rolled, transaction, joined=joined)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_killed_rebuild_of_a_merged_month_on_each_database(rolled: Rolled, joined: bool) -> None:
+    rebuild_and_kill(rolled, 33, joined=joined)
+
+
+def rebuild_and_kill(rolled: Rolled, transaction: int, *, joined: bool) -> None:
     rolled.insert([of_october(day) for day in range(1, 32)])
     with mock.patch.object(job, "JOINED_AFTER", timedelta(days=2 if joined else 62)):
         rolled.job.run(NOW)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
@@ -85,7 +85,6 @@ def content(segment: Segment) -> Any:
 
 
 @given(ROWS, st.integers(0, 40), st.integers(0, 40))
-@settings(deadline=None)
 def test_join_is_associative(rows: list[Any], one: int, other: int) -> None:
     ids = Numbers()
     low, high = sorted((one, other))
@@ -96,7 +95,6 @@ def test_join_is_associative(rows: list[Any], one: int, other: int) -> None:
 
 
 @given(ROWS, st.integers(0, 40))
-@settings(deadline=None)
 def test_measures_add(rows: list[Any], cut: int) -> None:
     ids = Numbers()
     added = measured(made(rows[:cut], ids))
@@ -105,7 +103,6 @@ def test_measures_add(rows: list[Any], cut: int) -> None:
 
 
 @given(ROWS, st.sets(st.integers(0, 39)))
-@settings(deadline=None)
 def test_sums_of_any_set(rows: list[Any], chosen: set[int]) -> None:
     ids = Numbers()
     segment, members = made(rows, ids), sorted(k for k in chosen if k < len(rows))
@@ -133,7 +130,6 @@ def test_sums_of_any_set(rows: list[Any], chosen: set[int]) -> None:
 
 
 @given(ROWS, st.sets(st.integers(0, 39)))
-@settings(deadline=None)
 def test_values_of_any_set(rows: list[Any], chosen: set[int]) -> None:
     ids = Numbers()
     segment, members = made(rows, ids), BitMap([k for k in chosen if k < len(rows)])
@@ -165,7 +161,6 @@ def test_passing_ids_are_as_good_as_others() -> None:
 
 
 @given(ROWS)
-@settings(deadline=None)
 def test_parts_round_trip(rows: list[Any]) -> None:
     segment = made(rows, Numbers())
     back = store._segment(dict(store._parts(segment)), segment.hits)
@@ -173,7 +168,6 @@ def test_parts_round_trip(rows: list[Any]) -> None:
 
 
 @given(ROWS, st.integers(0, 4 * 3600 * 10**6))
-@settings(deadline=None)
 def test_ordinal_of_any_moment(rows: list[Any], microsecond: int) -> None:
     segment, moment = made(rows, Numbers()), START + timedelta(microseconds=microsecond)
     assert segment.ordinal(moment) == sum(1 for one in rows if one[0] < moment)

@@ -1,4 +1,4 @@
-"""One spool file: what it keeps, forgets, sets aside, and gives back to the disk."""
+"""One spool: what it gives, forgets, sets aside, and to whom it belongs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_statistics.writers import spool_file
-from flask_statistics.writers.spool_file import RANGE_BITS, SpoolFile, SpoolUnusable
+from flask_statistics.writers.journal import RANGE_BITS
+from flask_statistics.writers.spool_file import SpoolFile, SpoolUnusable
 
 RANGE = 1 << RANGE_BITS
 
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spool.sqlite"
 
 
-def claimed(path: Path, *records: str, fields: str = "f") -> SpoolFile:
+def claimed(path: Path, *records: bytes, fields: str = "f") -> SpoolFile:
     spool = SpoolFile(path, create=True)
     assert spool.claim(fields)
     for record in records:
@@ -34,9 +34,9 @@ def journals(path: Path) -> list[Path]:
 
 
 def test_spool_file_gives_what_was_appended(path: Path) -> None:
-    spool = claimed(path, "a", "b", "c")
+    spool = claimed(path, b"a", b"b", b"c")
     batch = spool.batch(2)
-    assert batch.rows == [(RANGE, "a"), (RANGE + 1, "b")]
+    assert batch.rows == [(RANGE, b"a"), (RANGE + 1, b"b")]
     assert batch.fields == "f"
     assert len(batch.spool) == 32
     assert spool.waiting() == 3
@@ -44,19 +44,21 @@ def test_spool_file_gives_what_was_appended(path: Path) -> None:
 
 
 def test_spool_file_forgets_and_never_uses_an_id_again(path: Path) -> None:
-    spool = claimed(path, "a", "b")
+    spool = claimed(path, b"a", b"b")
     assert len(spool.batch(9).rows) == 2
     spool.forget(RANGE + 1)
-    spool.append("c")
-    assert spool.batch(9).rows == [(RANGE + 2, "c")]
+    spool.append(b"c")
+    assert spool.batch(9).rows == [(RANGE + 2, b"c")]
     spool.close()
 
 
 def test_spool_file_second_owner_has_a_range_of_its_own(path: Path) -> None:
-    claimed(path, "a", "b").close()
-    second = claimed(path, "c")
-    assert second.batch(9).rows == [(RANGE, "a"), (RANGE + 1, "b"), (2 * RANGE, "c")]
+    claimed(path, b"a", b"b").close()
+    second = claimed(path, b"c")
     assert second.waiting() == 3
+    assert second.batch(9).rows == [(RANGE, b"a"), (RANGE + 1, b"b")]
+    second.forget(RANGE + 1)
+    assert second.batch(9).rows == [(2 * RANGE, b"c")]
     second.close()
 
 
@@ -72,7 +74,7 @@ def test_spool_file_is_another_spool_when_it_was_copied(path: Path, tmp_path: Pa
 
 
 def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Path) -> None:
-    claimed(path, "a").close()
+    claimed(path, b"a").close()
     second = SpoolFile(path, create=True)
     assert not second.claim("other")
     second.forget(RANGE)
@@ -82,19 +84,17 @@ def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Pat
 
 
 def test_spool_file_sets_aside(path: Path) -> None:
-    spool = claimed(path, "a", "b")
-    spool.absorb()
-    spool.set_aside(RANGE, "a", "refused")
+    spool = claimed(path, b"a", b"b")
+    spool.set_aside(RANGE, b"a", "refused")
     assert (spool.refused(9), spool.waiting()) == ([], 2)
     spool.forget(RANGE)
-    assert (spool.refused(9), spool.count_refused(), spool.waiting()) == ([("a", "refused")], 1, 1)
+    assert (spool.refused(9), spool.count_refused(), spool.waiting()) == ([(b"a", "refused")], 1, 1)
     spool.close()
 
 
 def test_spool_file_stored_after_all_is_not_refused(path: Path) -> None:
-    spool = claimed(path, "a")
-    spool.absorb()
-    spool.set_aside(RANGE, "a", "refused")
+    spool = claimed(path, b"a")
+    spool.set_aside(RANGE, b"a", "refused")
     spool.forget(RANGE, stored_from=RANGE)
     assert spool.count_refused() == 0
     spool.close()
@@ -114,35 +114,34 @@ def test_spool_file_of_a_killed_process_is_whole(path: Path) -> None:
     code = (
         "import os, sys, pathlib; from flask_statistics.writers.spool_file import SpoolFile; "
         "spool = SpoolFile(pathlib.Path(sys.argv[1]), create=True); spool.claim('f'); "
-        "spool.append('a'); spool.append('b'); os.kill(os.getpid(), 9)"
+        "spool.append(b'a'); spool.append(b'b'); os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     found = subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=False)
     assert found.returncode == -9
     spool = SpoolFile(path)
-    assert [record for _, record in spool.batch(9).rows] == ["a", "b"]
+    assert [record for _, record in spool.batch(9).rows] == [b"a", b"b"]
     spool.close()
 
 
-def test_spool_file_shrinks_when_it_was_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_file, "JOURNAL_BYTES", 1_000_000)
-    spool = claimed(path, *("x" * 900 for _ in range(8_000)))
-    assert len(journals(path)) == 8
-    assert spool.waiting() == 8_000
-    spool.absorb()
+def test_spool_file_leaves_nothing_of_what_is_moved(path: Path) -> None:
+    spool = claimed(path, b"a", b"b")
+    spool.forget(RANGE)
+    spool.close()
+    spool.tidy()
     assert len(journals(path)) == 1
-    assert spool.waiting() == 8_000
-    large = path.stat().st_size
-    assert large > 7_000_000
-    spool.forget(RANGE + 7_999)
-    while spool.tidy():
-        pass
-    assert path.stat().st_size < large / 3
+    spool.forget(RANGE + 1)
+    spool.tidy()
+    assert journals(path) == []
+    claimed(path, b"c").close()
+    spool.forget(2 * RANGE)
+    claimed(path).close()
+    assert journals(path) == []
     spool.close()
 
 
 def test_spool_file_is_for_its_user_alone(path: Path) -> None:
-    spool = claimed(path, "a")
+    spool = claimed(path, b"a")
     assert spool.waiting() == 1
     files = [path, Path(f"{path}-wal"), Path(f"{path}-shm"), *journals(path)]
     assert [file.stat().st_mode & 0o77 for file in files] == [0, 0, 0, 0]
@@ -161,56 +160,34 @@ def test_spool_file_of_another_version_is_left_alone(path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_spool_file_survives_a_fork(path: Path) -> None:
-    spool = claimed(path, "a")
+    spool = claimed(path, b"a")
     child = os.fork()
     if child == 0:
         os._exit(0 if spool._connection is None else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    spool.append("b")
-    assert [record for _, record in spool.batch(9).rows] == ["a", "b"]
+    spool.append(b"b")
+    assert [record for _, record in spool.batch(9).rows] == [b"a", b"b"]
     spool.close()
 
 
-def test_spool_file_absorbs_a_journal_again_after_a_power_cut_under_the_same_ids(path: Path, tmp_path: Path) -> None:
-    spool = claimed(path, "a", "b")
+def test_spool_file_gives_records_again_under_the_same_ids_after_a_power_cut(path: Path) -> None:
+    spool = claimed(path, b"a", b"b")
     spool.close()
     before = path.read_bytes()
-    spool.batch(9)
     spool.forget(RANGE + 1)
     spool.close()
     path.write_bytes(before)  # what was written to the file last is gone
-    spool = claimed(path, "c")
-    assert spool.batch(9).rows == [(RANGE, "a"), (RANGE + 1, "b"), (2 * RANGE, "c")]
-    spool.close()
-
-
-def test_spool_file_leaves_a_line_that_is_not_whole_yet(path: Path) -> None:
-    spool = claimed(path, "a")
-    (journal,) = journals(path)
-    with journal.open("ab") as file:
-        file.write(b"%d b" % (RANGE + 1))
-    assert spool.batch(9).rows == [(RANGE, "a")]
-    with journal.open("ab") as file:
-        file.write(b"b\n")
-    assert spool.batch(9).rows == [(RANGE, "a"), (RANGE + 1, "bb")]
-    spool.close()
-
-
-def test_spool_file_sets_damaged_lines_aside(path: Path) -> None:
-    spool = claimed(path, "a")
-    (journal,) = journals(path)
-    with journal.open("ab") as file:
-        file.write(b"\0\0\xff\nx y\n")
-    spool.append("b")
-    assert [record for _, record in spool.batch(9).rows] == ["a", "b"]
-    assert [error for _, error in spool.refused(9)] == ["damaged line", "damaged line"]
+    spool = claimed(path, b"c")
+    assert spool.batch(9).rows == [(RANGE, b"a"), (RANGE + 1, b"b")]
+    spool.forget(RANGE + 1)
+    assert spool.batch(9).rows == [(2 * RANGE, b"c")]
     spool.close()
 
 
 def test_spool_file_that_was_deleted_leaves_no_journal_to_a_new_one(path: Path) -> None:
-    claimed(path, "a").close()
+    claimed(path, b"a").close()
     path.unlink()
-    spool = claimed(path, "b")
-    assert spool.batch(9).rows == [(RANGE, "b")]
+    spool = claimed(path, b"b")
+    assert spool.batch(9).rows == [(RANGE, b"b")]
     assert [file.name for file in path.parent.glob("*.stray")] == [f"spool.sqlite.{RANGE}.journal.stray"]
     spool.close()

@@ -35,7 +35,7 @@ def test_spool_loses_nothing_while_postgresql_is_away(tmp_path: Path) -> None:
         found = outage.run(server, tmp_path, seconds=6.0)
     assert (found["lost"], found["doubled"]) == (0, 0)
     # one that waits for the database is answered when that is back, two seconds later; others may be slow on a busy machine
-    assert found["away, median"] < 0.2
+    assert found["away, median"] < 0.5
     assert found["away, slowest"] < 2.0
 
 
@@ -43,7 +43,7 @@ def test_spool_loses_nothing_while_postgresql_is_away(tmp_path: Path) -> None:
 def test_spool_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
     found = locking.run(tmp_path, seconds=3.0)
     assert (found["lost"], found["doubled"]) == (0, 0)
-    assert found["median"] < 0.2
+    assert found["median"] < 0.5
     assert found["slowest"] < 2.0, "a request waits for the lock"
 
 

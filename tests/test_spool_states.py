@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import sqlalchemy as sa
 from hypothesis import settings
@@ -16,12 +18,16 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_statistics import RequestMixin
 from flask_statistics.models import map_model
-from flask_statistics.recorder import Record
-from flask_statistics.writers import moving
-from flask_statistics.writers.moving import FIELDS, Mover, encode, spool_table
+from flask_statistics.recorder import Counters, NotStored, Record
+from flask_statistics.writers import journal, moving, spool
+from flask_statistics.writers.moving import FIELDS, Mover, spool_table
+from flask_statistics.writers.spool import SpoolWriter
 from flask_statistics.writers.spool_file import SpoolFile
 
 NOW = datetime(2026, 11, 22)
+MOST_ROWS = 12
+SILENT = logging.getLogger("tests.silent")
+SILENT.setLevel(logging.CRITICAL)
 
 
 class Base(DeclarativeBase):
@@ -42,32 +48,51 @@ class Crash(BaseException):
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """An owner that appends and drains, and another process that drains the same file."""
+    """A process that appends and drains, and another one that drains the same file."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.small = mock.patch.object(journal, "FILE_BYTES", 500)  # so that there are several files
+        self.small.start()
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         self.engine = sa.create_engine(f"sqlite:///{folder / 'app.sqlite'}", poolclass=sa.NullPool)
-        self.raw_engine = self.engine
         # the disk's own speed is nothing to wait for here
         sa.event.listen(self.engine, "connect", lambda driver, _: driver.execute("PRAGMA synchronous = OFF").close())
         Base.metadata.create_all(self.engine)
-        self.file = folder / "spool.sqlite"
+        self.raw_engine = self.new_raw_engine()
         self.appended: set[str] = set()
         self.poison: set[str] = set()
+        self.turned_away: set[str] = set()
         self.number = 0
         self.start()
         self.other = self.new_mover()
-        self.other_spool = SpoolFile(self.file)
+        (file,) = (folder / "spool").glob("*.sqlite")
+        self.other_spool = SpoolFile(file)
 
-    def start(self) -> None:
-        self.spool = SpoolFile(self.file, create=True)
-        assert self.spool.claim(FIELDS)
-        self.mover = self.new_mover()
+    def new_raw_engine(self) -> sa.Engine:
+        return self.engine
 
     def new_mover(self) -> Mover:
         return Mover(RAW, TABLE, self.engine)
+
+    def start(self) -> None:
+        self.writer = SpoolWriter(
+            raw=RAW,
+            table=TABLE,
+            engine=lambda: self.raw_engine,
+            table_engine=lambda: self.engine,
+            folder=Path(self.folder.name) / "spool",
+            most_rows=MOST_ROWS,
+            counters=Counters(),
+            logger=SILENT,
+            testing=lambda: False,
+            late=lambda oldest: None,
+        )
+        with mock.patch.object(spool._Drain, "start"):  # the rules are its thread
+            self.writer._begin()
+        assert self.writer._drain is not None
+        self.thread = self.writer._drain
 
     @rule(count=integers(1, 7), poisoned=booleans())
     def append(self, count: int, poisoned: bool) -> None:
@@ -75,29 +100,32 @@ class SpoolMachine(RuleBasedStateMachine):
             self.number += 1
             path = f"/{self.number}"
             poison = poisoned and self.number % 3 == 0
-            self.spool.append(
-                encode(
-                    Record(
-                        date=NOW,
-                        method="POISON" if poison else "GET",
-                        path=path,
-                        route=None,
-                        query_string=None,
-                        remote_address=None,
-                        user_agent="",
-                        referrer=None,
-                    )
-                )
+            record = Record(
+                date=NOW,
+                method="POISON" if poison else "GET",
+                path=path,
+                route=None,
+                query_string=None,
+                remote_address=None,
+                user_agent="",
+                referrer=None,
             )
-            (self.poison if poison else self.appended).add(path)
+            try:
+                self.writer.write(record, host_in_transaction=False)
+            except NotStored:
+                assert self.writer._rows == MOST_ROWS
+                self.turned_away.add(path)
+            else:
+                (self.poison if poison else self.appended).add(path)
 
     @rule()
     def drain(self) -> None:
-        self.move(self.mover, self.spool)
+        self.thread._round()
 
     @rule()
     def drain_by_another(self) -> None:
-        self.move(self.other, self.other_spool)
+        while self.other.move(self.other_spool, wait_ms=0).more:
+            pass
 
     @rule(commits=integers(0, 4))
     def crash_after_a_commit(self, commits: int) -> None:
@@ -114,7 +142,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
         sa.event.listen(self.engine, "commit", die)
         with contextlib.suppress(Crash):
-            self.move(self.mover, self.spool)
+            self.drain()
         sa.event.remove(self.engine, "commit", die)
         self.restart()
 
@@ -123,7 +151,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.crash_in("set_aside", times)
 
     def crash_in(self, name: str, times: int) -> None:
-        whole = getattr(self.spool, name)
+        whole = getattr(self.thread._own, name)
 
         def die(*arguments: Any, **options: Any) -> Any:
             nonlocal times
@@ -132,15 +160,23 @@ class SpoolMachine(RuleBasedStateMachine):
                 raise Crash
             return whole(*arguments, **options)
 
-        setattr(self.spool, name, die)
+        setattr(self.thread._own, name, die)
         with contextlib.suppress(Crash):
-            self.move(self.mover, self.spool)
+            self.drain()
         self.restart()
 
     @rule()
     def restart(self) -> None:
-        self.spool.close()
+        self.end()
         self.start()
+
+    def end(self) -> None:
+        """The end of a process that does nothing any more."""
+        self.thread.leave()
+        self.thread._own.close()
+        self.writer._drain = None
+        assert self.writer._spool is not None
+        self.writer._spool.close()
 
     @rule(behind=integers(1, 3))
     def another_is_behind(self, behind: int) -> None:
@@ -149,9 +185,10 @@ class SpoolMachine(RuleBasedStateMachine):
         known = self.other._known(batch.spool, 0) if batch.rows else None
         if batch.rows and (known is None or batch.rows[0][0] > known):
             with contextlib.suppress(moving.Overtaken):
-                self.move(self.mover, self.spool)
-                records = [(number, moving.decode(record, batch.fields)) for number, record in batch.rows]
-                unharmed = [(number, record) for number, record in records if record.method != "POISON"]
+                self.drain()
+                records = moving.decode([record for _, record in batch.rows], batch.fields)
+                numbered = [(number, record) for (number, _), record in zip(batch.rows, records, strict=True)]
+                unharmed = [(number, record) for number, record in numbered if record["method"] != "POISON"]
                 rows = [self.other.row(batch.spool, number, record) for number, record in unharmed]
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
         self.other._moved.clear()
@@ -160,17 +197,12 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def table_is_away(self) -> None:
         self.rename("request", "hidden")
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
-            self.move(self.mover, self.spool)
+        self.drain()
         self.rename("hidden", "request")
 
     def rename(self, old: str, new: str) -> None:
         with self.engine.begin() as connection:
             connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
-
-    def move(self, mover: Mover, spool: SpoolFile) -> None:
-        while mover.move(spool, wait_ms=0)[0]:
-            pass
 
     def stored(self) -> list[str]:
         with self.raw_engine.connect() as connection:
@@ -182,17 +214,23 @@ class SpoolMachine(RuleBasedStateMachine):
         assert len(stored) == len(set(stored))
         assert set(stored) <= self.appended
 
+    @invariant()
+    def no_more_wait_than_may(self) -> None:
+        assert self.other_spool.waiting() <= MOST_ROWS
+
     def teardown(self) -> None:
-        self.move(self.mover, self.spool)
+        self.drain()
         assert set(self.stored()) == self.appended
-        refused = {moving.decode(record, FIELDS).path for record, _ in self.spool.refused(10_000)}
-        assert refused == self.poison
-        assert self.spool.waiting() == 0
-        self.spool.close()
+        refused = moving.decode([record for record, _ in self.other_spool.refused(10_000)], FIELDS)
+        assert {record["path"] for record in refused} == self.poison
+        assert len(self.appended) + len(self.poison) + len(self.turned_away) == self.number
+        assert self.other_spool.waiting() == 0
+        self.end()
         self.other_spool.close()
         self.engine.dispose()
         self.folder.cleanup()
+        self.small.stop()
 
 
-SpoolMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+SpoolMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
 test_spool_states = SpoolMachine.TestCase

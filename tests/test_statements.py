@@ -50,20 +50,19 @@ def use_everything(folder: Path) -> None:
     app.insert(*({"date": datetime.now(timezone.utc), "path": f"/page/{number}"} for number in range(200)))
     app.client.get("/")
     (folder / "log").write_text(LOG)
-    commands = (
-        ["init"],
-        ["import-log", str(folder / "log")],
-        ["status"],
-        ["rollup"],
-        ["verify"],
-        ["rebuild"],
-        ["prune"],
-    )
-    for words in (["--help"], *commands):
-        ask_everything(app)
-        app.flask.test_cli_runner().invoke(args=["statistics", *words])
-    app.flask.test_cli_runner().invoke(args=["statistics", "rebuild", "--all"])
+    run(app, "init", f"import-log {folder / 'log'}", "status")
+    ask_everything(app)
+    run(app, "rollup", "verify", "rebuild")
+    ask_everything(app)
+    run(app, "prune")
+    ask_everything(app)
+    run(app, "rebuild --all")
     app.close()
+
+
+def run(app: App, *commands: str) -> None:
+    for command in commands:
+        app.flask.test_cli_runner().invoke(args=["statistics", *command.split()])
 
 
 def ask_everything(app: App) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import dialects
 from .job import SETTLING, Job, RollupError
 
 BACKFILL_SECONDS = 20.0
@@ -78,10 +79,10 @@ class Scheduler:
     def _tick(self) -> None:
         try:
             self._job = self._job or self._make_job()
-            now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
-            if not self._job.is_due(now, interval=self._interval):
-                return
-            self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
+            with dialects.unforked(self._job.engine):
+                now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
+                if self._job.is_due(now, interval=self._interval):
+                    self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
         except _Stopped:
             return
         except RollupError as error:
@@ -99,6 +100,7 @@ class Scheduler:
                 self._logger.warning("Flask-Statistics: the rollups are brought up to date again.")
 
     def _go_on(self, _day: datetime) -> None:
+        dialects.let_fork()
         if self._stopping:
             raise _Stopped
 

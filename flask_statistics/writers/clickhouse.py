@@ -20,11 +20,11 @@ import sqlalchemy as sa
 
 from .. import dialects
 from ..models import RawTable
-from ..recorder import Record
 from ..spans import naive_utc
-from .moving import MOST_TRIED, InsertFailed, Mover, Overtaken, Rows, decode
-from .rows import row_of
-from .spool_file import RANGE_BITS, SpoolFile
+from .journal import RANGE_BITS, Rows
+from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken, decode
+from .rows import insert, row_of
+from .spool_file import SpoolFile
 from .spool_folder import try_lock
 from .transaction import Locked, commit
 
@@ -72,7 +72,7 @@ class ClickHouseMover(Mover):
         self._lock: int | None = None
         _movers.add(self)
 
-    def move(self, spool: SpoolFile, *, wait_ms: int) -> tuple[int, int]:
+    def move(self, spool: SpoolFile, *, wait_ms: int) -> Moved:
         """As for other databases. Raises `Locked` too while another process moves the same records."""
         with self._alone(spool, wait_ms):
             return super().move(spool, wait_ms=wait_ms)
@@ -119,9 +119,9 @@ class ClickHouseMover(Mover):
             raise Overtaken from error
         self._moved[spool], self._numbers[spool] = 0, number
 
-    def row(self, spool: str, number: int, record: Record) -> dict[str, Any]:
-        key = key_of(record.date, self._numbers[spool], number)
-        return row_of(record, self.raw) | {self.raw.key.key: key}
+    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        key = key_of(values["date"], self._numbers[spool], number)
+        return row_of(values, self.raw) | {self.raw.key.key: key}
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         if rows:
@@ -144,7 +144,7 @@ class ClickHouseMover(Mover):
             if not missing:
                 return
             try:
-                connection.execute(self._insert, missing)
+                insert(connection, self.raw.table, missing)
             except (sa.exc.OperationalError, sa.exc.InterfaceError):  # ClickHouse itself was not reached
                 raise
             except sa.exc.SQLAlchemyError as error:
@@ -170,9 +170,9 @@ class ClickHouseMover(Mover):
         """Whether the raw table takes one of `rows`: what it takes is stored, and is there already when its turn comes."""
         return any(self._stores(spool, number, record, fields) for number, record in rows[-MOST_TRIED:])
 
-    def _stores(self, spool: str, number: int, record: str, fields: str) -> bool:
+    def _stores(self, spool: str, number: int, record: bytes, fields: str) -> bool:
         try:
-            self._insert_missing([self.row(spool, number, decode(record, fields))])
+            self._insert_missing([self.row(spool, number, values) for values in decode([record], fields)])
         except (ValueError, TypeError, InsertFailed):
             return False
         return True

@@ -54,7 +54,7 @@ class DirectWriter:
         lock would be to wait for ourselves. If another process holds the lock for too long, which SQLite's unfair
         locking lets happen when many write, it waits for the next request. Raises `NotStored` if the database refuses it.
         """
-        row = row_of(record, self._raw)
+        row = row_of(record.values(), self._raw)
         patient = not host_in_transaction and time.monotonic() >= self._impatient_until
         return self._store_or_keep([*self._take(), row], LOCK_WAIT_MS if patient else 0)
 

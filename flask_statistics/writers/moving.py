@@ -8,17 +8,19 @@ the spool forgets. What the raw table refuses is set aside in the spool before t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from operator import attrgetter
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _text
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..models import RawTable, own_table
 from ..recorder import Record
-from .rows import row_of
+from .journal import Rows
+from .rows import insert, row_of
 from .spool_file import SpoolFile
 from .transaction import commit, refuses_a_row
 
@@ -33,7 +35,6 @@ MOST_TRIED = 20
 
 FIELDS = json.dumps(list(Record.__slots__))
 """What a record consists of, as a spool file notes it."""
-_values = attrgetter(*Record.__slots__)
 _KINDS: dict[str, tuple[type, ...]] = {
     "date": (str,),
     "user_agent": (str,),
@@ -41,7 +42,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "size": (int, NoneType),
     "response_time": (float,),
 }
-_encode = json.JSONEncoder(check_circular=False, default=datetime.isoformat).encode
 
 
 def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
@@ -57,19 +57,55 @@ def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
     )
 
 
-def encode(record: Record) -> str:
-    """`record` as a spool keeps it."""
-    return _encode(_values(record))
+def encode(record: Record) -> bytes:
+    """`record` as a spool keeps it: its values as a JSON array in ASCII, in the order of `FIELDS`.
+
+    Put together by hand: to call the encoder of a list takes three times as long, in each request.
+    """
+    return (
+        f'["{record.date.isoformat()}",{_text(record.method)},{_text(record.path)},{_optional(record.route)},'
+        f"{_optional(record.query_string)},{_optional(record.remote_address)},{_text(record.user_agent)},"
+        f"{_optional(record.referrer)},{record.status_code},{'null' if record.size is None else record.size},"
+        f"{_optional(record.mimetype)},{_optional(record.exception)},{_optional(record.traceback)},{record.response_time}]"
+    ).encode("ascii")
 
 
-def decode(text: str, fields: str) -> Record:
-    """The record that `encode` made a text of. Raises `ValueError` or `TypeError` if it is none."""
-    values = dict(zip(json.loads(fields), json.loads(text), strict=True))
-    for name, value in values.items():
-        if not isinstance(value, _KINDS.get(name, (str, NoneType))):
-            raise TypeError(f"{name} is a {type(value).__name__}")
-    values["date"] = datetime.fromisoformat(values["date"]).replace(tzinfo=None)
-    return Record(**values)
+def _optional(text: str | None) -> str:
+    return "null" if text is None else _text(text)
+
+
+def decode(records: Sequence[bytes], fields: str) -> list[dict[str, Any]]:
+    """The values, by name, of records that `encode` made. Raises `ValueError` or `TypeError` if one of them is none."""
+    names = tuple(json.loads(fields))
+    found = json.loads(b"[" + b",".join(records) + b"]")  # all at once, which takes half the time
+    if len(found) != len(records):
+        raise ValueError("a line of several records")
+    for values in found:
+        _check(names, tuple(map(type, values)))
+    decoded = [dict(zip(names, values, strict=True)) for values in found]
+    for record in decoded:
+        record["date"] = datetime.fromisoformat(record["date"])
+        if record["date"].tzinfo is not None:
+            raise ValueError("the date has a time zone")
+    return decoded
+
+
+@lru_cache(maxsize=64)
+def _check(names: tuple[str, ...], kinds: tuple[type, ...]) -> None:
+    for name, kind in zip(names, kinds, strict=True):
+        if kind not in _KINDS.get(name, (str, NoneType)):
+            raise TypeError(f"{name} is a {kind.__name__}")
+
+
+class Moved(NamedTuple):
+    """What became of some records of a spool."""
+
+    taken: int
+    """Records that it had, and has no more, or that were somebody else's."""
+    stored: int
+    """Records that are in the raw table now."""
+    more: bool
+    """Whether more may wait."""
 
 
 class Overtaken(Exception):
@@ -88,9 +124,6 @@ class InsertFailed(Exception):
         self.error = error
 
 
-Rows = Sequence[tuple[int, str]]
-
-
 class Mover:
     """Moves records into one raw table, on a database with transactions."""
 
@@ -105,32 +138,31 @@ class Mover:
         self.late = late
         self._table = table
         self._engine = engine
-        self._insert = sa.insert(raw.table)
         self._moved: dict[str, int | None] = {}
         """Highest id moved of each spool, as far as this process knows; None: it has no row yet."""
 
-    def move(self, spool: SpoolFile, *, wait_ms: int) -> tuple[int, int]:
-        """Move the oldest records of `spool`: how many were taken from it, and how many of them stored.
+    def move(self, spool: SpoolFile, *, wait_ms: int) -> Moved:
+        """Move the oldest records of `spool`.
 
         Raises `Locked` and the database's error, with all still in the spool that is not stored.
         """
         batch = spool.batch(self.rows_a_time)
         if not batch.rows:
-            return 0, 0
+            return Moved(0, 0, more=False)
         try:
             moved = self._known(batch.spool, wait_ms)
             if moved is not None and batch.rows[0][0] <= moved:
                 # whoever moved them was stopped before the spool forgot them
                 spool.forget(moved)
-                return sum(number <= moved for number, _ in batch.rows), 0
+                return Moved(sum(number <= moved for number, _ in batch.rows), 0, more=True)
             stored = _Moving(self, spool, batch.spool, batch.fields, wait_ms).move(batch.rows)
         except Overtaken:
             self._moved.pop(batch.spool, None)
-            return len(batch.rows), 0
+            return Moved(len(batch.rows), 0, more=True)
         except BaseException:
             self._moved.pop(batch.spool, None)  # a commit that failed may have been one all the same
             raise
-        return len(batch.rows), stored
+        return Moved(len(batch.rows), stored, batch.more)
 
     def _known(self, spool: str, wait_ms: int) -> int | None:
         if spool not in self._moved:
@@ -142,9 +174,9 @@ class Mover:
             commit(self._engine, ask, wait_ms=wait_ms)
         return self._moved[spool]
 
-    def row(self, spool: str, number: int, record: Record) -> dict[str, Any]:
-        """`record`, of that id in the spool, as parameters of an insert."""
-        return row_of(record, self.raw)
+    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of that id in the spool, given by its values, as parameters of an insert."""
+        return row_of(values, self.raw)
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `InsertFailed` and the database's error."""
@@ -163,7 +195,7 @@ class Mover:
                     raise Overtaken
             if rows:
                 inserting.append(True)
-                connection.execute(self._insert, rows)
+                insert(connection, self.raw.table, rows)
 
         inserting: list[bool] = []
         try:
@@ -178,9 +210,9 @@ class Mover:
         """Whether the raw table takes one of `rows`, found by inserting them without a commit."""
         return any(self._takes(record, fields, wait_ms) for _, record in rows[-MOST_TRIED:])
 
-    def _takes(self, record: str, fields: str, wait_ms: int) -> bool:
+    def _takes(self, record: bytes, fields: str, wait_ms: int) -> bool:
         def work(connection: sa.Connection) -> None:
-            connection.execute(self._insert, [row_of(decode(record, fields), self.raw)])
+            insert(connection, self.raw.table, [row_of(values, self.raw) for values in decode([record], fields)])
             raise _Taken  # rolls back
 
         try:
@@ -223,7 +255,7 @@ class _Moving:
 
     def _store(self, rows: Rows) -> None:
         try:
-            records = [decode(record, self._fields) for _, record in rows]
+            records = decode([record for _, record in rows], self._fields)
         except (ValueError, TypeError) as error:  # somebody else wrote into the file
             raise _Refused(_line(error)) from error
         numbered = zip(rows, records, strict=True)
@@ -234,7 +266,7 @@ class _Moving:
             if self._is_about_a_row(failure.error, rows):
                 raise _Refused(_line(failure.error)) from failure
             raise failure.error from None
-        oldest = min(record.date for record in records)
+        oldest = min(record["date"] for record in records)
         if oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE:
             self._mover.late(oldest)
 
@@ -247,7 +279,7 @@ class _Moving:
         self._suspicious = self._suspicious or self._mover.takes_any(self._name, rows, self._fields, self._wait_ms)
         return self._suspicious
 
-    def _set_aside(self, row: tuple[int, str], reason: _Refused) -> None:
+    def _set_aside(self, row: tuple[int, bytes], reason: _Refused) -> None:
         number, record = row
         # before the database learns that it is moved, so that a crash in between cannot lose it
         self._spool.set_aside(number, record, str(reason))

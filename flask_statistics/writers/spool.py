@@ -189,6 +189,7 @@ class SpoolWriter:
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
                     raise self._broken() from error
                 self._drain = _Drain(self, mover, spool, folder)
+                self._drain.start()
                 _stop_at_exit()
             self._spool = spool
             return spool
@@ -211,9 +212,9 @@ class SpoolWriter:
         with self._inline_lock:
             try:
                 while True:
-                    taken, rows = self._mover.move(spool, wait_ms=wait_ms)
-                    stored += rows
-                    if not taken:
+                    moved = self._mover.move(spool, wait_ms=wait_ms)
+                    stored += moved.stored
+                    if not moved.more:
                         break
             except Locked:
                 pass  # the host's transaction is open: at the end of its context is the next try
@@ -264,18 +265,18 @@ def read_refused(folder: SpoolFolder, most: int = 20) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for path in folder.files():
         with _reading(path) as file:
-            fields = file.batch(0).fields
+            fields = file.fields()
             found += [(_shown(record, fields), error) for record, error in file.refused(most)]
     return found[-most:]
 
 
-def _shown(record: str, fields: str) -> str:
+def _shown(record: bytes, fields: str) -> str:
     try:
-        request = decode(record, fields)
+        (request,) = decode([record], fields)
+        path = "".join(filter(str.isprintable, request["path"]))[:200]
+        return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
     except (ValueError, TypeError):
         return "unreadable record"
-    path = "".join(filter(str.isprintable, request.path))[:200]
-    return f"{request.date:%Y-%m-%d %H:%M:%S} UTC {request.method[:20]} {path}"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------
@@ -309,6 +310,9 @@ class _Drain:
         self._back_off = 0.0
         self._refusals_said_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="flask-statistics-spool", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     # ---- asked by requests ---------------------------------------------------------------------------------------
@@ -414,8 +418,7 @@ class _Drain:
                 with self._folder.abandoned(path) as abandoned:
                     if abandoned:
                         self._empty(self._other(path))
-                        while self._other(path).tidy():
-                            pass
+                        self._other(path).tidy()
             self._sweep_at = time.monotonic() + SWEEP_S
 
     def _other(self, path: Path) -> SpoolFile:
@@ -426,12 +429,12 @@ class _Drain:
     def _empty(self, spool: SpoolFile) -> None:
         while True:
             started = time.monotonic()
-            taken, stored = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
-            if stored:
-                self._writer._counters.store(stored)
-            if taken > stored:
+            moved = self._mover.move(spool, wait_ms=LOCK_WAIT_MS)
+            if moved.stored:
+                self._writer._counters.store(moved.stored)
+            if moved.taken > moved.stored:
                 self._say_refused(spool)
-            if taken < self._mover.rows_a_time:
+            if not moved.more:
                 return
             # after an outage there is much to move, and requests need the interpreter too
             self._keep_house()
@@ -440,7 +443,6 @@ class _Drain:
 
     def _keep_house(self) -> None:
         try:
-            self._own.tidy()
             rows = self._own.waiting() + self._own.count_refused()
             if self._failed_since is not None:  # the bound is for all of the app
                 rows += sum(self._other(path).waiting() for path in self._folder.others())

@@ -39,7 +39,12 @@ def commit(engine: sa.Engine, work: Callable[[sa.Connection], None], *, wait_ms:
 
 
 def _commit(engine: sa.Engine, work: Callable[[sa.Connection], None], wait_ms: int) -> None:
-    with dialects.transactional(engine) as connection, dialects.lock_wait(connection, wait_ms), connection.begin():
+    with (
+        dialects.unforked(engine),
+        dialects.transactional(engine) as connection,
+        dialects.lock_wait(connection, wait_ms),
+        connection.begin(),
+    ):
         try:
             work(connection)
         except sa.exc.DBAPIError as error:

@@ -1,0 +1,158 @@
+"""A journal: what it gives back, in which files, and after which faults."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from flask_statistics.writers import journal
+from flask_statistics.writers.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
+
+RANGE = 1 << RANGE_BITS
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "spool.sqlite"
+
+
+def begun(base: Path, *records: bytes, first: int = RANGE) -> FileJournal:
+    made = FileJournal(base)
+    made.begin(first)
+    for record in records:
+        made.append(record)
+    made.close()
+    return made
+
+
+def files(base: Path) -> list[Path]:
+    return sorted(base.parent.glob("*.journal"))
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_journal_gives_what_was_appended(base: Path, kind: str) -> None:
+    made: Journal = FileJournal(base) if kind == "file" else MemoryJournal()
+    made.begin(RANGE)
+    for record in (b"a", b"b", b"c"):
+        made.append(record)
+    assert made.after(0, 2) == ([(RANGE, b"a"), (RANGE + 1, b"b")], True)
+    assert made.waiting(0) == 3
+    assert made.after(RANGE + 1, 2) == ([(RANGE + 2, b"c")], False)
+    assert made.waiting(RANGE + 1) == 1
+    made.append(b"d")
+    assert made.after(RANGE + 2, 2) == ([(RANGE + 3, b"d")], False)
+    assert made.after(RANGE + 3, 2) == ([], False)
+    assert made.waiting(RANGE + 3) == 0
+    made.clear()
+    assert made.waiting(0) == 0
+    made.close()
+
+
+def test_journal_is_read_from_anywhere(base: Path) -> None:
+    begun(base, b"a", b"b", b"c")
+    for last, expected in ((0, b"a"), (RANGE, b"b"), (RANGE + 1, b"c")):
+        other = FileJournal(base)
+        assert other.waiting(last) == max(3 - max(last - RANGE + 1, 0), 0)
+        assert other.after(last, 1)[0][0][1] == expected
+
+
+def test_journal_is_many_files_that_are_deleted_when_they_are_moved(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "FILE_BYTES", 100)
+    made = begun(base, *(b"x" * 30 for _ in range(20)))
+    assert len(files(base)) == 7
+    assert made.waiting(0) == 20
+    assert made.waiting(RANGE + 3) == 16
+    last, found = 0, 0
+    while True:
+        rows, more = made.after(last, 2)
+        found += len(rows)
+        if not more:
+            break
+        last = rows[-1][0]
+    assert found == 20
+    assert len(files(base)) == 1
+
+
+def test_journal_counts_across_owners(base: Path) -> None:
+    begun(base, b"a", b"b")
+    begun(base, b"c", first=2 * RANGE)
+    other = FileJournal(base)
+    assert other.waiting(0) == 3
+    assert other.waiting(RANGE) == 2
+    assert other.after(0, 9) == ([(RANGE, b"a"), (RANGE + 1, b"b")], True)
+    assert other.after(RANGE + 1, 9) == ([(2 * RANGE, b"c")], False)
+
+
+def test_journal_leaves_a_line_that_is_not_whole_yet(base: Path) -> None:
+    made = begun(base, b"a")
+    (file,) = files(base)
+    with file.open("ab") as output:
+        output.write(b"%d b" % (RANGE + 1))
+    assert made.after(0, 9)[0] == [(RANGE, b"a")]
+    with file.open("ab") as output:
+        output.write(b"b\n")
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"bb")]
+
+
+def test_journal_goes_on_after_a_line_that_the_disk_had_no_space_for(base: Path) -> None:
+    made = FileJournal(base)
+    made.begin(RANGE)
+    made.append(b"a")
+    whole = made._file
+    assert whole is not None
+    os.write(whole.fileno(), b"%d b" % (RANGE + 1))  # what a full disk took of it
+
+    class Full(io.FileIO):
+        def write(self, line: object) -> int:
+            return 3
+
+    with Full(os.devnull, "w") as made._file, pytest.raises(OSError, match="No space left on device"):
+        made.append(b"bb")
+    made._file = whole
+    made.append(b"c")
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"c")]
+    made.close()
+
+
+def test_journal_damaged_line_stands_for_the_records_that_are_missing(base: Path) -> None:
+    made = begun(base, b"a", b"b", b"c", b"d")
+    (file,) = files(base)
+    file.write_bytes(file.read_bytes().replace(b"%d c\n" % (RANGE + 2), b"\0\0\xff\n"))
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"b"), (RANGE + 2, b"\0\0\xff"), (RANGE + 3, b"d")]
+
+
+def test_journal_damaged_line_that_nothing_is_missing_for_is_left_out(base: Path) -> None:
+    made = begun(base, b"a")
+    (file,) = files(base)
+    with file.open("ab") as output:
+        output.write(b"\n\0\xff\nx y\n99999999999999999999999 z\n%d again\n%d b\n" % (RANGE, RANGE + 1))
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"b")]
+
+
+def test_journal_damaged_end_of_a_dead_process_is_told(base: Path) -> None:
+    begun(base, b"a")
+    (file,) = files(base)
+    with file.open("ab") as output:
+        output.write(b"\0\0\n")
+    made = begun(base, b"b", first=2 * RANGE)
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"\0\0")]
+    assert made.after(RANGE + 1, 9)[0] == [(2 * RANGE, b"b")]
+
+
+def test_journal_that_another_one_moved_and_deleted_is_no_error(base: Path) -> None:
+    made = begun(base, b"a")
+    (file,) = files(base)
+    whole = made._files
+
+    def files_that_go_away() -> list[tuple[int, int, Path]]:
+        found = whole()
+        file.unlink()
+        return found
+
+    made._files = files_that_go_away  # type: ignore[method-assign]
+    assert made.after(0, 9) == ([], False)
