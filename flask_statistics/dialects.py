@@ -425,8 +425,21 @@ def is_locked(engine: sa.Engine, error: Exception) -> bool:
 
 def is_overloaded(error: sa.exc.SQLAlchemyError) -> bool:
     """Whether `error` says that ClickHouse takes no rows for now, and not for their own sake."""
+    return _clickhouse_code(error) in CLICKHOUSE_OVERLOADED
+
+
+def refuses_values(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether `error` says that ClickHouse cannot take a row for its values, or for a CONSTRAINT of the table."""
+    return _clickhouse_code(error) in CLICKHOUSE_REFUSALS
+
+
+CLICKHOUSE_REFUSALS = (6, 27, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 469)
+"""What cannot be parsed, converted or held by its column, and what violates a constraint."""
+
+
+def _clickhouse_code(error: sa.exc.SQLAlchemyError) -> int | None:
     code = re.match(r"Code: (\d+)\.", str(getattr(error, "orig", None)))
-    return code is not None and int(code[1]) in CLICKHOUSE_OVERLOADED
+    return None if code is None else int(code[1])
 
 
 CLICKHOUSE_OVERLOADED = (159, 202, 209, 210, 241, 242, 243, 252, 319)

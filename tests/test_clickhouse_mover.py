@@ -311,6 +311,13 @@ def test_move_sets_aside_what_is_refused(bench: Bench) -> None:
     assert "Constraint `c` for table" in error
 
 
+def test_move_sets_aside_one_that_comes_alone(bench: Bench) -> None:
+    with bench.raw_engine.begin() as connection:
+        connection.exec_driver_sql(NO_POISON)
+    bench.append("/poison", method="POISON")
+    assert (bench.move(), bench.spool.count_refused()) == ((1, 0), 1)
+
+
 def test_move_waits_for_a_server_that_has_too_much_to_do(bench: Bench) -> None:
     bench.append("/a")
     busy = sa.exc.DatabaseError("INSERT", None, Exception("Code: 252. DB::Exception: Too many parts"))

@@ -150,7 +150,7 @@ class ClickHouseMover(Mover):
             except sa.exc.SQLAlchemyError as error:
                 if dialects.is_overloaded(error):
                     raise
-                raise InsertFailed(error) from error
+                raise InsertFailed(_as_data_error(error) if dialects.refuses_values(error) else error) from error
 
     def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[int, datetime]]:
         """Key and date of what is stored under the keys of `rows`, looked for where the table is sorted by its dates."""
@@ -176,6 +176,13 @@ class ClickHouseMover(Mover):
         except (ValueError, TypeError, InsertFailed):
             return False
         return True
+
+
+def _as_data_error(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
+    """What its driver calls an error of the database like any other, as what it is: of a row, also if that is the only one."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return error
+    return sa.exc.DataError(error.statement, error.params, error.orig or error)
 
 
 # ---- a fork: the lock of a move that is under way is the parent's ----------------------------------------------------
