@@ -132,9 +132,7 @@ def test_clickhouse_health_tells_rows_and_sizes(apps: tuple[App, App]) -> None:
 
 
 def test_clickhouse_ends_what_takes_too_long(apps: tuple[App, App]) -> None:
-    endless = sa.text(
-        "SELECT count() FROM numbers(1000000000) AS a, numbers(1000000000) AS b WHERE a.number % 7 = b.number"
-    )
+    endless = sa.text("SELECT max(sipHash64(number)) FROM system.numbers")
     with apps[0].statistics_state().engine().connect() as connection:
         started = time.monotonic()
         budget = dialects.Budget(timedelta(milliseconds=50))
