@@ -113,7 +113,7 @@ class SpoolMachine(RuleBasedStateMachine):
             try:
                 self.writer.write(record, host_in_transaction=False)
             except NotStored:
-                assert self.writer._rows == MOST_ROWS
+                assert self.writer._rows >= MOST_ROWS  # what was refused counts from the first round on
                 self.turned_away.add(path)
             else:
                 (self.poison if poison else self.appended).add(path)
