@@ -1,8 +1,9 @@
-"""What one Overview asks of 10,000,000 raw rows in ClickHouse, as the library chdb, without rollups.
+"""ClickHouse, as the library chdb, with 10,000,000 raw rows: an Overview without rollups, the job, and recording.
 
     python -m benchmarks.clickhouse [ROWS]
 
-20,000 made-up requests are stored, and copied within ClickHouse to other days and addresses of a year.
+20,000 made-up requests are stored, and copied within ClickHouse to other days and addresses of a year. The job then rolls
+up the newest days, into a SQLite file, and requests of the present are moved from a spool.
 """
 
 from __future__ import annotations
@@ -18,27 +19,39 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from clickhouse_connect.cc_sqlalchemy.types import DateTime64
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_statistics import RequestMixin, traffic
 from flask_statistics.dimensions import available
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.models import map_model
+from flask_statistics.models import RawTable, map_model
 from flask_statistics.queries.interface import HITS
 from flask_statistics.queries.raw import RawQueries
+from flask_statistics.recorder import Record
+from flask_statistics.rollups.job import Job
+from flask_statistics.rollups.source import Source
+from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
+from flask_statistics.writers.clickhouse import ClickHouseMover
+from flask_statistics.writers.moving import FIELDS, encode, spool_table
+from flask_statistics.writers.spool_file import SpoolFile
 from tests.shapes import sql_of
 
 from .rollups import FILTERS, NOW, PANELS
 
 MADE = 20_000
+ROLLED_S = 30.0
+"""How long history is rolled up."""
+RECORDED = 50_000
 ZONE = ZoneInfo("UTC")
 
 
 def main() -> None:
     """Fill a ClickHouse in a temporary folder and print the medians."""
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    raw = map_model(type("Request", (RequestMixin, SQLAlchemy().Model), {}))
+    columns = {"date": sa.Column(DateTime64(6, "UTC"))}
+    raw = map_model(type("Request", (RequestMixin, SQLAlchemy().Model), columns))
     with tempfile.TemporaryDirectory() as folder:
         engine = sa.create_engine(f"clickhousedb://?interface=chdb&path={folder}/chdb")
         with engine.connect() as connection:
@@ -51,6 +64,46 @@ def main() -> None:
                     span = preset(length, now=NOW, zone=ZONE, earliest=lambda: NOW - timedelta(days=365))
                     seconds = [timed(partial(overview, connection, raw, span, filters)) for _ in range(3)]
                     print(f"{name:22s} {length:5s} {statistics.median(seconds) * 1e3:7,.0f} ms")
+        roll_up(engine, raw, Path(folder))
+        record(engine, raw, Path(folder))
+        engine.dispose()
+
+
+def roll_up(raw_engine: sa.Engine, raw: RawTable, folder: Path) -> None:
+    """Roll history up for `ROLLED_S`, then run the job as it does each minute."""
+    engine, metadata = sa.create_engine(f"sqlite:///{folder / 'rollups.sqlite'}"), sa.MetaData()
+    tables = define(metadata)
+    metadata.create_all(engine)
+    job = Job(engine, tables, Source(raw, available(raw.columns), ZONE, 5_000), raw_engine=raw_engine)
+    started = time.perf_counter()
+    job.run(NOW, seconds=ROLLED_S)
+    seconds = time.perf_counter() - started
+    with engine.connect() as connection:
+        rows = connection.scalar(sa.select(sa.func.sum(tables.hour.c.raw_rows)))
+    print(f"{rows:,} rows rolled up, {rows / seconds:,.0f} a second")
+    runs = [timed(partial(job.run, NOW + timedelta(minutes=minute), seconds=0)) for minute in range(1, 4)]
+    print(f"{statistics.median(runs) * 1e3:,.0f} ms for a run of the job")
+    engine.dispose()
+
+
+def record(raw_engine: sa.Engine, raw: RawTable, folder: Path) -> None:
+    """Move `RECORDED` requests from a spool, as many at a time as the mover takes."""
+    engine, metadata = sa.create_engine(f"sqlite:///{folder / 'marks.sqlite'}"), sa.MetaData()
+    table = spool_table(metadata, None)
+    metadata.create_all(engine)
+    spool = SpoolFile(folder / "spool.sqlite", create=True)
+    spool.claim(FIELDS)
+    names: dict[str, Any] = dict.fromkeys(Record.__slots__)
+    for row in traffic.generate(start=NOW, end=NOW + timedelta(hours=1), requests=RECORDED, seed=2):
+        spool.append(encode(Record(**names | {name: row[name] for name in names.keys() & row.keys()})))
+    mover, moved = ClickHouseMover(raw, table, engine, raw_engine=raw_engine), []
+    started = time.perf_counter()
+    while (batch := mover.move(spool, wait_ms=0)).taken:
+        moved.append(batch.stored)
+    seconds = time.perf_counter() - started
+    print(f"{sum(moved):,} requests moved in {len(moved)} batches, {sum(moved) / seconds:,.0f} a second")
+    spool.close()
+    engine.dispose()
 
 
 def fill(connection: sa.Connection, table: sa.Table, wanted: int) -> None:
@@ -60,8 +113,7 @@ def fill(connection: sa.Connection, table: sa.Table, wanted: int) -> None:
     made = traffic.generate(start=start, end=start + timedelta(days=1), requests=MADE, seed=1)
     nothing = {column.name: None for column in table.columns}
     rows = [nothing | row | {"index": number} for number, row in enumerate(made)]
-    for first in range(0, MADE, 500):
-        connection.execute(sa.insert(table).values(rows[first : first + 500]))
+    connection.execute(sa.insert(table), rows)
     copies = wanted // MADE
     names = [f'"{column.name}"' for column in table.columns]
     copied = {

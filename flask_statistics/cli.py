@@ -122,6 +122,7 @@ def import_log(file: Path, again: bool) -> None:
     goes on where it was. Of a file that has grown since only the new lines are read.
     """
     state = state_of(current_app)
+    _refuse_clickhouse(state)
     prefix = state.settings.url_prefix
     own, excluded = excluder((f"{prefix}/*", prefix)), excluder(state.settings.exclude)
     started = time.perf_counter()
@@ -149,6 +150,15 @@ def import_log(file: Path, again: bool) -> None:
             _say_what_was_seen(log, state, time.perf_counter() - started)
             raise click.ClickException(f"{file.name}: {damage}. All lines before are stored.") from None
     _say_what_was_seen(log, state, time.perf_counter() - started)
+
+
+def _refuse_clickhouse(state: State) -> None:
+    """End where many rows cannot be stored together with how far they got."""
+    if state.engine().dialect.name in dialects.CLICKHOUSE:
+        raise click.ClickException(
+            "The model is bound to ClickHouse, into which only requests are recorded: it has no transactions, so what is "
+            "stopped could not go on without storing rows twice. Its own client can load rows; give each an index."
+        )
 
 
 def _anonymized(state: State) -> Callable[[Entry], Entry]:
@@ -203,6 +213,7 @@ def _count(number: int, noun: str) -> str:
 def demo_data(requests: int, days: int, seed: int, yes: bool) -> None:
     """Store made-up requests of the days before now, to look at the dashboard with."""
     state, now = state_of(current_app), _utc_now()
+    _refuse_clickhouse(state)
     rows = traffic.generate(start=now - timedelta(days=days), end=now, requests=requests, seed=seed)
     with _database_errors("'flask statistics init' creates missing tables."):
         if not yes and _has_rows(state):

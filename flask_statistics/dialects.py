@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -217,8 +218,9 @@ def is_timeout(error: Exception) -> bool:
         return False
     original: Any = error.orig
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    # SQLite, PostgreSQL, MariaDB and MySQL
-    return str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+    # SQLite, PostgreSQL, MariaDB and MySQL, ClickHouse
+    known = str(original) == "interrupted" or state == "57014" or original.args[:1] in ((1969,), (3024,))
+    return known or "Code: 159." in str(original)
 
 
 @contextmanager
@@ -267,11 +269,27 @@ def _limited_mysql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
                 cursor.execute(f"SET SESSION {variable} = {before}")
 
 
+@contextmanager
+def _limited_clickhouse(connection: sa.Connection, budget: Budget) -> Iterator[None]:
+    """Limit each statement, and leave the connection as its URL has set it up afterwards; a user may not be let do that."""
+    client: Any = connection.connection.dbapi_connection.client  # type: ignore[union-attr]
+    if client.server_settings["max_execution_time"].readonly:
+        yield
+        return
+    before = client.get_client_setting("max_execution_time")
+    client.set_client_setting("max_execution_time", budget.limit.total_seconds())
+    try:
+        yield
+    finally:
+        client.set_client_setting("max_execution_time", before or 0)
+
+
 _LIMITED: dict[str, Callable[[sa.Connection, Budget], AbstractContextManager[None]]] = {
     "sqlite": _limited_sqlite,
     "postgresql": _limited_postgresql,
     "mysql": _limited_mysql,
     "mariadb": _limited_mysql,
+    "clickhousedb": _limited_clickhouse,
 }
 
 
@@ -414,6 +432,30 @@ def is_locked(engine: sa.Engine, error: Exception) -> bool:
     # MySQL says "Account is locked", which does not pass
     sqlite = engine.dialect.name == "sqlite"
     return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
+
+
+def is_overloaded(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether `error` says that ClickHouse takes no rows for now, and not for their own sake."""
+    return _clickhouse_code(error) in CLICKHOUSE_OVERLOADED
+
+
+def refuses_values(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether `error` says that ClickHouse cannot take a row for its values, or for a CONSTRAINT of the table."""
+    return _clickhouse_code(error) in CLICKHOUSE_REFUSALS
+
+
+CLICKHOUSE_REFUSALS = (6, 27, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 469)
+"""What cannot be parsed, converted or held by its column, and what violates a constraint."""
+
+
+def _clickhouse_code(error: sa.exc.SQLAlchemyError) -> int | None:
+    code = re.match(r"Code: (\d+)\.", str(getattr(error, "orig", None)))
+    return None if code is None else int(code[1])
+
+
+CLICKHOUSE_OVERLOADED = (159, 202, 209, 210, 241, 242, 243, 252, 319)
+"""It took too long, has too many queries, lost a connection twice over, has no memory, only reads, has no space on its disk,
+has too many parts, and does not know what became of an insert."""
 
 
 def is_conflict(error: sa.exc.DBAPIError) -> bool:

@@ -77,18 +77,14 @@ class Statistics:
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
         disabled = app.ensure_sync(disable_f or self.disable_f)
         raw = map_model(model)
-        clickhouse = False
-        if app.extensions.get("sqlalchemy") is db:  # otherwise its engines are not known yet
-            with app.app_context():
-                dialect = db.engines[raw.bind_key].dialect
-            check_types(raw, dialect)
-            clickhouse = dialect.name in dialects.CLICKHOUSE
+        clickhouse = _is_on_clickhouse(app, db, raw)
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(
                 f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "
                 'time: set STATISTICS_WRITER = "spool", or STATISTICS_ENABLED = False to read only.'
             )
         bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
+        metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
         known = available(raw.columns, dimensions)
         if NAME in app.extensions:
             raise RuntimeError(
@@ -102,12 +98,12 @@ class Statistics:
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
         # what is written in one transaction with raw rows is beside them, where there are transactions
-        place = (db.metadatas[bind_key], None) if clickhouse else (raw.table.metadata, raw.table.schema)
+        place = (metadata, None) if clickhouse else (raw.table.metadata, raw.table.schema)
         imports = import_table(*place)
         keeps_secret = settings.anonymize_ip == "hash"
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
-        state = State(app, settings, db, model, raw, known, before_f, bind_key, imports, spool)
+        state = State(app, settings, db, model, raw, known, before_f, bind_key, metadata, imports, spool)
         state.anonymize = anonymizer(settings.anonymize_ip, secret, state.our_engine if clickhouse else state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
@@ -120,7 +116,7 @@ class Statistics:
                 raw,
                 known,
                 settings,
-                metadata=db.metadatas[bind_key],
+                metadata=metadata,
                 engine=state.our_engine,
                 raw_engine=state.engine,
                 logger=app.logger,
@@ -148,13 +144,29 @@ class Statistics:
         return False
 
 
+def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:
+    """Whether the raw table is on ClickHouse. Raises `SettingError` if its database has no type for one of its columns."""
+    if app.extensions.get("sqlalchemy") is not db:  # its engines are not known yet
+        url = str((app.config.get("SQLALCHEMY_BINDS") or {}).get(raw.bind_key, ""))
+        if url.startswith(dialects.CLICKHOUSE):
+            raise SettingError(
+                "The model is bound to ClickHouse: call db.init_app(app) before statistics.init_app(app, db, Request), as "
+                "our own tables are in another database."
+            )
+        return False
+    with app.app_context():
+        dialect = db.engines[raw.bind_key].dialect
+    check_types(raw, dialect)
+    return dialect.name in dialects.CLICKHOUSE
+
+
 def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:
     """The bind of the rollups, and of all tables of ours if the raw table's database has no transactions.
 
     Raises `SettingError` for one that the app does not have.
     """
-    if settings.bind_key == BESIDE:
-        return None if clickhouse else raw.bind_key
+    if settings.bind_key == BESIDE and not clickhouse:
+        return raw.bind_key
     if app.extensions.get("sqlalchemy") is not db:
         raise SettingError(
             f"STATISTICS_BIND_KEY is {settings.bind_key!r}, but the binds of the app are not known yet: call "
@@ -162,17 +174,19 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
         )
     with app.app_context():
         engines = db.engines
-    if settings.bind_key not in engines:
+    bind_key = None if settings.bind_key == BESIDE else settings.bind_key
+    if bind_key not in engines:
         known = ", ".join(repr(key) for key in engines)
         raise SettingError(
-            f"STATISTICS_BIND_KEY is {settings.bind_key!r}, but must be one of {known}: add it to SQLALCHEMY_BINDS."
+            f"STATISTICS_BIND_KEY is {bind_key!r}, but must be one of {known}: add it to SQLALCHEMY_BINDS, or "
+            "SQLALCHEMY_DATABASE_URI for None."
         )
-    if engines[settings.bind_key].dialect.name in dialects.CLICKHOUSE:
+    if engines[bind_key].dialect.name in dialects.CLICKHOUSE:
         raise SettingError(
-            f"STATISTICS_BIND_KEY is {settings.bind_key!r}, which is ClickHouse, but the rollups need a database with "
-            "transactions: set it to None, for the main database."
+            f"STATISTICS_BIND_KEY is {bind_key!r}, which is on ClickHouse, but our tables need a database with transactions: "
+            "set it to the bind of one, or to None if the main database is one."
         )
-    return settings.bind_key
+    return bind_key
 
 
 def _make_writer(state: State, counters: Counters) -> Writer:

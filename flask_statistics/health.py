@@ -235,18 +235,15 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
 def our_tables(state: State) -> list[sa.Table]:
     """The raw table, then those of this package."""
     raw = state.raw.table
-    metadatas = dict.fromkeys((raw.metadata, state.db.metadatas[state.bind_key]))
+    metadatas = dict.fromkeys((raw.metadata, state.metadata))
     return [raw, *(table for metadata in metadatas for table in metadata.sorted_tables if table.info.get(OURS))]
 
 
 def _sizes(state: State, connections: Connections, tables: list[sa.Table]) -> dict[str, int]:
     """The bytes of each of `tables` that its database tells, by full name."""
-    ours = state.db.metadatas[state.bind_key]
-    beside = [table for table in tables if table.metadata is not ours or connections.ours is connections.raw]
-    sizes = dialects.table_sizes(connections.raw, beside)
-    if connections.ours is not connections.raw:
-        sizes |= dialects.table_sizes(connections.ours, [table for table in tables if table not in beside])
-    return sizes
+    beside = [table for table in tables if table.metadata is state.raw.table.metadata]
+    apart = [table for table in tables if table not in beside and connections.ours is not connections.raw]
+    return dialects.table_sizes(connections.raw, beside) | dialects.table_sizes(connections.ours, apart)
 
 
 def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:

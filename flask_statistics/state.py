@@ -53,6 +53,8 @@ class State:
     guard: Guard | None
     bind_key: str | None
     """The bind of our own tables; None is the default database."""
+    metadata: sa.MetaData
+    """The metadata that they are in."""
     imports: sa.Table
     """Which logs were imported."""
     spool: sa.Table | None = None

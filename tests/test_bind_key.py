@@ -13,10 +13,11 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_statistics import RequestMixin, SettingError, Statistics
 from flask_statistics.config import read_settings
+from flask_statistics.forget import forget
 from flask_statistics.rollups.job import Job
 
 from .conftest import App
-from .rollup_bench import Killed, killed_at
+from .rollup_bench import killed_at
 from .test_forget import NOW, OTHER, THEM, answers, command, rows
 
 MakeApp = Callable[..., App]
@@ -125,24 +126,20 @@ def test_bind_key_job_that_dies_deletes_nothing_that_is_not_rolled_up(make: Make
         assert app.json("summary?start=2026-01-01&end=2026-03-31")["hits"] == before
 
 
-def test_bind_key_forget_can_be_repeated(make: MakeApp) -> None:
+@pytest.mark.parametrize("bind_key", [None, "log"])
+def test_bind_key_forget_that_dies_can_be_repeated(make: MakeApp, bind_key: str | None) -> None:
     app = make()
     app.insert(*rows([THEM, OTHER]))
     job_of(app).run(NOW)
-    job = job_of(app)
-
-    def deleted(connection: sa.Connection) -> int:
-        table = app.Request.__table__
-        assert connection.execute(sa.delete(table).where(table.c.remote_address == THEM)).rowcount == 85
-        raise Killed  # rolled back, and the rollups are as they were
-
-    with pytest.raises(Killed):
-        job.forget([THEM], NOW, delete_raw=deleted, progress=lambda period: None)
-    assert raw_rows(app) == 170
+    with app.flask.app_context():
+        engine = app.db.engines[bind_key]
+    for transaction in (2, 5, 8):
+        with killed_at(engine, transaction):
+            forget(app.statistics_state(), [THEM], NOW + timedelta(minutes=2 * transaction))
     result = command(app, "forget", THEM, "--yes")
     assert result.exit_code == 0, result.output
-    assert raw_rows(app) == 85
-    assert app.json("summary?start=2026-01-01&end=2026-03-31")["hits"] == 85
+    assert "Counted again: nothing is left." in result.output
+    assert raw_rows(app) == app.json("summary?start=2026-01-01&end=2026-03-31")["hits"] == 85
     assert command(app, "verify").exit_code == 0
 
 
@@ -162,7 +159,8 @@ def test_bind_key_that_the_app_does_not_have(make_app: MakeApp) -> None:
     with pytest.raises(SettingError) as error:
         make_app(SQLALCHEMY_BINDS={"log": "sqlite://"}, STATISTICS_BIND_KEY="logs", **OPTIONS)
     assert str(error.value) == (
-        "STATISTICS_BIND_KEY is 'logs', but must be one of 'log', None: add it to SQLALCHEMY_BINDS."
+        "STATISTICS_BIND_KEY is 'logs', but must be one of 'log', None: add it to SQLALCHEMY_BINDS, or "
+        "SQLALCHEMY_DATABASE_URI for None."
     )
 
 
@@ -171,3 +169,14 @@ def test_bind_key_before_the_binds_are_known(make_app: MakeApp) -> None:
     app.flask.config["STATISTICS_BIND_KEY"] = None
     with pytest.raises(SettingError, match=r"call db\.init_app\(app\) before statistics\.init_app"):
         Statistics(app.flask, SQLAlchemy(), app.Request)
+
+
+def test_bind_key_of_the_raw_table_is_beside_it(make_app: MakeApp) -> None:
+    """Also in a metadata of the model's own, which the app's are not."""
+    own = sa.MetaData()
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"metadata": own})
+
+    make_app(model=model, STATISTICS_BIND_KEY=None, **OPTIONS)
+    assert {"request", "statistics_rollup"} <= own.tables.keys()

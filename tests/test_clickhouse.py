@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, SettingError
+from flask_statistics import RequestMixin, SettingError, Statistics, dialects
 from flask_statistics.models import map_model
+from flask_statistics.rollups import source
 from flask_statistics.rollups.job import Job, Report
+from flask_statistics.spans import Span
 
 from .conftest import App, a_fortnight
 from .test_forget import THEM, command
@@ -126,6 +131,20 @@ def test_clickhouse_health_tells_rows_and_sizes(apps: tuple[App, App]) -> None:
     assert storage["tables"][0]["size"] > 1_000
 
 
+def test_clickhouse_ends_what_takes_too_long(apps: tuple[App, App]) -> None:
+    endless = sa.text("SELECT max(sipHash64(number)) FROM system.numbers")
+    with apps[0].statistics_state().engine().connect() as connection:
+        started = time.monotonic()
+        budget = dialects.Budget(timedelta(milliseconds=50))
+        with dialects.time_budget(connection, budget), pytest.raises(sa.exc.DBAPIError) as caught:
+            connection.execute(endless)
+        assert dialects.is_timeout(caught.value)
+        assert time.monotonic() - started < 5
+    limits = sa.text("SELECT value FROM system.settings WHERE name = 'max_execution_time'")
+    with apps[0].statistics_state().engine().connect() as connection:
+        assert float(connection.scalar(limits)) == 0
+
+
 # ---- rollups ---------------------------------------------------------------------------------------------------------
 
 
@@ -173,8 +192,6 @@ def test_clickhouse_request_log_goes_on(rolled: tuple[App, App]) -> None:
 
 
 def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pytest.MonkeyPatch) -> None:
-    from flask_statistics.rollups import source
-
     monkeypatch.setattr(source, "BATCH", 90)
     keys = []
     for app in rolled:
@@ -182,9 +199,23 @@ def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pyt
         with state.engine().connect() as connection:
             batches = list(job.source.rows(connection, datetime(2026, 11, 8), NOW + timedelta(days=1)))
         assert max(map(len, batches)) == 90
-        keys.append([tuple(row)[1] for batch in batches for row in batch])
+        keys.append([row.c1 for batch in batches for row in batch])
     assert keys[0] == keys[1]
     assert len(keys[0]) == len(rows())
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_clickhouse_counts_many_hours_as_few(
+    rolled: tuple[App, App], zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span, counts = Span(datetime(2026, 11, 8, 5), NOW - timedelta(hours=2), ZoneInfo(zone)), []
+    app = rolled[0]
+    for most in (0, 10_000):
+        monkeypatch.setattr(source, "MOST_RANGES", most)
+        with app.statistics_state().engine().connect() as connection:
+            counts.append(job_of(app).source.counts(connection, span.edges("hour")))
+    assert counts[0] == counts[1]
+    assert len(counts[0]) > 300
 
 
 def test_clickhouse_verify_finds_nothing(rolled: tuple[App, App]) -> None:
@@ -266,9 +297,26 @@ def test_clickhouse_is_not_written_request_by_request(make: MakeApp) -> None:
     )
 
 
+def test_clickhouse_needs_the_binds_to_be_known() -> None:
+    app, db = Flask("tests.app"), SQLAlchemy()
+    app.config["SQLALCHEMY_BINDS"] = {"log": "clickhousedb://127.0.0.1/app"}
+    with pytest.raises(SettingError, match=r"^The model is bound to ClickHouse: call db\.init_app\(app\) before"):
+        Statistics(app, db, bound_model(db))
+
+
 def test_clickhouse_keeps_no_rollups(make: MakeApp) -> None:
-    with pytest.raises(SettingError, match=r"STATISTICS_BIND_KEY is 'log', which is ClickHouse, but the rollups need"):
+    with pytest.raises(
+        SettingError, match=r"STATISTICS_BIND_KEY is 'log', which is on ClickHouse, but our tables need"
+    ):
         make(STATISTICS_BIND_KEY="log", **ROLLUPS)
+
+
+def test_clickhouse_cannot_be_the_only_database(make_app: MakeApp, new_database: Any) -> None:
+    with (
+        new_database("clickhouse") as url,
+        pytest.raises(SettingError, match=r"STATISTICS_BIND_KEY is None, which is on"),
+    ):
+        make_app(url, STATISTICS_ENABLED=False)
 
 
 def test_clickhouse_init_makes_our_tables(make: MakeApp) -> None:
@@ -281,3 +329,12 @@ def test_clickhouse_init_makes_our_tables(make: MakeApp) -> None:
     result = command(app, "init")
     assert result.exit_code == 1
     assert "'request' is missing in ClickHouse" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("demo-data", "--requests", "1"), ("import-log", __file__)])
+def test_clickhouse_takes_no_imports(make: MakeApp, words: tuple[str, ...]) -> None:
+    app = make(**ROLLUPS)
+    result = command(app, *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: The model is bound to ClickHouse, into which only requests are recorded")
+    assert count(app) == 0

@@ -21,7 +21,6 @@ from flask_statistics.models import map_model
 from flask_statistics.recorder import Counters, NotStored, Record
 from flask_statistics.writers import journal, moving, spool
 from flask_statistics.writers.moving import FIELDS, Mover, spool_table
-from flask_statistics.writers.rows import row_of
 from flask_statistics.writers.spool import SpoolWriter
 from flask_statistics.writers.spool_file import SpoolFile
 
@@ -61,20 +60,27 @@ class SpoolMachine(RuleBasedStateMachine):
         # the disk's own speed is nothing to wait for here
         sa.event.listen(self.engine, "connect", lambda driver, _: driver.execute("PRAGMA synchronous = OFF").close())
         Base.metadata.create_all(self.engine)
+        self.raw_engine = self.new_raw_engine()
         self.appended: set[str] = set()
         self.poison: set[str] = set()
         self.turned_away: set[str] = set()
         self.number = 0
         self.start()
-        self.other = Mover(RAW, TABLE, self.engine)
+        self.other = self.new_mover()
         (file,) = (folder / "spool").glob("*.sqlite")
         self.other_spool = SpoolFile(file)
+
+    def new_raw_engine(self) -> sa.Engine:
+        return self.engine
+
+    def new_mover(self) -> Mover:
+        return Mover(RAW, TABLE, self.engine)
 
     def start(self) -> None:
         self.writer = SpoolWriter(
             raw=RAW,
             table=TABLE,
-            engine=lambda: self.engine,
+            engine=lambda: self.raw_engine,
             table_engine=lambda: self.engine,
             folder=Path(self.folder.name) / "spool",
             most_rows=MOST_ROWS,
@@ -107,7 +113,7 @@ class SpoolMachine(RuleBasedStateMachine):
             try:
                 self.writer.write(record, host_in_transaction=False)
             except NotStored:
-                assert self.writer._rows == MOST_ROWS
+                assert self.writer._rows >= MOST_ROWS  # what was refused counts from the first round on
                 self.turned_away.add(path)
             else:
                 (self.poison if poison else self.appended).add(path)
@@ -181,21 +187,25 @@ class SpoolMachine(RuleBasedStateMachine):
             with contextlib.suppress(moving.Overtaken):
                 self.drain()
                 records = moving.decode([record for _, record in batch.rows], batch.fields)
-                rows = [row_of(record, RAW) for record in records if record["method"] != "POISON"]
+                numbered = [(number, record) for (number, _), record in zip(batch.rows, records, strict=True)]
+                unharmed = [(number, record) for number, record in numbered if record["method"] != "POISON"]
+                rows = [self.other.row(batch.spool, number, record) for number, record in unharmed]
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
         self.other._moved.clear()
 
     @precondition(lambda self: self.appended or self.poison)
     @rule()
     def table_is_away(self) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE request RENAME TO hidden"))
+        self.rename("request", "hidden")
         self.drain()
+        self.rename("hidden", "request")
+
+    def rename(self, old: str, new: str) -> None:
         with self.engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE hidden RENAME TO request"))
+            connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
 
     def stored(self) -> list[str]:
-        with self.engine.connect() as connection:
+        with self.raw_engine.connect() as connection:
             return list(connection.scalars(sa.select(RAW.table.c.path)))
 
     @invariant()

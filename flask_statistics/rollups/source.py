@@ -5,9 +5,10 @@ The job stores what this builds; a query builds with it, in memory, the rows tha
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -26,6 +27,9 @@ BATCH = 20_000
 """Raw rows in memory at a time."""
 COUNTED = 24
 """Periods counted by one statement."""
+MOST_RANGES = 4 * COUNTED
+"""Periods of ClickHouse that are counted each for itself: such a count need not look at the rows, but takes 3 ms."""
+EPOCH, QUARTER = datetime(1970, 1, 1), timedelta(minutes=15)
 AUDIENCE = "device"
 """The dimension whose value `bot` makes the audience."""
 
@@ -71,6 +75,8 @@ class Source:
 
     def counts(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
         """How many raw rows each period between `edges` has, by its start; periods without any are left out."""
+        if connection.dialect.name in dialects.CLICKHOUSE and len(edges) > MOST_RANGES:
+            return self._counts_in_one_pass(connection, edges)
         counts: dict[datetime, int] = {}
         periods = list(pairwise(edges))
         query, instant = _counting(self.raw.table, self.raw.columns["date"]), self.raw.instant
@@ -82,6 +88,17 @@ class Source:
             for number, rows in connection.execute(query, values):
                 if rows:
                     counts[some[number][0]] = rows
+        return counts
+
+    def _counts_in_one_pass(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
+        """The same in ClickHouse, which takes longer to understand a long list of ranges than to look at all their dates."""
+        counts: dict[datetime, int] = {}
+        quarter = sa.func.intDiv(sa.func.toUnixTimestamp(self.raw.columns["date"]), QUARTER.seconds)
+        query = sa.select(quarter, sa.func.count()).where(*self.within(edges[0], edges[-1])).group_by(quarter)
+        for number, rows in connection.execute(query):
+            # an hour of any time zone begins with a quarter of an hour of UTC
+            start = edges[bisect_right(edges, max(edges[0], EPOCH + number * QUARTER)) - 1]
+            counts[start] = counts.get(start, 0) + rows
         return counts
 
     def newest(self, connection: sa.Connection, *, before: datetime | None = None) -> datetime | None:

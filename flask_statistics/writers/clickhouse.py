@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from .. import dialects
 from ..models import RawTable
-from .journal import Rows
+from ..spans import naive_utc
+from .journal import RANGE_BITS, Rows
 from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken, decode
 from .rows import insert, row_of
 from .spool_file import SpoolFile
@@ -30,8 +32,11 @@ EPOCH = datetime(2020, 1, 1)
 SECOND_BITS, SPOOL_BITS, ID_BITS = 32, 12, 19
 """Of a key: seconds since `EPOCH` (until 2156), the number of the spool, the id in it. 63 in all, so keys are positive.
 
-Two spools have keys of their own unless 4,096 came between them; in one, two requests that began in the same second unless
-one of them ended when exactly a multiple of 524,288 others had."""
+Two requests have the same key only if they began in the same second, and besides in spools between which 4,096 others came,
+or in one spool with a multiple of 524,288 others ended between them, or just as many before and after it got a new owner.
+What is stored is known by date and key, so that even then none is lost unless they began in the same microsecond."""
+OWNER_STEP = 324_029
+"""By so much the ids of a spool's next owner are shifted, which begin anew: the golden section keeps them all apart."""
 LOOKED_EVERY_S = 0.01
 
 
@@ -39,6 +44,7 @@ def key_of(date: datetime, spool: int, number: int) -> int:
     """The key of the record that began at `date` (naive UTC) and has the id `number` in the spool of that number."""
     seconds = (date - EPOCH) // timedelta(seconds=1)
     seconds = min(max(seconds, 0), (1 << SECOND_BITS) - 1)
+    number += (number >> RANGE_BITS) * OWNER_STEP
     low = (spool % (1 << SPOOL_BITS)) << ID_BITS | number % (1 << ID_BITS)
     return seconds << (SPOOL_BITS + ID_BITS) | low
 
@@ -134,7 +140,7 @@ class ClickHouseMover(Mover):
         """Insert those of `rows` that are not there, in one piece. Raises `InsertFailed` and the database's error."""
         with self._raw_engine.connect() as connection:
             there = self._there(connection, rows)
-            missing = [row for row in rows if row[self.raw.key.key] not in there]
+            missing = [row for row in rows if not self._is_in(there, row)]
             if not missing:
                 return
             try:
@@ -142,15 +148,23 @@ class ClickHouseMover(Mover):
             except (sa.exc.OperationalError, sa.exc.InterfaceError):  # ClickHouse itself was not reached
                 raise
             except sa.exc.SQLAlchemyError as error:
-                raise InsertFailed(error) from error
+                if dialects.is_overloaded(error):
+                    raise
+                raise InsertFailed(_as_data_error(error) if dialects.refuses_values(error) else error) from error
 
-    def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[int]:
-        """The keys of `rows` that are stored, looked for where the table is sorted by its dates."""
+    def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[int, datetime]]:
+        """Key and date of what is stored under the keys of `rows`, looked for where the table is sorted by its dates."""
         key, dates = self.raw.key, [row[self._date.key] for row in rows]
-        # a column of whole seconds, or of milliseconds, keeps less of a date than we have
         start, end = min(dates).replace(microsecond=0), max(dates) + timedelta(seconds=1)
         keys = [row[key.key] for row in rows]
-        return set(connection.scalars(sa.select(key).where(self._date >= start, self._date < end, key.in_(keys))))
+        query = sa.select(key, self._date).where(self._date >= start, self._date < end, key.in_(keys))
+        return {(number, naive_utc(date)) for number, date in connection.execute(query)}
+
+    def _is_in(self, there: Collection[tuple[int, datetime]], row: Mapping[str, Any]) -> bool:
+        key, date = row[self.raw.key.key], naive_utc(row[self._date.key])
+        # a column of milliseconds, or of whole seconds, keeps less of a date than we have
+        kept = (date.microsecond, date.microsecond // 1000 * 1000, 0)
+        return any((key, date.replace(microsecond=microsecond)) in there for microsecond in kept)
 
     def takes_any(self, spool: str, rows: Rows, fields: str, wait_ms: int) -> bool:
         """Whether the raw table takes one of `rows`: what it takes is stored, and is there already when its turn comes."""
@@ -162,6 +176,13 @@ class ClickHouseMover(Mover):
         except (ValueError, TypeError, InsertFailed):
             return False
         return True
+
+
+def _as_data_error(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
+    """What its driver calls an error of the database like any other, as what it is: of a row, also if that is the only one."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return error
+    return sa.exc.DataError(error.statement, error.params, error.orig or error)
 
 
 # ---- a fork: the lock of a move that is under way is the parent's ----------------------------------------------------
