@@ -213,12 +213,14 @@ class FileJournal:
                 break
             line = text[start:end]
             number, record = _parse(line)
-            if last < number < following:
+            if line.endswith(_CANCELLED):
+                pass
+            elif last < number < following:
                 if damaged and number > last + 1:
                     rows.append((number - 1, damaged, offset + start))
                 rows.append((number, record, offset + end + 1))
                 last, damaged = number, b""
-            elif not line.endswith(_CANCELLED):
+            else:
                 damaged = line
             start = end + 1
         return rows
