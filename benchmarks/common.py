@@ -39,8 +39,17 @@ def make_app(url: str, *, create: bool = True, **config: Any) -> Flask:
     return app
 
 
+def app_with_database(url: str) -> Flask:
+    """The same app, with its database and model and without statistics."""
+    app = bare_app()
+    app.config.update(SQLALCHEMY_DATABASE_URI=url)
+    db = SQLAlchemy(app)
+    type("Request", (RequestMixin, db.Model), {})
+    return app
+
+
 def bare_app() -> Flask:
-    """The same app without statistics."""
+    """The same app without a database."""
     app = Flask(__name__)
     app.add_url_rule("/page/<number>", "page", lambda number: f"page {number}")
     return app

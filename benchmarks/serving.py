@@ -23,7 +23,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from flask import Flask
 
-from .common import bare_app, make_app
+from .common import app_with_database, make_app
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 def served() -> Flask:
     """The app that gunicorn imports; what it is comes from the environment. The tables are there already."""
     if os.environ["BENCHMARK_WRITER"] == "none":
-        return bare_app()
+        return app_with_database(os.environ["BENCHMARK_DATABASE"])
     rollup_seconds = float(os.environ["BENCHMARK_ROLLUP_SECONDS"])
     return make_app(
         os.environ["BENCHMARK_DATABASE"],

@@ -1,4 +1,4 @@
-"""Requests a second of a gunicorn with 4 workers, bare and with each writer, in turns; and the CPU that each request took.
+"""Requests a second of a gunicorn with 4 workers, with each writer and with a database alone, in turns; and CPU a request.
 
 python -m benchmarks.throughput [--rounds 5] [--seconds 4] [--url URL]
 """
@@ -64,7 +64,7 @@ def main() -> None:
         }
         for writer, rates in found.items():
             print(
-                f"{writer:8} {median(rates):6.0f} requests a second, {ratios[writer]:6.1%} of the bare app, "
+                f"{writer:8} {median(rates):6.0f} requests a second, {ratios[writer]:6.1%} of the app without, "
                 f"{median(used[writer]) * 1e6:5.0f} us of CPU a request"
             )
 
