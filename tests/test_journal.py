@@ -144,6 +144,20 @@ def test_journal_damaged_end_of_a_dead_process_is_told(base: Path) -> None:
     assert made.after(RANGE + 1, 9)[0] == [(2 * RANGE, b"b")]
 
 
+def test_journal_rests_when_all_is_moved(base: Path) -> None:
+    made = FileJournal(base)
+    made.begin(RANGE)
+    made.append(b"a")
+    made.append(b"b")
+    made.rest(RANGE)
+    assert len(files(base)) == 1
+    made.rest(RANGE + 1)
+    assert files(base) == []
+    made.append(b"c")
+    assert made.after(RANGE + 1, 9)[0] == [(RANGE + 2, b"c")]
+    made.close()
+
+
 def test_journal_that_another_one_moved_and_deleted_is_no_error(base: Path) -> None:
     made = begun(base, b"a")
     (file,) = files(base)

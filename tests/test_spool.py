@@ -127,6 +127,17 @@ def test_spool_moves_by_itself(make: Callable[..., App]) -> None:
     assert app.json("health")["recorded"] == 2
 
 
+def test_spool_leaves_nothing_on_the_disk_of_what_is_moved(
+    make: Callable[..., App], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SWEEP_S", 0.05)
+    app = make()
+    app.client.get("/one")
+    wait_until(lambda: list((tmp_path / "spool").glob("*.journal")) == [], "its journal is not deleted")
+    app.client.get("/two")
+    until_stored(app, "/one", "/two")
+
+
 def test_spool_dashboard_shows_what_was_just_requested(make: Callable[..., App], database_url: str) -> None:
     app = make(database_url)
     for number in range(1, 4):

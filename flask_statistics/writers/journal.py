@@ -45,6 +45,9 @@ class Journal(Protocol):
     def waiting(self, last: int) -> int:
         """How many records there are after the id `last`."""
 
+    def rest(self, last: int) -> None:
+        """Delete everything, if nothing came after the id `last`. Only for the process that appends."""
+
     def clear(self) -> None:
         """Delete everything. Only where nothing waits, and nobody appends."""
 
@@ -79,6 +82,9 @@ class MemoryJournal:
     def waiting(self, last: int) -> int:
         with self.lock:
             return sum(number > last for number, _ in self._rows)
+
+    def rest(self, last: int) -> None:
+        """What is read is deleted anyway."""
 
     def clear(self) -> None:
         self._rows = []
@@ -132,11 +138,20 @@ class FileJournal:
             self._file.close()
         self._file, self._bytes, self._torn = file, 0, False
 
+    def rest(self, last: int) -> None:
+        with self.lock:
+            if last == self._next_id - 1:
+                self._close()
+                self.clear()
+
     def close(self) -> None:
         with self.lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     # ---- read by anybody -----------------------------------------------------------------------------------------
 

@@ -302,6 +302,7 @@ class _Drain:
         self._asked = 0
         self._answered = 0
         self._sweep_at = 0.0
+        self._rest_at = 0.0
         self._tried_at = -math.inf
         self._in_round = False
         self._failed_since: float | None = None
@@ -367,6 +368,7 @@ class _Drain:
                 self._round()
         if self.busy() or self._failed_since is not None:
             self._round()
+        self._keep_house()
         for file in (self._own, *self._others.values()):
             file.close()
         self._folder.release()
@@ -447,6 +449,10 @@ class _Drain:
             if self._failed_since is not None:  # the bound is for all of the app
                 rows += sum(self._other(path).waiting() for path in self._folder.others())
             self._writer._rows = rows
+            spool = self._writer._spool
+            if spool is not None and (self._stopping or time.monotonic() >= self._rest_at):
+                spool.rest()
+                self._rest_at = time.monotonic() + SWEEP_S
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
             self._writer._logger.error("Flask-Statistics: the spool cannot be tidied up: %s", error)
 

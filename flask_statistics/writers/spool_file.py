@@ -151,6 +151,10 @@ class SpoolFile:
         """Why records wait; None: nothing is wrong."""
         return self._in_transaction(self._meta).get("trouble")
 
+    def rest(self) -> None:
+        """Leave nothing of what is moved on the disk, if nothing waits. Only for the file's owner."""
+        self._journal.rest(_moved(self._in_transaction(self._meta)))
+
     def tidy(self) -> None:
         """Delete a journal of which all is moved. Only while nobody owns the file."""
         if not self.waiting():
