@@ -117,9 +117,8 @@ class _Forks:
     """Lets a fork wait until no thread is inside."""
 
     def __init__(self) -> None:
+        self._registered = False
         self.renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._wait, after_in_parent=self._over, after_in_child=self.renew)
 
     def renew(self) -> None:
         self._changed = threading.Condition()
@@ -128,6 +127,10 @@ class _Forks:
 
     def __enter__(self) -> None:
         with self._changed:
+            if not self._registered and hasattr(os, "register_at_fork"):
+                self._registered = True
+                # later than all others, so that a fork waits here first, and not with the locks of others in its hands
+                os.register_at_fork(before=self._wait, after_in_parent=self._over, after_in_child=self.renew)
             self._changed.wait_for(lambda: not self._waiting)
             self._inside.add(threading.get_ident())
 

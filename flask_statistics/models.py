@@ -228,8 +228,9 @@ def fit(column: sa.Column[Any]) -> Callable[[Any], Any] | None:
     kind = column.type
     if isinstance(kind, sa.String):
         return _text_fitter(kind.length or LONGEST_TEXT)
-    if isinstance(kind, sa.Integer) and not isinstance(kind, sa.BigInteger):
-        limit = 2**15 - 1 if isinstance(kind, sa.SmallInteger) else 2**31 - 1
+    if isinstance(kind, sa.Integer):
+        bits = 15 if isinstance(kind, sa.SmallInteger) else 63 if isinstance(kind, sa.BigInteger) else 31
+        limit = 2**bits - 1
         return partial(_fit_integer, limit=limit)
     if isinstance(kind, sa.DateTime) and kind.timezone:
         return _fit_aware

@@ -144,6 +144,40 @@ def test_journal_damaged_end_of_a_dead_process_is_told(base: Path) -> None:
     assert made.after(RANGE + 1, 9)[0] == [(2 * RANGE, b"b")]
 
 
+def test_journal_damaged_id_does_not_reach_into_another_range(base: Path) -> None:
+    made = begun(base, b"a", b"b")
+    (file,) = files(base)
+    file.write_bytes(file.read_bytes().replace(b"%d b" % (RANGE + 1), b"%d b" % (9 * RANGE)))
+    begun(base, b"c", first=2 * RANGE)
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"%d b" % (9 * RANGE))]
+    assert made.after(RANGE + 1, 9)[0] == [(2 * RANGE, b"c")]
+
+
+def test_journal_damaged_line_is_told_whoever_reads(base: Path) -> None:
+    begun(base, b"a", b"b", b"c")
+    (file,) = files(base)
+    file.write_bytes(file.read_bytes().replace(b"%d b" % (RANGE + 1), b"\0"))
+    assert FileJournal(base).after(RANGE, 9)[0] == [(RANGE + 1, b"\0"), (RANGE + 2, b"c")]
+
+
+def test_journal_does_not_count_lines_that_the_disk_had_no_space_for(base: Path) -> None:
+    made = begun(base, b"a")
+    (file,) = files(base)
+    with file.open("ab") as output:
+        output.write(b"%d b\x18\n" % (RANGE + 1))
+    assert made.waiting(0) == 1
+    assert made.waiting(RANGE) == 0
+
+
+def test_journal_leaves_foreign_files_alone(base: Path) -> None:
+    made = begun(base, b"a")
+    stray = base.parent / f"{base.name}.copy.journal"
+    stray.write_bytes(b"1 x\n")
+    assert made.after(0, 9)[0] == [(RANGE, b"a")]
+    made.clear()
+    assert stray.exists()
+
+
 def test_journal_rests_when_all_is_moved(base: Path) -> None:
     made = FileJournal(base)
     made.begin(RANGE)

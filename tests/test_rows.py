@@ -104,3 +104,42 @@ def test_rows_get_the_defaults_of_the_users_columns(make_app: MakeApp) -> None:
     assert len({row.mark for row in app.rows()}) == 100
     assert {row.kind for row in app.rows()} == {"web"}
     assert sent == [(100, True)]
+
+
+@pytest.mark.parametrize(
+    "default", [sa.func.lower("X"), sa.literal("x"), sa.text("'x'")], ids=["function", "literal", "text"]
+)
+def test_rows_get_what_the_database_makes_of_the_users_defaults(make_app: MakeApp, default: Any) -> None:
+    app = make_app(
+        model=lambda db: type("Request", (RequestMixin, db.Model), {"kind": db.Column(sa.String(9), default=default)})
+    )
+    inserted(app, rows(70))
+    assert {row.kind for row in app.rows()} == {"x"}
+
+
+def test_rows_get_keys_that_the_database_makes(make_app: MakeApp) -> None:
+    key = sa.text("(lower(hex(randomblob(16))))")
+    app = make_app(
+        model=lambda db: type(
+            "Request",
+            (RequestMixin, db.Model),
+            {"index": db.Column(sa.String(32), primary_key=True, server_default=key)},
+        )
+    )
+    inserted(app, rows(70))
+    assert len({row.index for row in app.rows()}) == 70
+
+
+def test_rows_go_to_the_schema_that_the_engine_translates_to(make_app: MakeApp) -> None:
+    app = make_app(
+        SQLALCHEMY_ENGINE_OPTIONS={"execution_options": {"schema_translate_map": {"stats": None}}},
+        model=lambda db: type("Request", (RequestMixin, db.Model), {"__table_args__": {"schema": "stats"}}),
+    )
+    inserted(app, rows(70))
+    assert len(app.rows()) == 70
+
+
+def test_rows_with_a_value_that_the_driver_does_not_take(make_app: MakeApp) -> None:
+    app = make_app()
+    with pytest.raises(sa.exc.StatementError, match="too large"):
+        inserted(app, [{"date": NOW, "size": 10**30}])

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
-from flask import Flask
+from flask import Flask, Response
 from flask_sqlalchemy import SQLAlchemy
 
 from benchmarks.serving import wait_until
@@ -426,6 +426,38 @@ def test_spool_sets_aside_what_the_table_refuses(
     assert "set aside in the spool" in said
     assert "bad1" not in said
     app.close()
+
+
+def test_spool_takes_sizes_beyond_any_column(make: Callable[..., App], database_url: str) -> None:
+    def view() -> Response:
+        response = Response(b"")
+        response.headers["Content-Length"] = "9" * 30  # as a proxy's view copies it
+        return response
+
+    app = make(database_url, before=lambda flask: flask.add_url_rule("/huge", "huge", view))
+    app.client.get("/huge")
+    app.client.get("/next")
+    app.json("health")
+    assert [(row.path, row.size and row.size > 2**62) for row in app.rows()] == [("/huge", True), ("/next", False)]
+    app.close()
+
+
+def test_spool_goes_on_beside_a_file_that_cannot_be_used(
+    make: Callable[..., App], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SWEEP_S", 0.05)
+    app = make(STATISTICS_SPOOL_MAX_ROWS=10)
+    app.client.get("/first")
+    file = writer_of(app)._spool
+    assert file is not None
+    assert file.path is not None
+    Path(str(file.path).replace("-1.sqlite", "-2.sqlite")).touch()
+    for number in range(30):
+        app.client.get(f"/{number}")
+        app.json("health")
+    assert len(paths(app)) == 31
+    assert app.json("health")["lost"] == 0
+    assert [text.endswith("is still empty") for text in messages(caplog) if "of another process" in text] == [True]
 
 
 def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient: None) -> None:

@@ -22,7 +22,7 @@ from .. import dialects
 from ..models import RawTable
 from ..spans import naive_utc
 from .journal import RANGE_BITS, Rows
-from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken, decode
+from .moving import MOST_TRIED, UNREADABLE, InsertFailed, Moved, Mover, Overtaken, decode
 from .rows import insert, row_of
 from .spool_file import SpoolFile
 from .spool_folder import try_lock
@@ -173,7 +173,7 @@ class ClickHouseMover(Mover):
     def _stores(self, spool: str, number: int, record: bytes, fields: str) -> bool:
         try:
             self._insert_missing([self.row(spool, number, values) for values in decode([record], fields)])
-        except (ValueError, TypeError, InsertFailed):
+        except (*UNREADABLE, InsertFailed):
             return False
         return True
 

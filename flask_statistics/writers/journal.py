@@ -25,6 +25,10 @@ FILE_BYTES = 1 << 20
 _CANCELLED = b"\x18"
 """Ends a line that could not be written as a whole, and that nobody was told is stored."""
 _NEVER = 1 << 63
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would translate line ends."""
+
+READ_BYTES = 4 * FILE_BYTES
 
 Rows = Sequence[tuple[int, bytes]]
 """Id and record, in the order of their ids."""
@@ -133,7 +137,7 @@ class FileJournal:
 
     def _begin_file(self) -> None:
         path = Path(f"{self._base}.{self._next_id}.journal")
-        file = io.FileIO(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "w")
+        file = io.FileIO(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | _BINARY, 0o600), "w")
         if self._file is not None:
             self._file.close()
         self._file, self._bytes, self._torn = file, 0, False
@@ -161,7 +165,9 @@ class FileJournal:
                 path.unlink(missing_ok=True)
                 continue
             offset, text = self._rest(path, first, last)
-            rows = self._read(text, offset, max(last, first - 1), following, limit)
+            # a damaged id must not reach into the range of a later owner
+            end = min(following, ((first >> RANGE_BITS) + 1) << RANGE_BITS)
+            rows = self._parse(text, offset, max(last, first - 1), end, limit, complete=following < _NEVER)
             if rows:
                 self._ends = {number: (first, end) for number, _, end in rows}
                 return [(number, record) for number, record, _ in rows], len(rows) >= limit or following < _NEVER
@@ -173,7 +179,7 @@ class FileJournal:
             if first > last and first >> RANGE_BITS == following >> RANGE_BITS:
                 total += following - first  # ids have no gaps: after an outage, to count lines would be to read them
             elif following > last + 1:
-                total += self._rest(path, first, last)[1].count(b"\n")
+                total += _lines(self._rest(path, first, last)[1])
         return total
 
     def clear(self) -> None:
@@ -186,8 +192,14 @@ class FileJournal:
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """First id, first id of the next file, and path of each file, in the order of their ids."""
-        paths = self._base.parent.glob(f"{self._base.name}.*.journal")
-        files = sorted((int(path.name.split(".")[-2]), path) for path in paths)
+        prefix, suffix = f"{self._base.name}.", ".journal"
+        names = [
+            name
+            for name in os.listdir(self._base.parent)  # noqa: PTH208 - a Path for each file of a large folder takes long
+            if name.startswith(prefix) and name.endswith(suffix)
+        ]
+        numbered = [(name.split(".")[-2], name) for name in names]
+        files = sorted((int(first), self._base.parent / name) for first, name in numbered if first.isdigit())
         edges = [*(first for first, _ in files), _NEVER]
         return [(first, following, path) for (first, path), (_, following) in zip(files, pairwise(edges), strict=True)]
 
@@ -197,23 +209,23 @@ class FileJournal:
         if known != first:
             offset = 0
         try:
-            with path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                text = file.readall()
+            text = _read(path, offset)
         except FileNotFoundError:  # whoever else moves it was faster
             return offset, b""
         if offset or first > last:
             return offset, text
         skipped = 0
         for line in text.splitlines(keepends=True):
-            number, _ = _parse(line)
-            if number > last:
+            number, _ = _split(line)
+            if not 0 <= number <= last:  # a damaged line stands for what is missing, see `_parse`
                 break
             skipped += len(line)
         return skipped, text[skipped:]
 
     @staticmethod
-    def _read(text: bytes, offset: int, last: int, following: int, limit: int) -> list[tuple[int, bytes, int]]:
+    def _parse(
+        text: bytes, offset: int, last: int, following: int, limit: int, *, complete: bool
+    ) -> list[tuple[int, bytes, int]]:
         """Id, record, and where its line ends, of the first `limit` in `text`; what is not whole yet is left.
 
         A damaged line stands for the records whose ids are missing where it is.
@@ -223,11 +235,11 @@ class FileJournal:
         while len(rows) < limit:
             end = text.find(b"\n", start)
             if end < 0:
-                if damaged and last + 1 < following < _NEVER:
+                if damaged and complete and last + 1 < following:
                     rows.append((last + 1, damaged, offset + start))
                 break
             line = text[start:end]
-            number, record = _parse(line)
+            number, record = _split(line)
             if line.endswith(_CANCELLED):
                 pass
             elif last < number < following:
@@ -241,7 +253,28 @@ class FileJournal:
         return rows
 
 
-def _parse(line: bytes) -> tuple[int, bytes]:
+def _read(path: Path, offset: int) -> bytes:
+    """What a file has from `offset` on, in as few calls as can be: after each the thread waits for the interpreter."""
+    descriptor = os.open(path, os.O_RDONLY | _BINARY)
+    try:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        text = os.read(descriptor, READ_BYTES)
+        while text and len(text) % READ_BYTES == 0:
+            part = os.read(descriptor, READ_BYTES)
+            if not part:
+                break
+            text += part
+        return text
+    finally:
+        os.close(descriptor)
+
+
+def _lines(text: bytes) -> int:
+    """How many whole lines there are, but for those that were cancelled."""
+    return text.count(b"\n") - text.count(_CANCELLED + b"\n")
+
+
+def _split(line: bytes) -> tuple[int, bytes]:
     """Id and record of a line; -1 as the id if it is damaged."""
     number, _, record = line.partition(b" ")
     return (int(number), record) if number.isdigit() and len(number) < 19 else (-1, line)

@@ -35,6 +35,8 @@ MOST_TRIED = 20
 
 FIELDS = json.dumps(list(Record.__slots__))
 """What a record consists of, as a spool file notes it."""
+UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+"""What `decode`, and making a row of what it gives, raise for what is no record."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "date": (str,),
     "user_agent": (str,),
@@ -219,7 +221,7 @@ class Mover:
             commit(self._engine, work, wait_ms=wait_ms)
         except _Taken:
             return True
-        except (ValueError, TypeError, sa.exc.SQLAlchemyError):
+        except (*UNREADABLE, sa.exc.SQLAlchemyError):
             return False
         raise AssertionError("it is rolled back by an exception")
 
@@ -256,18 +258,21 @@ class _Moving:
     def _store(self, rows: Rows) -> None:
         try:
             records = decode([record for _, record in rows], self._fields)
-        except (ValueError, TypeError) as error:  # somebody else wrote into the file
+            numbered = zip(rows, records, strict=True)
+            values = [self._mover.row(self._name, number, record) for (number, _), record in numbered]
+        except UNREADABLE as error:  # somebody else wrote into the file
             raise _Refused(_line(error)) from error
-        numbered = zip(rows, records, strict=True)
-        values = [self._mover.row(self._name, number, record) for (number, _), record in numbered]
+        oldest = min(record["date"] for record in records)
+        late = oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE
+        if late:
+            self._mover.late(oldest)  # before as well, as the process may end in between
         try:
             self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms)
         except InsertFailed as failure:
             if self._is_about_a_row(failure.error, rows):
                 raise _Refused(_line(failure.error)) from failure
             raise failure.error from None
-        oldest = min(record["date"] for record in records)
-        if oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE:
+        if late:
             self._mover.late(oldest)
 
     def _is_about_a_row(self, error: sa.exc.SQLAlchemyError, rows: Rows) -> bool:

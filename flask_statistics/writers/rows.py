@@ -31,11 +31,22 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     On SQLite many in one step: its driver lets go of the interpreter at each, and to get it back in a busy process a
     thread waits for as long as a request takes.
     """
-    ours = _insertion(table, connection.dialect, tuple(rows[0])) if rows else None
-    if ours is None:
-        if rows:
-            connection.execute(sa.insert(table), list(rows))
+    if not rows:
         return
+    statement = sa.insert(table)
+    translated = connection.get_execution_options().get("schema_translate_map")
+    ours = None if translated else _insertion(table, connection.dialect, tuple(rows[0]))
+    try:
+        if ours is None:
+            connection.execute(statement, list(rows))
+        else:
+            _insert_together(connection, ours, rows)
+    except (ValueError, TypeError, OverflowError) as error:
+        # a value that the driver, or a type of the user's, does not take; usually SQLAlchemy says it like this
+        raise sa.exc.StatementError(str(error), str(statement), None, error) from error
+
+
+def _insert_together(connection: sa.Connection, ours: _Insertion, rows: Sequence[dict[str, Any]]) -> None:
     place = 0
     while place < len(rows):
         step = next(step for step in ours.statements if step <= len(rows) - place)
@@ -54,21 +65,20 @@ class _Insertion:
     """For each parameter its key, and what makes a parameter of the value (None: it is one)."""
 
     def parameters(self, row: dict[str, Any]) -> list[Any]:
-        try:
-            return [row[key] if fit is None else fit(row[key]) for key, fit in self.fits]
-        except Exception as error:  # a type of the user's, that does not take the value; SQLAlchemy says it like this
-            raise sa.exc.StatementError(str(error), self.statements[1], row, error) from error
+        return [row[key] if fit is None else fit(row[key]) for key, fit in self.fits]
 
 
 @lru_cache(maxsize=32)
 def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _Insertion | None:
-    """None: another database, or the table has defaults that are made for each row."""
-    if dialect.name != "sqlite":
+    """None: another database, or the table has defaults or expressions beside the values, which SQLAlchemy knows to make."""
+    if dialect.name != "sqlite" or dialect.paramstyle != "qmark":
         return None
-    compiled = sa.insert(table).compile(dialect=dialect, column_keys=list(keys))
-    if compiled.insert_prefetch or compiled.positiontup is None:
+    compiled = sa.insert(table).inline().compile(dialect=dialect, column_keys=list(keys))
+    if compiled.insert_prefetch or compiled.positiontup is None or sorted(compiled.positiontup) != sorted(keys):
         return None
     head, _, values = compiled.string.rpartition(" VALUES ")
+    if values != f"({', '.join('?' * len(keys))})":
+        return None
     kinds = [(name, compiled.binds[name].type.dialect_impl(dialect)) for name in compiled.positiontup]
     fits = [(name, kind.bind_processor(dialect)) for name, kind in kinds]
     steps = [step for step in STEPS if step * len(fits) <= MOST_PARAMETERS]

@@ -29,7 +29,7 @@ from .. import dialects, user_agents
 from ..models import RawTable
 from ..recorder import Backlog, Counters, NotStored, Record
 from .clickhouse import ClickHouseMover
-from .moving import FIELDS, Mover, decode, encode
+from .moving import FIELDS, UNREADABLE, Mover, decode, encode
 from .spool_file import SpoolFile, SpoolUnusable
 from .spool_folder import SpoolFolder
 from .transaction import Locked, fix
@@ -186,10 +186,18 @@ class SpoolWriter:
                     spool = folder.claim(FIELDS)
                     self._rows = spool.waiting()
                 except (sqlite3.Error, OSError) as error:
+                    folder.release()
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
                     raise self._broken() from error
-                self._drain = _Drain(self, mover, spool, folder)
-                self._drain.start()
+                drain = _Drain(self, mover, spool, folder)
+                try:
+                    drain.start()
+                except RuntimeError as error:  # the system allows no more threads
+                    self._not_before = time.monotonic() + OPEN_AGAIN_S
+                    spool.close()
+                    folder.release()
+                    raise NotStored(1, "May the app's user start more threads?", str(error)) from error
+                self._drain = drain
                 _stop_at_exit()
             self._spool = spool
             return spool
@@ -275,7 +283,7 @@ def _shown(record: bytes, fields: str) -> str:
         (request,) = decode([record], fields)
         path = "".join(filter(str.isprintable, request["path"]))[:200]
         return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return "unreadable record"
 
 
@@ -292,6 +300,7 @@ class _Drain:
         self._own = SpoolFile(spool.path)  # on a connection of its own, so that appends need not wait for it
         self._folder = folder
         self._others: dict[Path, SpoolFile] = {}
+        self._unusable: set[Path] = set()
         self._wake = threading.Event()
         self._appended_at: float | None = None
         """When the first record came that no round has looked for; None: there is none."""
@@ -360,18 +369,34 @@ class _Drain:
     def _run(self) -> None:
         with _importing:
             user_agents.parse("-")  # imports libraries, and a fork in the middle of an import leaves halves of modules
-        while not self._stopping:
-            due = self._due()
-            self._wake.wait(min(max(0.0, due - time.monotonic()), self._mover.flush_s if self.busy() else SWEEP_S))
+        try:
+            while not self._stopping:
+                self._guarded(self._turn)
+            if self.busy() or self._failed_since is not None:
+                self._guarded(self._round)
+            self._guarded(self._keep_house)
+        finally:
+            for file in (self._own, *self._others.values()):
+                file.close()
+            self._folder.release()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do it, whatever comes: without the thread, records would only wait."""
+        try:
+            action()
+        except Exception:
+            self._writer._logger.exception(
+                "Flask-Statistics: a fault in the spool's thread, which goes on; please report it."
+            )
             self._wake.clear()
-            if self._stopping or time.monotonic() >= self._due():
-                self._round()
-        if self.busy() or self._failed_since is not None:
+            self._wake.wait(BACK_OFF_S[0])
+
+    def _turn(self) -> None:
+        due = self._due()
+        self._wake.wait(min(max(0.0, due - time.monotonic()), self._mover.flush_s if self.busy() else SWEEP_S))
+        self._wake.clear()
+        if self._stopping or time.monotonic() >= self._due():
             self._round()
-        self._keep_house()
-        for file in (self._own, *self._others.values()):
-            file.close()
-        self._folder.release()
 
     def _due(self) -> float:
         """When the next round shall begin."""
@@ -414,19 +439,32 @@ class _Drain:
         self._empty(self._own)
         if everybody:
             for path in self._folder.others():
-                self._empty(self._other(path))
+                with self._other(path) as other:
+                    self._empty(other)
         if time.monotonic() >= self._sweep_at:
-            for path in self._folder.others():
-                with self._folder.abandoned(path) as abandoned:
-                    if abandoned:
-                        self._empty(self._other(path))
-                        self._other(path).tidy()
             self._sweep_at = time.monotonic() + SWEEP_S
+            for path in self._folder.others():
+                with self._other(path) as other, self._folder.abandoned(path) as abandoned:
+                    if abandoned:
+                        self._empty(other)
+                        other.tidy()
 
-    def _other(self, path: Path) -> SpoolFile:
+    @contextmanager
+    def _other(self, path: Path) -> Iterator[SpoolFile]:
+        """The file of another process. One that cannot be used is told once, and does not hold up the own."""
         if path not in self._others:
             self._others[path] = SpoolFile(path)
-        return self._others[path]
+        try:
+            yield self._others[path]
+        except (sqlite3.Error, OSError, SpoolUnusable) as error:
+            self._others.pop(path).close()
+            if path not in self._unusable:
+                self._unusable.add(path)
+                self._writer._logger.error(
+                    "Flask-Statistics: a spool file of another process cannot be read: %s", error
+                )
+        else:
+            self._unusable.discard(path)
 
     def _empty(self, spool: SpoolFile) -> None:
         while True:
@@ -445,12 +483,17 @@ class _Drain:
 
     def _keep_house(self) -> None:
         try:
+            due = self._stopping or time.monotonic() >= self._rest_at
+            if not due and self._failed_since is None and 2 * self._writer._rows < self._writer._most_rows:
+                return
             rows = self._own.waiting() + self._own.count_refused()
             if self._failed_since is not None:  # the bound is for all of the app
-                rows += sum(self._other(path).waiting() for path in self._folder.others())
+                for path in self._folder.others():
+                    with self._other(path) as other:
+                        rows += other.waiting()
             self._writer._rows = rows
             spool = self._writer._spool
-            if spool is not None and (self._stopping or time.monotonic() >= self._rest_at):
+            if spool is not None and due:
                 spool.rest()
                 self._rest_at = time.monotonic() + SWEEP_S
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
@@ -550,8 +593,9 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    _register.release()
-    _importing.release()
+    for lock in (_register, _importing):
+        if lock.locked():  # some servers tell the child alone
+            lock.release()
 
 
 def _after_fork_in_child() -> None:

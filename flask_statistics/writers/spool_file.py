@@ -6,6 +6,7 @@ as bytes and ids only: what is in a record, and where it goes, is left to others
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -28,6 +29,11 @@ _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+_META = "SELECT json_group_object(name, text) FROM meta"
+"""In one row: after each the thread waits for the interpreter."""
+_FORGET = """INSERT INTO meta VALUES ('moved', ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text
+WHERE CAST(excluded.text AS INTEGER) > CAST(text AS INTEGER)"""
 
 _T = TypeVar("_T")
 
@@ -77,7 +83,8 @@ class SpoolFile:
                 self._journal.clear()
             if meta.get("home") != home:
                 meta["spool"] = secrets.token_hex(16)  # a copy of a file must not pass for the file
-            first = int(meta.get("first_id", 0)) + (1 << RANGE_BITS)
+            used = max(int(meta.get("first_id", 0)), _moved(meta))
+            first = ((used >> RANGE_BITS) + 1) << RANGE_BITS
             meta |= {"home": home, "fields": fields, "first_id": str(first)}
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
             self._journal.begin(first)
@@ -88,28 +95,27 @@ class SpoolFile:
 
     def waiting(self) -> int:
         """How many records wait."""
-        return self._journal.waiting(_moved(self._in_transaction(self._meta)))
+        return self._journal.waiting(_moved(self._read_meta()))
 
     def fields(self) -> str:
         """What the records consist of, as their owner wrote it; empty in a file that nobody has claimed yet."""
-        return self._in_transaction(self._meta).get("fields", "")
+        return self._read_meta().get("fields", "")
 
     def batch(self, limit: int) -> Batch:
         """The `limit` oldest records, or fewer; none in a file that nobody has claimed yet."""
-        meta = self._in_transaction(self._meta)
+        meta = self._read_meta()
         rows, more = self._journal.after(_moved(meta), limit)
         return Batch(meta.get("spool", ""), meta.get("fields", ""), rows, more)
 
     def forget(self, last: int, *, stored_from: int | None = None) -> None:
         """Note that all up to the id `last` is moved. Those from `stored_from` on are not refused any more."""
 
-        def forget(connection: sqlite3.Connection) -> None:
-            if last > _moved(self._meta(connection)):
-                connection.execute("INSERT OR REPLACE INTO meta VALUES ('moved', ?)", (str(last),))
+        with self._lock:
+            connection = self._connection or self._open()
+            # first, so that nothing that is stored is shown as refused, whatever ends the process in between
             if stored_from is not None:
                 connection.execute("DELETE FROM set_aside WHERE id BETWEEN ? AND ?", (stored_from, last))
-
-        self._in_transaction(forget, begin="BEGIN IMMEDIATE")
+            connection.execute(_FORGET, (str(last),))
 
     def set_aside(self, number: int, record: bytes, error: str) -> None:
         """Keep the record as one that the raw table refused. It goes on waiting until it is forgotten."""
@@ -149,11 +155,11 @@ class SpoolFile:
 
     def trouble(self) -> str | None:
         """Why records wait; None: nothing is wrong."""
-        return self._in_transaction(self._meta).get("trouble")
+        return self._read_meta().get("trouble")
 
     def rest(self) -> None:
         """Leave nothing of what is moved on the disk, if nothing waits. Only for the file's owner."""
-        self._journal.rest(_moved(self._in_transaction(self._meta)))
+        self._journal.rest(_moved(self._read_meta()))
 
     def tidy(self) -> None:
         """Delete a journal of which all is moved. Only while nobody owns the file."""
@@ -218,9 +224,13 @@ class SpoolFile:
                 connection.execute(statement)
             connection.execute("COMMIT")
 
+    def _read_meta(self) -> dict[str, str]:
+        with self._lock:
+            return self._meta(self._connection or self._open())
+
     @staticmethod
     def _meta(connection: sqlite3.Connection) -> dict[str, str]:
-        return dict(connection.execute("SELECT name, text FROM meta"))
+        return dict(json.loads(connection.execute(_META).fetchone()[0]))
 
     def _close(self) -> None:
         if self._connection is not None and self.path is not None:
@@ -263,7 +273,8 @@ def _after_fork() -> None:
         file = _held.pop()
         file._lock.release()
         file._journal.lock.release()
-    _register.release()
+    if _register.locked():  # some servers tell the child alone
+        _register.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -30,6 +30,19 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_passing: set[int] = set()
+"""Descriptors of locks that are held for a moment: a child must not keep them."""
+
+
+def _let_go() -> None:
+    while _passing:
+        os.close(_passing.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 class SpoolFolder:
     """The spool files named `name` in `folder`, which is made when it is needed."""
 
@@ -103,10 +116,13 @@ class SpoolFolder:
     def abandoned(self, path: Path) -> Iterator[bool]:
         """Whether nobody owns `path`; if so, nobody else can take it meanwhile."""
         lock = try_lock(path.with_suffix(".lock"))
+        if lock is not None:
+            _passing.add(lock)
         try:
             yield lock is not None
         finally:
             if lock is not None:
+                _passing.discard(lock)
                 os.close(lock)
 
 
