@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,8 @@ def test_requests_that_waited_for_days_are_counted_by_the_next_run(
     app.insert(old(1))
     command(app, "rollup")
 
-    class Before(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return datetime(2026, 3, 7, 12, tzinfo=tz)
-
-    monkeypatch.setattr("flask_statistics.recorder.datetime", Before)
+    ago = datetime.now(timezone.utc).replace(tzinfo=None) - datetime(2026, 3, 7, 12)
+    monkeypatch.setattr("flask_statistics.recorder._EPOCH", datetime(1970, 1, 1) - ago)
     app.client.get("/")
     monkeypatch.undo()
     command(app, "rollup")
