@@ -178,6 +178,16 @@ def test_journal_leaves_foreign_files_alone(base: Path) -> None:
     assert stray.exists()
 
 
+def test_journal_that_ended_takes_nothing(base: Path) -> None:
+    made = FileJournal(base)
+    made.begin(RANGE)
+    made.append(b"a")
+    made.end()
+    with pytest.raises(OSError, match="about to end"):
+        made.append(b"b")
+    assert made.after(0, 9)[0] == [(RANGE, b"a")]
+
+
 def test_journal_rests_when_all_is_moved(base: Path) -> None:
     made = FileJournal(base)
     made.begin(RANGE)

@@ -58,6 +58,9 @@ class Journal(Protocol):
     def leave(self) -> None:
         """Put away what is there: its ids mean nothing any more."""
 
+    def end(self) -> None:
+        """Append no more: who tries to gets an `OSError`."""
+
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
 
@@ -96,6 +99,9 @@ class MemoryJournal:
     def leave(self) -> None:
         """There is nothing from another time."""
 
+    def end(self) -> None:
+        """Nobody else has it."""
+
     def close(self) -> None:
         """They stay."""
 
@@ -109,6 +115,7 @@ class FileJournal:
         self._next_id = 0
         self._file: io.FileIO | None = None
         self._bytes = 0
+        self._ended = False
         self._torn = False
         """Whether the last line is not whole, because the disk was full."""
         self._ends: dict[int, tuple[int, int]] = {}
@@ -135,7 +142,14 @@ class FileJournal:
             self._bytes += written
             self._next_id += 1
 
+    def end(self) -> None:
+        with self.lock:
+            self._close()
+            self._ended = True
+
     def _begin_file(self) -> None:
+        if self._ended:
+            raise OSError("the process is about to end")
         path = Path(f"{self._base}.{self._next_id}.journal")
         file = io.FileIO(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | _BINARY, 0o600), "w")
         if self._file is not None:

@@ -127,10 +127,12 @@ class SpoolWriter:
         except (sqlite3.Error, OSError) as error:
             raise self._broken() from error
         self._rows += 1
-        if self._drain is not None:
-            self._drain.appended()
-            return 0
-        return self._move_inline(0 if host_in_transaction else INLINE_LOCK_WAIT_MS)
+        if self._inline:
+            return self._move_inline(0 if host_in_transaction else INLINE_LOCK_WAIT_MS)
+        drain = self._drain
+        if drain is not None:  # else the process ends, and the next one moves it
+            drain.appended()
+        return 0
 
     def flush(self) -> int:
         """In tests, move what waited for the end of a context; how many rows."""
@@ -142,9 +144,11 @@ class SpoolWriter:
             self._begin()
         except NotStored as reason:
             raise NotStored(0, reason.fix, str(reason)) from reason.__cause__
-        if self._drain is None:
+        if self._inline:
             return self._move_inline(0)
-        self._drain.settle()
+        drain = self._drain
+        if drain is not None:
+            drain.settle()
         return 0
 
     def backlog(self) -> Backlog:
@@ -161,7 +165,9 @@ class SpoolWriter:
                 drain.wake()
                 drain.stop(STOP_S)
             if self._spool is not None:
-                self._spool.close()
+                self._spool.end()  # before another process can have the file
+            if drain is not None:
+                drain.leave()
             self._spool = None
 
     # ---- the beginning -------------------------------------------------------------------------------------------
@@ -361,8 +367,9 @@ class _Drain:
         return self._in_round or self._appended_at is not None
 
     def leave(self) -> None:
-        """Let go of the parent's file, in a process that was forked."""
-        self._folder.release()
+        """Let go of the file: it is the parent's, or the thread has ended. One that has not keeps it."""
+        if self._thread is threading.current_thread() or not self._thread.is_alive():
+            self._folder.release()
 
     # ---- the thread ----------------------------------------------------------------------------------------------
 
@@ -378,7 +385,6 @@ class _Drain:
         finally:
             for file in (self._own, *self._others.values()):
                 file.close()
-            self._folder.release()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do it, whatever comes: without the thread, records would only wait."""

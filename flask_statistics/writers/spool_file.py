@@ -166,6 +166,11 @@ class SpoolFile:
         if not self.waiting():
             self._journal.clear()
 
+    def end(self) -> None:
+        """Append no more: who tries to gets an `OSError`."""
+        self._journal.end()
+        self.close()
+
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
         with self._lock:
