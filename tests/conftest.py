@@ -269,9 +269,12 @@ class App:
         return state
 
     def close(self) -> None:
-        writer = self.statistics_state().writer
-        if writer is not None:
-            writer.close()
+        """End its threads: the database is lent to the next test."""
+        state = self.statistics_state()
+        if state.rollups is not None and state.rollups.scheduler is not None:
+            state.rollups.scheduler.stop()
+        if state.writer is not None:
+            state.writer.close()
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()

@@ -107,7 +107,7 @@ def test_mysql_tables_of_ours_need_nothing_of_the_database(make_app: Callable[..
     with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.text("ALTER DATABASE CHARACTER SET latin1"))
     options = {"connect_args": {"init_command": command}}
-    app = make_app(url, STATISTICS_ROLLUPS=True, SQLALCHEMY_ENGINE_OPTIONS=options)
+    app = make_app(url, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False, SQLALCHEMY_ENGINE_OPTIONS=options)
     app.insert({"date": INSTANTS[0], "path": "/\U0001f600", "user_agent": "日本"})
     assert app.flask.test_cli_runner().invoke(args=["statistics", "rollup"]).exit_code == 0
     assert app.json("breakdown/path?start=2026-03-29&end=2026-03-29")["rows"][0]["value"] == "/\U0001f600"
