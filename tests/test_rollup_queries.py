@@ -137,7 +137,8 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
     loaded = mock.patch.object(queries, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 24_000_000])))
-    with expected.raw() as raw, rolled.rollups() as rollups, loaded:
+    kept = mock.patch.object(queries, "MOST_KEPT", data.draw(st.sampled_from([0, 100, 24_000_000])))
+    with expected.raw() as raw, kept, rolled.rollups() as rollups, loaded:
 
         def same(question: str, *arguments: Any, **options: Any) -> None:
             right = getattr(raw, question)(*arguments, **options)

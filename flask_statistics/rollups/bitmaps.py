@@ -19,7 +19,7 @@ _ENTRY = struct.Struct("<II")
 
 
 class Packed(Mapping[int, BitMap]):
-    """Bitmaps by number in one blob, each read only when it is asked for."""
+    """Bitmaps by number in one blob, each read when it is asked for, and not kept: together they are as large again."""
 
     def __init__(self, blob: bytes) -> None:
         self._blob = blob
@@ -29,22 +29,15 @@ class Packed(Mapping[int, BitMap]):
         for number, length in _ENTRY.iter_unpack(blob[_HEAD.size : position]):
             self._places[number] = (position, position + length)
             position += length
-        self._read: dict[int, BitMap] = {}
 
     def __getitem__(self, number: int) -> BitMap:
-        bitmap = self._read.get(number)
-        if bitmap is None:
-            start, end = self._places[number]
-            bitmap = self._read[number] = BitMap.deserialize(self._blob[start:end])
-        return bitmap
+        start, end = self._places[number]
+        return BitMap.deserialize(self._blob[start:end])
 
     def items(self) -> ItemsView[int, BitMap]:
         """All of them at once, several times faster than one by one."""
-        read, blob = self._read, self._blob
-        for number, (start, end) in self._places.items():
-            if number not in read:
-                read[number] = BitMap.deserialize(blob[start:end])
-        return read.items()
+        read, blob = BitMap.deserialize, self._blob
+        return {number: read(blob[start:end]) for number, (start, end) in self._places.items()}.items()
 
     def __contains__(self, number: object) -> bool:
         return number in self._places

@@ -28,6 +28,7 @@ from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISI
 from ..queries.raw import RawQueries
 from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import bitmaps, store
+from .bitmaps import Column
 from .dictionary import Dictionary
 from .job import Coverage
 from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
@@ -41,8 +42,10 @@ MOST_LISTED = 20_000
 """Raw rows of each audience looked at for exceptions and links, the newest."""
 MOST_NAMED = 1_000
 """Values named by one statement."""
-MOST_LOADED = 24_000_000
+MOST_LOADED = 20_000_000
 """Bytes of the contents of segments that one question has in memory at a time."""
+MOST_KEPT = 28_000_000
+"""Bytes of what is measured of filtered requests that are kept for the next question about them."""
 WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2, ":offsets": 4, ":keys": 8}
 """Bytes a request that parts of segments take in memory; of others, 2."""
 
@@ -83,6 +86,8 @@ class _Plan:
     stored: list[Header]
     parts: list[tuple[_Detail, BitMap]]
     """The rest: detailed segments and the ordinals in them that are asked for and pass the filters."""
+    kept: dict[int, Columns] = field(default_factory=dict)
+    """What is measured of these ordinals, for some of the segments, by number."""
 
 
 @dataclass(slots=True)
@@ -140,7 +145,9 @@ class RollupQueries:
         self._dictionary = dictionary
         self._segments: dict[int, Segment] = {}
         self._loaded: dict[int, set[str]] = defaultdict(set)
+        self._matches: dict[Any, BitMap] = {}
         self._plans: dict[Any, _Plan] = {}
+        self._left = MOST_KEPT
         self._tails: dict[datetime, dict[int, Segment]] = {}
 
     # ---- questions -----------------------------------------------------------------------------------------------
@@ -161,8 +168,10 @@ class RollupQueries:
         if plan.single is not None:
             for one in self._stored(plan.stored, plan.single, want).values():
                 found.sums.add(one)
-        for batch in self._batches(plan.parts, _parts_for(want)):
-            self._add(found, batch, want)
+        for detail, members, columns in self._measured(plan, want):
+            found.sums.hits += len(members)
+            found.sums.add(columns.sums(timed=PERCENTILES in want))
+            found.add_last(detail, members.max())
         return self._measures(found, want)
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
@@ -176,16 +185,19 @@ class RollupQueries:
             for segment, one in self._stored(plan.stored, plan.single, want, by="segment_id").items():
                 found[_place(edges, starts[segment])].sums.add(one)
         self._need([detail for detail, _ in plan.parts], (":hours",))
-        for detail, members in self._loaded_parts(plan.parts, _parts_for(want)):
+        for detail, members, columns in self._measured(plan, want):
             first = max(0, _place(edges, self._moment_of_hour(detail, members.min())))
-            low = self._ordinal(detail, edges[first])
+            since = 0
             for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
                 high = self._ordinal(detail, end)
-                if low < high:
-                    self._add(bucket, [(detail, members & BitMap(range(low, high)))], want)
-                if high >= detail.segment.hits:
+                until = members.rank(high - 1) if high else 0
+                if since < until:
+                    bucket.sums.hits += until - since
+                    bucket.sums.add(columns.at(slice(since, until)).sums(timed=PERCENTILES in want))
+                    bucket.add_last(detail, members[until - 1])
+                if until == len(members):
                     break
-                low = high
+                since = until
         return [Point(start, end, self._measures(one, want)) for (start, end), one in zip(buckets, found, strict=True)]
 
     def breakdown(
@@ -288,7 +300,8 @@ class RollupQueries:
         `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
         crosses one of them. `kept`: `ANY`, `SETS` or `MONTHS`.
         """
-        asked = (span.start, span.end, filters, single is not None, edges, kept if single is not None else ANY)
+        # without stored segments it makes no difference what decides which of them answer
+        asked = (span.start, span.end, filters, None if single is None else (edges, kept))
         if asked not in self._plans:
             audiences, rest = self._audiences(filters)
             stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or (), kept=kept)
@@ -346,18 +359,20 @@ class RollupQueries:
         if filters.contains and "path" in self._source.dimensions:
             tests.append(("path", frozenset(self._dictionary.containing("path", filters.contains)), False))
         self._need([detail for detail in details if not detail.whole], (":hours",))
-        parts = [self._part(name) for name, _, _ in tests]
-        answer = []
-        for batch in self._batches([(detail, self._asked(detail)) for detail in details], parts):
-            self._need([detail for detail, _ in batch], parts)
-            for detail, asked in batch:
-                members = asked
-                for name, values, negated in tests:
-                    matching = detail.segment.having_any(name, values)
-                    members = members - matching if negated else members & matching
-                if members:
-                    answer.append((detail, members))
-        return answer
+        found = [(detail, self._asked(detail)) for detail in details]
+        for name, values, negated in tests:
+            matches = self._matching(found, name, values)
+            pairs = zip(found, matches, strict=True)
+            found = [(detail, some - having if negated else some & having) for (detail, some), having in pairs]
+        return [(detail, members) for detail, members in found if members]
+
+    def _matching(self, parts: Sequence[tuple[_Detail, BitMap]], name: str, values: frozenset[int]) -> Iterator[BitMap]:
+        """The ordinals of each segment that have one of `values` of a dimension, remembered for other filters with them."""
+        keys = [(id(detail.segment), name, values) for detail, _ in parts]
+        unknown = [part for part, key in zip(parts, keys, strict=True) if key not in self._matches]
+        for detail, _ in self._loaded_parts(unknown, [self._part(name)]):
+            self._matches[id(detail.segment), name, values] = detail.segment.having_any(name, values)
+        return (self._matches[key] for key in keys)
 
     def _moment_of_hour(self, detail: _Detail, ordinal: int) -> datetime:
         """When the hour of that request began, naive UTC."""
@@ -655,27 +670,31 @@ class RollupQueries:
             for value, sums in self._stored(plan.stored, single, want, by="value_id").items():
                 if value in found:
                     found[value].sums.add(sums)
-        parts = [self._part(dimension), *_parts_for(want)]
-        for batch in self._batches(plan.parts, parts) if shown else ():
-            self._need([detail for detail, _ in batch], parts)
-            self._fill_from(batch, dimension, found, want)
+        part = self._part(dimension)
+        for batch in self._batches(plan.parts, [part, *_parts_for(want)]) if shown else ():
+            self._need([detail for detail, _ in batch], [part])
+            self._fill_from(batch, dimension, found, want, plan.kept)
         return found
 
     def _fill_from(
-        self, parts: Sequence[tuple[_Detail, BitMap]], dimension: str, found: Mapping[int, _Found], want: frozenset[str]
+        self,
+        parts: Sequence[tuple[_Detail, BitMap]],
+        dimension: str,
+        found: Mapping[int, _Found],
+        want: frozenset[str],
+        kept: Mapping[int, Columns],
     ) -> None:
-        """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds."""
-        summed, timed, seen = _is_summed(want), PERCENTILES in want, VISITORS in want
+        """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds.
+
+        `kept`: what is measured of all members, where that is known.
+        """
         picked = [detail.segment.picked(dimension, found, members) for detail, members in parts]
         ids = np.concatenate([ids for _, ids in picked])
         if not len(ids):
             return
-        measures = [
-            detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen)
-            for (detail, _), (places, _) in zip(parts, picked, strict=True)
-        ]
+        asked = [(detail, members, places) for (detail, members), (places, _) in zip(parts, picked, strict=True)]
         order, starts, values = grouped(ids)
-        groups = Groups(Columns.joined(measures), timed=timed)
+        groups = Groups(Columns.joined(self._columns(asked, want, kept)), timed=PERCENTILES in want)
         for value, sums in zip(values, groups.sums(order, starts), strict=True):
             found[value].sums.add(sums)
         ordinals = np.concatenate([places for places, _ in picked])
@@ -690,24 +709,52 @@ class RollupQueries:
 
     # ---- measures ------------------------------------------------------------------------------------------------
 
-    def _add(self, found: _Found, parts: Sequence[tuple[_Detail, BitMap]], want: frozenset[str]) -> None:
-        """Add the measures of the members of some detailed segments."""
-        parts = [(detail, members) for detail, members in parts if members]
-        needed = _parts_for(want)
-        self._need([detail for detail, _ in parts], needed)
-        sums = found.sums
-        for detail, members in parts:
-            segment = detail.segment
-            places = segment.places(members) if needed else slice(0)
-            if _is_summed(want):
-                sums.add(segment.sums(members, places))
+    def _measured(self, plan: _Plan, want: frozenset[str]) -> Iterator[tuple[_Detail, BitMap, Columns]]:
+        """The parts of a plan, each with what is measured of its members.
+
+        If that is everything, it is kept for later questions while there is room.
+        """
+        if not want:
+            yield from ((detail, members, Columns()) for detail, members in plan.parts)
+            return
+        for batch in self._batches(plan.parts, _parts_for(want)):
+            asked = [(detail, members, detail.segment.places(members)) for detail, members in batch]
+            for (detail, members), columns in zip(batch, self._columns(asked, want, plan.kept), strict=True):
+                if want == EVERYTHING and detail.id not in plan.kept and columns.size <= self._left:
+                    self._left -= columns.size
+                    plan.kept[detail.id] = columns
+                yield detail, members, columns
+
+    def _columns(
+        self,
+        asked: Sequence[tuple[_Detail, BitMap, slice | Column]],
+        want: frozenset[str],
+        kept: Mapping[int, Columns],
+    ) -> list[Columns]:
+        """What is measured of some requests of detailed segments: given are the members and the places, which are some of them.
+
+        `kept`: what is measured of all members, where that is known.
+        """
+        unknown = {
+            detail.id: (detail.segment.hits, places)
+            for detail, _, places in asked
+            if detail.id >= 0 and detail.id not in kept
+        }
+        parts = _parts_for(want)
+        read = store.read_columns(self._connection, self._tables, unknown, parts) if parts else {}
+        summed, timed, seen = _is_summed(want), PERCENTILES in want, VISITORS in want
+        found = []
+        for detail, members, places in asked:
+            if detail.id in kept:
+                among: slice | Column = slice(None)  # all of them
+                if not isinstance(places, slice):
+                    among = np.searchsorted(bitmaps.ordinals(members), places)
+                found.append(kept[detail.id].at(among, summed=summed, timed=timed, seen=seen))
+            elif detail.id < 0:
+                found.append(detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen))
             else:
-                sums.hits += len(members)
-            if VISITORS in want:
-                sums.visitors |= segment.visitors_of(places)
-            if PERCENTILES in want:
-                sums.latency.update(segment.latency_of(places))
-            found.add_last(detail, members.max())
+                found.append(read.get(detail.id, Columns()))
+        return found
 
     def _measures(self, found: _Found, want: frozenset[str]) -> Measures:
         """The measures as every answer has them: None for what the model lacks or was not asked for."""

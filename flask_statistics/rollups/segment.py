@@ -83,6 +83,25 @@ class Sums:
         self.latency.update(other.latency)
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A column of value ids as it is stored: half as large, and taken apart only where it is asked for."""
+
+    ranks: Column
+    """Where in `ids` the value id of each request is."""
+    ids: Column
+    """Each value id once."""
+
+    def __getitem__(self, places: Column | slice) -> Column:
+        found: Column = self.ids[self.ranks[places]]
+        return found
+
+    def among(self, values: Collection[int]) -> Column:
+        """Whether the value id of each request is one of `values`."""
+        found: Column = _among(self.ids, values)[self.ranks]
+        return found
+
+
 @dataclass(slots=True)
 class Segment:
     """Requests of one period and audience, by ordinal."""
@@ -106,7 +125,7 @@ class Segment:
     """Ordinals of `CLIENT_ERRORS` and of `SERVER_ERRORS`."""
     indexes: Mapping[str, Mapping[int, BitMap]]
     """For each dimension with few values, the ordinals of each value id; each ordinal is in one."""
-    columns: Mapping[str, Column]
+    columns: Mapping[str, Column | Ranked]
     """For each dimension with many values, the value ids."""
 
     def moment(self, ordinal: int) -> datetime:
@@ -141,41 +160,12 @@ class Segment:
         first, last = members.min(), members.max()
         return slice(first, last + 1) if len(members) == last + 1 - first else bitmaps.ordinals(members)
 
-    def sums(self, members: BitMap, places: slice | Column) -> Sums:
-        """Errors, size and response times of `members`, which are at `places`; visitors and latency stay empty."""
-        times = self.times[places]
-        return Sums(
-            hits=len(members),
-            client_errors=members.intersection_cardinality(self.errors.get(CLIENT_ERRORS, _EMPTY)),
-            server_errors=members.intersection_cardinality(self.errors.get(SERVER_ERRORS, _EMPTY)),
-            size=int(self.sizes[places].sum(dtype=np.uint64)),
-            time_us=int(times.sum(dtype=np.uint64)),
-            timed=int(np.count_nonzero(self.bins[places] != UNTIMED)),
-            longest_us=int(times.max(initial=0)),
-        )
-
-    def latency_of(self, places: slice | Column) -> Counter[int]:
-        """How many of the requests at `places` are in each latency bin."""
-        counts = np.bincount(self.bins[places], minlength=BINS)[:BINS]
-        bins = np.flatnonzero(counts)
-        return Counter(dict(zip(bins.tolist(), counts[bins].tolist(), strict=True)))
-
-    def visitors_of(self, places: slice | Column) -> BitMap:
-        """The visitor ids of the requests at `places`."""
-        ids = self.visitors[places]
-        if len(ids) <= FEW or int(ids.max()) > LARGEST_MARKED:
-            found = bitmaps.of(ids)
-        else:
-            marks = np.zeros(int(ids.max()) + 1, dtype=bool)
-            marks[ids] = True
-            found = bitmaps.of(np.flatnonzero(marks))
-        found.discard(NOBODY)
-        return found
-
     def having_any(self, name: str, values: Collection[int]) -> BitMap:
         """The ordinals that have one of `values` of a dimension."""
         if name in self.columns:
-            return bitmaps.of(np.flatnonzero(_among(self.columns[name], values)))
+            column = self.columns[name]
+            having = column.among(values) if isinstance(column, Ranked) else _among(column, values)
+            return bitmaps.of(np.flatnonzero(having))
         sets = self._sets(name)
         return bitmaps.union(sets[value] for value in values if value in sets)
 
@@ -210,15 +200,9 @@ class Segment:
 
     def measures_at(self, places: Column | slice, *, summed: bool, timed: bool, seen: bool) -> Columns:
         """What is measured of the requests at `places`: sums, response times by bin, visitors."""
-        classes = np.zeros(self.hits if summed else 0, dtype=np.uint8)
-        for number, members in self.errors.items() if summed else ():
-            classes[bitmaps.ordinals(members)] = number
-        return Columns(
-            visitors=self.visitors[places] if seen else None,
-            bins=self.bins[places] if timed or summed else None,
-            sizes=self.sizes[places] if summed else None,
-            times=self.times[places] if summed else None,
-            classes=classes[places] if summed else None,
+        classes = classes_of(self.errors, self.hits) if summed else None
+        return Columns(self.visitors, self.bins, self.sizes, self.times, classes).at(
+            places, summed=summed, timed=timed, seen=seen
         )
 
     def _sets(self, name: str) -> Mapping[int, BitMap]:
@@ -226,7 +210,12 @@ class Segment:
         return self.indexes[name] if name in self.indexes else {NONE: BitMap(range(self.hits))}
 
 
-_EMPTY = BitMap()
+def classes_of(errors: Mapping[int, BitMap], hits: int) -> Column:
+    """Which of `CLIENT_ERRORS` and `SERVER_ERRORS` each of so many requests is, or 0."""
+    classes = np.zeros(hits, dtype=np.uint8)
+    for number, members in errors.items():
+        classes[bitmaps.ordinals(members)] = number
+    return classes
 
 
 def _among(column: Column, values: Collection[int]) -> Column:
@@ -413,7 +402,7 @@ def join(parts: Sequence[Segment], *, most_values: int) -> Segment:
         bins=np.concatenate([part.bins for part in parts]),
         errors=_sets([(part.errors, offset) for part, offset in placed]),
         indexes={name: _sets([(part.indexes[name], offset) for part, offset in placed]) for name in parts[0].indexes},
-        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        columns={name: np.concatenate([part.columns[name][:] for part in parts]) for name in parts[0].columns},
     )
     fold(joined, most_values)
     return joined
@@ -444,8 +433,9 @@ def fold(segment: Segment, most_values: int) -> None:
             others = bitmaps.union(members for value, members in sets.items() if value in rare or value == OTHER)
             segment.indexes = {**segment.indexes, name: {**kept, OTHER: others}}
     for name, column in segment.columns.items():
-        if segment.hits > most_values and (rare := _rare(counted([column]), most_values)):
-            segment.columns = {**segment.columns, name: np.where(_among(column, rare), np.uint32(OTHER), column)}
+        values = column[:]
+        if segment.hits > most_values and (rare := _rare(counted([values]), most_values)):
+            segment.columns = {**segment.columns, name: np.where(_among(values, rare), np.uint32(OTHER), values)}
 
 
 def _rare(counts: Mapping[int, int], most: int) -> set[int]:
@@ -484,11 +474,11 @@ class Measured:
 class Columns:
     """What is measured of some requests, by place; None: that is not asked for."""
 
-    visitors: Column | None
-    bins: Column | None
-    sizes: Column | None
-    times: Column | None
-    classes: Column | None
+    visitors: Column | None = None
+    bins: Column | None = None
+    sizes: Column | None = None
+    times: Column | None = None
+    classes: Column | None = None
     """`CLIENT_ERRORS`, `SERVER_ERRORS` or anything else."""
 
     @classmethod
@@ -506,6 +496,60 @@ class Columns:
             times=strung([part.times for part in parts]),
             classes=strung([part.classes for part in parts]),
         )
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        columns = (self.visitors, self.bins, self.sizes, self.times, self.classes)
+        return sum(column.nbytes for column in columns if column is not None)
+
+    def at(self, places: Column | slice, *, summed: bool = True, timed: bool = True, seen: bool = True) -> Columns:
+        """What is known of those at `places`: sums, response times by bin, visitors."""
+
+        def taken(column: Column | None, wanted: bool) -> Column | None:
+            return column[places] if wanted and column is not None else None
+
+        return Columns(
+            visitors=taken(self.visitors, seen),
+            bins=taken(self.bins, timed or summed),
+            sizes=taken(self.sizes, summed),
+            times=taken(self.times, summed),
+            classes=taken(self.classes, summed),
+        )
+
+    def sums(self, *, timed: bool) -> Sums:
+        """The measures of all of them together, but for how many they are and the last date.
+
+        `timed`: whether to count latency bins, and not only which requests have a response time.
+        """
+        sums = Sums()
+        if self.visitors is not None:
+            sums.visitors = _distinct_visitors(self.visitors)
+        if self.bins is not None:
+            counts = np.bincount(self.bins, minlength=UNTIMED + 1)
+            sums.timed = len(self.bins) - int(counts[UNTIMED])
+            bins = np.flatnonzero(counts[:UNTIMED]) if timed else counts[:0]
+            sums.latency = Counter(dict(zip(bins.tolist(), counts[bins].tolist(), strict=True)))
+        if self.sizes is not None and self.times is not None and self.classes is not None:
+            sums.client_errors, sums.server_errors = np.bincount(self.classes, minlength=SERVER_ERRORS + 1)[
+                [CLIENT_ERRORS, SERVER_ERRORS]
+            ].tolist()
+            sums.size = int(self.sizes.sum(dtype=np.uint64))
+            sums.time_us = int(self.times.sum(dtype=np.uint64))
+            sums.longest_us = int(self.times.max(initial=0))
+        return sums
+
+
+def _distinct_visitors(ids: Column) -> BitMap:
+    """The visitor ids among `ids`."""
+    if len(ids) <= FEW or int(ids.max()) > LARGEST_MARKED:
+        found = bitmaps.of(ids)
+    else:
+        marks = np.zeros(int(ids.max()) + 1, dtype=bool)
+        marks[ids] = True
+        found = bitmaps.of(np.flatnonzero(marks))
+    found.discard(NOBODY)
+    return found
 
 
 def measured(segment: Segment) -> Measured:
@@ -528,7 +572,7 @@ def measured(segment: Segment) -> Measured:
         starts = np.cumsum([0, *map(len, parts[:-1])])
         answer.values[name] = dict(zip(sets, sums_of(np.concatenate(parts), starts), strict=True))
     for name, column in segment.columns.items():
-        order, starts, values = grouped(column)
+        order, starts, values = grouped(column[:])
         answer.values[name] = dict(zip(values, sums_of(order, starts), strict=True))
     return answer
 

@@ -17,13 +17,15 @@ from pyroaring import BitMap
 from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
-from .segment import NONE, Measured, Segment, Sums, grouped, join
+from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join
 from .tables import DAY, HOUR, TOTAL, Tables
 
 CHUNK = 400
 """Segments named by one statement."""
 PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "bins", "errors")
 """Parts of every segment, stored as `:hours` and so on; besides, each dimension's index or `dimension:column`."""
+MEASURES = {":visitors": "visitors", ":bins": "bins", ":sizes": "sizes", ":times": "times", ":errors": "classes"}
+"""The parts that `Columns` are read from, and what they are there."""
 _NARROW = ("B", "H", "I", "Q")
 """Types of columns, the shortest first."""
 _SET = b"R"
@@ -153,15 +155,40 @@ def read_contents(
 ) -> dict[int, dict[str, bytes]]:
     """The stored `parts` (None: all) of segments by id, packed."""
     contents: dict[int, dict[str, bytes]] = {number: {} for number in ids}
-    wanted = None if parts is None else list(parts)
-    table = tables.index.c
-    for some in chunks(list(contents)):
-        where = [table.segment_id.in_(some)] + ([] if wanted is None else [table.part.in_(wanted)])
-        for number, part, content in connection.execute(
-            sa.select(table.segment_id, table.part, table.content).where(*where)
-        ):
-            contents[number][part] = content
+    for number, part, content in _contents(connection, tables, list(contents), parts):
+        contents[number][part] = content
     return contents
+
+
+def read_columns(
+    connection: sa.Connection, tables: Tables, asked: Mapping[int, tuple[int, slice | Column]], parts: Iterable[str]
+) -> dict[int, Columns]:
+    """What is measured of some requests of segments, from their stored `parts`, by id.
+
+    `asked`: how many requests each segment has, and the places of those that are asked for. A year is some hundred
+    megabytes, so each content is dropped as soon as they are taken from it.
+    """
+    found: dict[int, dict[str, Column]] = {number: {} for number in asked}
+    for number, part, content in _contents(connection, tables, list(asked), parts):
+        hits, places = asked[number]
+        column = classes_of(bitmaps.Packed(content), hits) if part == ":errors" else _unpack_array(content)
+        taken = column[places]
+        if isinstance(places, slice) and len(taken) < hits:
+            taken = taken.copy()  # a slice would keep all of the column in memory
+        found[number][MEASURES[part]] = taken
+    return {number: Columns(**columns) for number, columns in found.items()}
+
+
+def _contents(
+    connection: sa.Connection, tables: Tables, ids: Sequence[int], parts: Iterable[str] | None
+) -> Iterator[tuple[int, str, bytes]]:
+    """The stored `parts` (None: all) of segments, packed, each read when it is asked for."""
+    table = tables.index.c
+    wanted = [] if parts is None else [table.part.in_(list(parts))]
+    for some in chunks(ids):
+        query = sa.select(table.segment_id, table.part, table.content).where(table.segment_id.in_(some), *wanted)
+        for number, part, content in connection.execute(query):  # noqa: UP028 - a row is no tuple to the type checker
+            yield number, part, content
 
 
 def empty(hits: int) -> Segment:
@@ -260,7 +287,7 @@ def _parts(segment: Segment) -> Iterator[tuple[str, bytes]]:
     for name, sets in segment.indexes.items():
         yield name, bitmaps.pack(sets)
     for name, column in segment.columns.items():
-        yield f"{name}:column", _pack_values(column)
+        yield f"{name}:column", _pack_values(column[:])
 
 
 def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:
@@ -307,11 +334,10 @@ def _pack_values(column: Column) -> bytes:
     return _pack_array(ranks) + ids + _LENGTH.pack(len(ids))
 
 
-def _unpack_values(blob: bytes) -> Column:
+def _unpack_values(blob: bytes) -> Ranked:
     (length,) = _LENGTH.unpack_from(blob, len(blob) - _LENGTH.size)
     middle = len(blob) - _LENGTH.size - length
-    column: Column = _unpack_array(blob[middle : middle + length])[_unpack_array(blob[:middle])]
-    return column
+    return Ranked(_unpack_array(blob[:middle]), _unpack_array(blob[middle : middle + length]))
 
 
 def _pack_set(numbers: BitMap) -> bytes:
