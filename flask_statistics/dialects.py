@@ -472,23 +472,47 @@ MYSQL_CONFLICTS = (1020, 1205, 1213)
 
 def batches(
     connection: sa.Connection, query: sa.Select[Any], date: sa.Column[Any], key: sa.Column[Any], *, size: int
-) -> Iterator[Sequence[sa.Row[Any]]]:
-    """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time.
+) -> Iterator[list[Sequence[Any]]]:
+    """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time: each column's values.
 
     Other statements may run on the connection in between. MySQL's protocol cannot send rows in between, and would drop
     those that are left; ClickHouse's driver has all rows of an answer in memory: there, each batch is a statement of its
     own that begins behind the last row.
     """
     query = query.order_by(date, key)
-    if connection.dialect.name not in (*MYSQL, *CLICKHOUSE):
-        yield from connection.execute(query, execution_options={"yield_per": size}).partitions(size)
-        return
-    rows = connection.execute(query.limit(size)).all()
-    while rows:
-        yield rows
-        at, last = rows[-1][0], rows[-1][1]
-        behind = sa.and_(date >= at, sa.or_(date > at, key > last))
-        rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
+    if connection.dialect.name == "sqlite":
+        yield from _batches_of_sqlite(connection, query, size)
+    elif connection.dialect.name in (*MYSQL, *CLICKHOUSE):
+        rows = connection.execute(query.limit(size)).all()
+        while rows:
+            yield _columns_of(rows)
+            at, last = rows[-1][0], rows[-1][1]
+            behind = sa.and_(date >= at, sa.or_(date > at, key > last))
+            rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
+    else:
+        found = connection.execute(query, execution_options={"yield_per": size})
+        yield from map(_columns_of, found.partitions(size))
+
+
+def _columns_of(rows: Sequence[sa.Row[Any]]) -> list[Sequence[Any]]:
+    # twice as fast as zip(), which makes an iterator for each row
+    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+
+
+def _batches_of_sqlite(connection: sa.Connection, query: sa.Select[Any], size: int) -> Iterator[list[Sequence[Any]]]:
+    """The same without an object of SQLAlchemy's for each row, which would take a fifth of all the time of a backfill."""
+    dialect = connection.dialect
+    fits = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns]
+    result = connection.execute(query)
+    errors = dialect.loaded_dbapi.Error
+    try:
+        while rows := result.cursor.fetchmany(size):
+            columns = zip(*rows, strict=True)
+            yield [column if fit is None else list(map(fit, column)) for column, fit in zip(columns, fits, strict=True)]
+    except errors as error:
+        raise sa.exc.DBAPIError.instance(str(query), None, error, errors, dialect=dialect) from error
+    finally:
+        result.close()
 
 
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:

@@ -117,6 +117,60 @@ def test_other_errors_are_no_timeout(database_url: str) -> None:
     assert not dialects.is_timeout(ValueError("interrupted"))
 
 
+class Backwards(sa.types.TypeDecorator[str]):
+    """A type of the user's."""
+
+    impl = sa.String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else value[::-1]
+
+    process_result_value = process_bind_param
+
+
+LOG = sa.Table(
+    "log",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("date", sa.DateTime),
+    sa.Column("text", Backwards),
+)
+
+
+def test_batches_are_columns_in_the_order_of_date_and_key(database_url: str) -> None:
+    dates = [datetime(2026, 3, 1, 0, 0, second) for second in (2, 1, 1, 3, 2)]
+    with connected(database_url) as connection:
+        LOG.create(connection)
+        rows = [{"id": k, "date": date, "text": None if k == 4 else f"ab{k}"} for k, date in enumerate(dates, 1)]
+        connection.execute(sa.insert(LOG), rows)
+        query = sa.select(LOG.c.date, LOG.c.id, LOG.c.text)
+        found = list(dialects.batches(connection, query, LOG.c.date, LOG.c.id, size=2))
+        assert connection.scalar(sa.select(sa.func.count()).where(LOG.c.text == "ab1")) == 1
+    assert [[list(column) for column in batch] for batch in found] == [
+        [[dates[1], dates[2]], [2, 3], ["ab2", "ab3"]],
+        [[dates[0], dates[4]], [1, 5], ["ab1", "ab5"]],
+        [[dates[3]], [4], [None]],
+    ]
+
+
+def test_batches_end_with_the_time(tmp_path: Path) -> None:
+    many = "INSERT INTO log (id) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 50000) SELECT n FROM c"
+    with connected(f"sqlite:///{tmp_path / 'log.sqlite'}") as connection:
+        LOG.create(connection)
+        connection.execute(sa.text(many))
+        connection.commit()
+        with dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
+            query = sa.select(LOG.c.date, LOG.c.id)
+            batches = dialects.batches(connection, query, LOG.c.date, LOG.c.id, size=25_000)
+            next(batches)
+            while not budget.is_spent():
+                pass
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                list(batches)
+        assert dialects.is_timeout(caught.value)
+
+
 # ---- what a reader is told -------------------------------------------------------------------------------------------
 
 

@@ -21,10 +21,11 @@ from flask_statistics.rollups.segment import (
     Segment,
     Shape,
     Sums,
-    build,
     counted,
+    indexed,
     join,
     measured,
+    numbered,
 )
 
 START = datetime(2026, 11, 22, 10)
@@ -67,7 +68,9 @@ ROWS = st.lists(
 
 
 def made(rows: list[Any], ids: Ids, most_values: int = 100) -> Segment:
-    return build(rows, hours=HOURS, shape=Shape(SHAPE.dimensions, most_values), ids=ids)
+    raws = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(8)]
+    shape = Shape(SHAPE.dimensions, most_values)
+    return indexed(numbered(raws, hours=HOURS, shape=shape, ids=ids), shape)
 
 
 def content(segment: Segment) -> Any:

@@ -6,7 +6,7 @@ A segment holds all that there is to know of its requests, so this needs no raw 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -14,36 +14,9 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from . import bitmaps, store
-from .bitmaps import Column
-from .segment import Measured, Segment, measured
+from .segment import Measured, Segment, chosen, measured
 from .store import Header
 from .tables import TOTAL, Tables
-
-
-def chosen(segment: Segment, keep: Column) -> Segment:
-    """The segment of the requests with ordinals `keep`, which rise: they are numbered anew."""
-    starts = [start for start, _ in segment.hours]
-    before = np.searchsorted(keep, [first for _, first in segment.hours]).tolist()
-    ends = [*before, len(keep)][1:]
-    kept = bitmaps.of(keep)
-
-    def renumbered(sets: Mapping[int, BitMap]) -> dict[int, BitMap]:
-        rest = {value: members & kept for value, members in sets.items()}
-        return {v: bitmaps.of(np.searchsorted(keep, bitmaps.ordinals(some))) for v, some in rest.items() if some}
-
-    return Segment(
-        hits=len(keep),
-        hours=[(start, first) for start, first, end in zip(starts, before, ends, strict=True) if end > first],
-        offsets=segment.offsets[keep],
-        keys=None if segment.keys is None else segment.keys[keep],
-        visitors=segment.visitors[keep],
-        sizes=segment.sizes[keep],
-        times=segment.times[keep],
-        bins=segment.bins[keep],
-        errors=renumbered(segment.errors),
-        indexes={name: renumbered(sets) for name, sets in segment.indexes.items()},
-        columns={name: column[keep] for name, column in segment.columns.items()},
-    )
 
 
 def holding(connection: sa.Connection, tables: Tables, visitors: BitMap) -> list[Header]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from pyroaring import BitMap
@@ -23,7 +23,7 @@ from pyroaring import BitMap
 from .. import dialects
 from ..spans import Span, midnight, next_edge, to_local
 from . import erase, lease, partitions, store
-from .dictionary import Dictionary
+from .dictionary import Dictionary, Known
 from .segment import Measured, Segment, measured
 from .source import Source
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
@@ -126,7 +126,7 @@ class Job:
     """That of the raw table; None: it is in the rollups' database."""
     _began: tuple[datetime, float] = (NEVER, 0.0)
     """When the present run began, naive UTC and by the monotonic clock."""
-    _known: dict[str, dict[Any, int]] = field(default_factory=dict)
+    _known: Known = field(default_factory=Known)
     """Numbers of values and visitors that transactions learnt, or found, and committed."""
     _known_by: bytes = b""
     """The key of the visitors' hashes that `_known` goes with: another one, and all numbers are other ones."""
@@ -647,7 +647,7 @@ class Job:
         key = bytes.fromhex(meta["visitor_key"])
         known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
         if known_by != self._known_by:
-            self._known, self._known_by = {}, known_by
+            self._known, self._known_by = Known(), known_by
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
         dictionary.register()
         return dictionary

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -270,7 +270,10 @@ def _sets_by(values: list[int], order: Column, starts: Column) -> dict[int, BitM
 
 
 Ids = Callable[[str, set[Any]], Mapping[Any, int]]
-"""For a dimension and raw values, the value id of each; for `VISITOR` and addresses, visitor ids."""
+"""For a dimension and raw values, the value id of each, and of others that are known already.
+
+For `VISITOR` and addresses, visitor ids; `NOBODY` for None.
+"""
 VISITOR = ""
 
 
@@ -288,48 +291,84 @@ FIXED = ("date", "key", "remote_address", "size", "response_time", "status_code"
 """What the columns before the dimensions' are."""
 
 
-def build(rows: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Shape, ids: Ids) -> Segment:
-    """The segment of `rows`, which are one audience's in the order of date and key.
+def numbered(raws: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Shape, ids: Ids) -> Segment:
+    """The requests of raw rows, all of whose dimensions are columns: what `indexed` makes segments of.
 
-    `hours` are the edges of the period's hours, rising; every row's date is within.
+    `raws` are the columns of the rows, which are in the order of date and key; `hours` the edges of the period's hours,
+    rising. Every row's date is within.
     """
-    if not rows:
-        return _empty(shape)
-    count = len(rows)
-    # twice as fast as zip(), which makes an iterator for each row
-    read = [[row[place] for row in rows] for place in range(len(rows[0]))]
-    dates, keys, addresses, sizes, seconds, statuses, *raws = read
-    known = ids(VISITOR, set(addresses) - {None})
+    dates, keys, addresses, sizes, seconds, statuses, *values = raws
     starts, firsts, offsets = _hours_of(dates, hours)
     times, bins = _times_of(seconds)
-    classes = np.fromiter((status // 100 if status else 0 for status in statuses), dtype=np.int64, count=count)
-    segment = Segment(
-        hits=count,
+    classes = _numbers(statuses) // 100
+    return Segment(
+        hits=len(dates),
         hours=list(zip(starts, firsts, strict=True)),
         offsets=offsets,
-        keys=np.array(keys, dtype=np.int64) if all(isinstance(key, int) for key in keys) else None,
-        visitors=np.fromiter((NOBODY if a is None else known[a] for a in addresses), dtype=np.uint32, count=count),
-        sizes=np.fromiter(
-            (min(max(0, size), LARGEST_SIZE) if size else 0 for size in sizes), dtype=np.uint64, count=count
-        ),
+        keys=np.array(keys, dtype=np.int64) if {int}.issuperset(map(type, keys)) else None,
+        visitors=_ids_of(addresses, VISITOR, ids),
+        sizes=np.clip(_numbers(sizes), 0, LARGEST_SIZE).astype(np.uint64),
         times=times,
         bins=bins,
         errors={n: bitmaps.of(np.flatnonzero(classes == n)) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
         indexes={},
-        columns={},
+        columns={name: _ids_of(column, name, ids) for (name, _), column in zip(shape.dimensions, values, strict=True)},
     )
+
+
+def indexed(segment: Segment, shape: Shape) -> Segment:
+    """One audience's segment as it is stored: with sets for the dimensions with few values, and their rarer values folded."""
     indexes: dict[str, Mapping[int, BitMap]] = {}
-    columns: dict[str, Column] = {}
-    for (name, many), raw in zip(shape.dimensions, raws, strict=True):
-        column = np.fromiter(map(ids(name, set(raw)).__getitem__, raw), dtype=np.uint32, count=count)
-        if many:
-            columns[name] = column
-        else:
-            order, begins, values = grouped(column)
+    for name, many in shape.dimensions:
+        if not many:
+            order, begins, values = grouped(segment.columns[name][:])
             indexes[name] = _sets_by(values, order, begins)
-    segment.indexes, segment.columns = indexes, columns
+    columns = {name: segment.columns[name] for name, many in shape.dimensions if many}
+    segment = replace(segment, indexes=indexes, columns=columns)
     fold(segment, shape.most_values)
     return segment
+
+
+def _ids_of(raws: Sequence[Any], name: str, ids: Ids) -> Column:
+    def read(known: Mapping[Any, int]) -> Column:
+        return np.fromiter(map(known.__getitem__, raws), dtype=np.uint32, count=len(raws))
+
+    try:
+        return read(ids(name, set()))  # most often all of them are known from earlier rows
+    except KeyError:
+        return read(ids(name, set(raws)))
+
+
+def _numbers(raws: Sequence[float | None]) -> Column:
+    """Whole numbers of at most 53 bits; 0 for None."""
+    numbers: Column = np.nan_to_num(np.array(raws, dtype=np.float64))  # None becomes NaN
+    return numbers
+
+
+def chosen(segment: Segment, keep: Column) -> Segment:
+    """The segment of the requests with ordinals `keep`, which rise: they are numbered anew."""
+    starts = [start for start, _ in segment.hours]
+    before = np.searchsorted(keep, [first for _, first in segment.hours]).tolist()
+    ends = [*before, len(keep)][1:]
+    kept = bitmaps.of(keep)
+
+    def renumbered(sets: Mapping[int, BitMap]) -> dict[int, BitMap]:
+        rest = {value: members & kept for value, members in sets.items()}
+        return {v: bitmaps.of(np.searchsorted(keep, bitmaps.ordinals(some))) for v, some in rest.items() if some}
+
+    return Segment(
+        hits=len(keep),
+        hours=[(start, first) for start, first, end in zip(starts, before, ends, strict=True) if end > first],
+        offsets=segment.offsets[keep],
+        keys=None if segment.keys is None else segment.keys[keep],
+        visitors=segment.visitors[keep],
+        sizes=segment.sizes[keep],
+        times=segment.times[keep],
+        bins=segment.bins[keep],
+        errors=renumbered(segment.errors),
+        indexes={name: renumbered(sets) for name, sets in segment.indexes.items()},
+        columns={name: column[keep] for name, column in segment.columns.items()},
+    )
 
 
 def _hours_of(dates: Sequence[datetime], hours: Sequence[datetime]) -> tuple[list[datetime], list[int], Column]:
@@ -356,25 +395,6 @@ def _times_of(seconds: Sequence[float | None]) -> tuple[Column, Column]:
     bins[untimed] = UNTIMED
     times[untimed] = 0
     return np.rint(np.clip(times * 1_000_000, 0, LONGEST_US)).astype(np.uint64), bins
-
-
-def _empty(shape: Shape) -> Segment:
-    def column() -> Column:
-        return np.empty(0, dtype=np.uint32)
-
-    return Segment(
-        hits=0,
-        hours=[],
-        offsets=column(),
-        keys=np.empty(0, dtype=np.int64),
-        visitors=column(),
-        sizes=column(),
-        times=column(),
-        bins=column(),
-        errors={},
-        indexes={name: {} for name, many in shape.dimensions if not many},
-        columns={name: column() for name, many in shape.dimensions if many},
-    )
 
 
 def join(parts: Sequence[Segment], *, most_values: int) -> Segment:

@@ -6,7 +6,7 @@ The job stores what this builds; a query builds with it, in memory, the rows tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,13 +14,15 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import sqlalchemy as sa
 
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
 from ..spans import Span, naive_utc
-from .segment import FIXED, Ids, Segment, Shape, build, join
+from .bitmaps import Column
+from .segment import FIXED, Ids, Segment, Shape, chosen, indexed, join, numbered
 from .tables import BOTS, PEOPLE
 
 BATCH = 20_000
@@ -45,7 +47,7 @@ class Source:
 
     @property
     def shape(self) -> Shape:
-        """The columns of `rows`."""
+        """What `columns` are."""
         return Shape(tuple((d.name, d.many) for d in self.dimensions.values()), self.most_values)
 
     def within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
@@ -53,18 +55,21 @@ class Source:
         date = self.raw.columns["date"]
         return [date >= self.raw.instant(start), date < self.raw.instant(end)]
 
-    def rows(self, connection: sa.Connection, start: datetime, end: datetime) -> Iterator[list[sa.Row[Any]]]:
-        """The raw rows of the period in the order of date and key, a batch at a time."""
-        names = {"date": "date", "remote_address": "remote_address"} | {name: name for name in FIXED[3:]}
+    def columns(self, connection: sa.Connection, start: datetime, end: datetime) -> Iterator[list[Sequence[Any]]]:
+        """The raw rows of the period in the order of date and key, a batch at a time: for each column, its values."""
+        names = [*FIXED, *(dimension.column for dimension in self.dimensions.values())]
+        places = {name: number for number, name in enumerate(dict.fromkeys(names))}  # two may be of one column
         columns = [
-            self.raw.key if name == "key" else self.raw.columns[names[name]] if self.raw.has(name) else sa.null()
-            for name in FIXED
+            self.raw.key if name == "key" else self.raw.columns[name] if self.raw.has(name) else sa.null()
+            for name in places
         ]
-        dimensions = [self.raw.columns[dimension.column] for dimension in self.dimensions.values()]
-        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate([*columns, *dimensions])]
+        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(columns)]
         query = sa.select(*labelled).where(*self.within(start, end))
+        aware = getattr(self.raw.columns["date"].type, "timezone", False)
         for batch in dialects.batches(connection, query, self.raw.columns["date"], self.raw.key, size=BATCH):
-            yield list(batch)
+            if aware:
+                batch[0] = [naive_utc(date) for date in batch[0]]
+            yield [batch[places[name]] for name in names]
 
     def count(self, connection: sa.Connection, start: datetime, end: datetime) -> int:
         """How many raw rows the period has."""
@@ -132,30 +137,28 @@ class Source:
         parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
         shape = self.shape
-        for batch in self.rows(connection, start, end):
-            by_audience = self._split(batch)
-            for audience, rows in by_audience.items():
-                part = build(rows, hours=hours, shape=shape, ids=ids)
-                parts[audience].append(part)
-                for (hour, first), following in zip(part.hours, [*part.hours[1:], (end, part.hits)], strict=True):
-                    counts[hour] = counts.get(hour, 0) + following[1] - first
+        for raws in self.columns(connection, start, end):
+            batch = numbered(raws, hours=hours, shape=shape, ids=ids)
+            for audience, places in self._split(batch, raws, ids).items():
+                parts[audience].append(indexed(chosen(batch, places), shape))
+            for (hour, first), following in zip(batch.hours, [*batch.hours[1:], (end, batch.hits)], strict=True):
+                counts[hour] = counts.get(hour, 0) + following[1] - first
             if beat is not None:
                 beat()
-        none = build([], hours=hours, shape=shape, ids=ids)
+        none = indexed(numbered([[] for _ in (*FIXED, *self.dimensions)], hours=hours, shape=shape, ids=ids), shape)
         joined = {audience: join(some or [none], most_values=self.most_values) for audience, some in parts.items()}
         return joined, counts
 
-    def _split(self, batch: list[sa.Row[Any]]) -> dict[int, list[Any]]:
-        names = list(self.dimensions)
-        aware = getattr(self.raw.columns["date"].type, "timezone", False)
-        rows: list[Any] = [(naive_utc(row[0]), *row[1:]) for row in batch] if aware else list(batch)
-        if AUDIENCE not in names:
-            return {PEOPLE: rows}
-        place, value_of = len(FIXED) + names.index(AUDIENCE), self.dimensions[AUDIENCE].value_of
-        bots = {raw for raw in {row[place] for row in rows} if value_of(raw) == "bot"}
-        people = [row for row in rows if row[place] not in bots]
-        machines = [row for row in rows if row[place] in bots]
-        return {audience: some for audience, some in ((PEOPLE, people), (BOTS, machines)) if some}
+    def _split(self, batch: Segment, raws: Sequence[Sequence[Any]], ids: Ids) -> dict[int, Column]:
+        """The ordinals in `batch`, whose raw columns are given, that each audience has; an audience without any is left out."""
+        if AUDIENCE not in self.dimensions:
+            return {PEOPLE: np.arange(batch.hits)}
+        distinct = set(raws[len(FIXED) + list(self.dimensions).index(AUDIENCE)])
+        known, value_of = ids(AUDIENCE, distinct), self.dimensions[AUDIENCE].value_of
+        of_bots = [known[raw] for raw in distinct if value_of(raw) == "bot"]
+        is_bot = np.isin(batch.columns[AUDIENCE][:], of_bots)
+        split = {PEOPLE: np.flatnonzero(~is_bot), BOTS: np.flatnonzero(is_bot)}
+        return {audience: places for audience, places in split.items() if len(places)}
 
 
 @lru_cache(maxsize=32)
