@@ -125,12 +125,16 @@ class _Forks:
         self._inside: set[int] = set()
         self._waiting = False
 
-    def __enter__(self) -> None:
+    def register(self) -> None:
         with self._changed:
             if not self._registered and hasattr(os, "register_at_fork"):
                 self._registered = True
                 # later than all others, so that a fork waits here first, and not with the locks of others in its hands
                 os.register_at_fork(before=self._wait, after_in_parent=self._over, after_in_child=self.renew)
+
+    def __enter__(self) -> None:
+        self.register()
+        with self._changed:
             self._changed.wait_for(lambda: not self._waiting)
             self._inside.add(threading.get_ident())
 
@@ -166,6 +170,14 @@ def unforked(engine: sa.Engine) -> AbstractContextManager[None]:
     database locked for as long as it lives, for the host as for us.
     """
     return _forks if engine.dialect.name == "sqlite" else nullcontext()
+
+
+def expect_forks() -> None:
+    """Have forks wait for `unforked` from now on: to be called before a thread starts that will be in it.
+
+    A fork that is under way when the thread comes to it, as it waits for something else, would not wait for it any more.
+    """
+    _forks.register()
 
 
 def let_fork() -> None:

@@ -271,6 +271,33 @@ def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_after_it(tmp_path: Path) -> None:
+    code = "\n".join(
+        [
+            "from flask_statistics.writers import moving, spool",
+            "importing, register, parse, insert = threading.Event(), spool._register, spool.user_agents.parse, moving.insert",
+            "def slow_parse(text):",
+            "    if not importing.is_set(): importing.set(); time.sleep(0.3)",
+            "    return parse(text)",
+            "def slow_insert(*some): insert(*some); time.sleep(0.6)",
+            "class Slow:",  # another handler of the fork, which lets the thread get into its transaction
+            "    def acquire(self): time.sleep(0.3); return register.acquire()",
+            "    release, locked, __exit__ = register.release, register.locked, register.__exit__",
+            "    def __enter__(self): return register.__enter__()",
+            "spool.user_agents.parse, moving.insert = slow_parse, slow_insert",
+            "app.client.get('/before')",
+            "spool._register = Slow()",
+            "importing.wait()",
+            "child = os.fork()",
+            "app.client.get('/child' if child == 0 else '/parent')",
+            "if child: assert os.waitpid(child, 0)[1] == 0",
+        ]
+    )
+    script(tmp_path, code)
+    assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child", "/parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_spool_child_of_a_process_that_is_storing_is_not_locked_out(tmp_path: Path) -> None:
     code = "\n".join(
         [

@@ -73,6 +73,7 @@ class Scheduler:
             coalesce=True,
             misfire_grace_time=None,
         )
+        dialects.expect_forks()
         self._scheduler.start()
         atexit.register(self.stop)
 

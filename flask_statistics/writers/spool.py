@@ -196,6 +196,7 @@ class SpoolWriter:
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
                     raise self._broken() from error
                 drain = _Drain(self, mover, spool, folder)
+                dialects.expect_forks()
                 try:
                     drain.start()
                 except RuntimeError as error:  # the system allows no more threads
