@@ -96,7 +96,7 @@ def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
 def insert_rows(connection: sa.Connection, raw: RawTable, rows: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     """Insert `rows` (values by attribute name) in batches; gives the size of each one after it is sent."""
     rows = iter(rows)
-    while batch := [raw.row(row) for row in islice(rows, BATCH)]:
+    while batch := raw.rows(list(islice(rows, BATCH))):
         insert(connection, raw.table, batch)
         yield len(batch)
 
@@ -196,14 +196,14 @@ class LogImport:
                 continue
             seen.first = entry.date if seen.first is None else min(seen.first, entry.date)
             seen.last = entry.date if seen.last is None else max(seen.last, entry.date)
-            rows.append(_row(self._anonymized(entry), self._raw))
+            rows.append(_values(self._anonymized(entry)))
         if batch and not begun and job.malformed == len(batch):
             raise ImportRefused(f"{self._path.name} is no access log in the common or combined format.")
         if unfinished:
             job.lines -= 1  # the server is still writing that line: it is whole when the file has grown
         job.requests += len(rows)
         seen.requests += len(rows)
-        return rows
+        return self._raw.rows(rows)
 
     def _commit(self, job: Import, rows: list[dict[str, Any]]) -> None:
         """Store rows and progress in one transaction: whenever it is stopped, both are there or neither is."""
@@ -242,10 +242,10 @@ def _take(lines: Iterator[str]) -> tuple[list[str], bool, ValueError | None]:
     return batch, False, None
 
 
-def _row(entry: Entry, raw: RawTable) -> dict[str, Any]:
+def _values(entry: Entry) -> dict[str, Any]:
     values = entry._asdict()
     agent = user_agents.parse(entry.user_agent)
     values["browser"], values["platform"], values["device"] = agent.browser, agent.platform, agent.device
     if entry.query_string is not None:
         values["query_string"] = mask_secrets(entry.query_string)
-    return raw.row(values)
+    return values

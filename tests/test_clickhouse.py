@@ -197,9 +197,9 @@ def test_clickhouse_is_read_in_batches(rolled: tuple[App, App], monkeypatch: pyt
     for app in rolled:
         job, state = job_of(app), app.statistics_state()
         with state.engine().connect() as connection:
-            batches = list(job.source.rows(connection, datetime(2026, 11, 8), NOW + timedelta(days=1)))
-        assert max(map(len, batches)) == 90
-        keys.append([row.c1 for batch in batches for row in batch])
+            batches = list(job.source.columns(connection, datetime(2026, 11, 8), NOW + timedelta(days=1)))
+        assert max(len(keys_of) for _, keys_of, *_ in batches) == 90
+        keys.append([key for _, keys_of, *_ in batches for key in keys_of])
     assert keys[0] == keys[1]
     assert len(keys[0]) == len(rows())
 

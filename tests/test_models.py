@@ -217,6 +217,9 @@ def test_fit(kind: Any, value: Any, stored: Any) -> None:
     make_fit = fit(sa.Column("column", kind))
     assert make_fit is not None
     assert make_fit(value) == stored
+    if make_fit.has_nothing_to_do([value, None, value]):
+        assert stored == value
+    assert make_fit.has_nothing_to_do([])
 
 
 @pytest.mark.parametrize("kind", [sa.Float(), sa.DateTime(), sa.LargeBinary()])

@@ -54,7 +54,7 @@ def test_rows_are_all_inserted(make_app: MakeApp, database_url: str, number: int
 
 def test_rows_go_to_sqlite_many_in_a_step(make_app: MakeApp) -> None:
     sent = inserted(make_app(), rows(600))
-    assert sent == [(size, False) for size in (256, 256, 64, 16, 4, 4)]
+    assert sent == [(size, False) for size in (500, 64, 16, 16, 4)]
 
 
 def test_rows_go_to_an_old_sqlite_in_smaller_steps(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,8 @@ class SpoolMachine(RuleBasedStateMachine):
                 records = moving.decode([record for _, record in batch.rows], batch.fields)
                 numbered = [(number, record) for (number, _), record in zip(batch.rows, records, strict=True)]
                 unharmed = [(number, record) for number, record in numbered if record["method"] != "POISON"]
-                rows = [self.other.row(batch.spool, number, record) for number, record in unharmed]
+                numbers, records = [number for number, _ in unharmed], [record for _, record in unharmed]
+                rows = self.other.rows(batch.spool, numbers, records)
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
         self.other._moved.clear()
 

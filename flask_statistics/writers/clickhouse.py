@@ -23,7 +23,7 @@ from ..models import RawTable
 from ..spans import naive_utc
 from .journal import RANGE_BITS, Rows
 from .moving import MOST_TRIED, UNREADABLE, InsertFailed, Moved, Mover, Overtaken, decode
-from .rows import insert, row_of
+from .rows import insert, rows_of
 from .spool_file import SpoolFile
 from .spool_folder import try_lock
 from .transaction import Locked, commit
@@ -119,9 +119,10 @@ class ClickHouseMover(Mover):
             raise Overtaken from error
         self._moved[spool], self._numbers[spool] = 0, number
 
-    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
-        key = key_of(values["date"], self._numbers[spool], number)
-        return row_of(values, self.raw) | {self.raw.key.key: key}
+    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        numbered = zip(numbers, records, rows_of(records, self.raw), strict=True)
+        key, of = self.raw.key.key, self._numbers[spool]
+        return [row | {key: key_of(record["date"], of, number)} for number, record, row in numbered]
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         if rows:
@@ -172,7 +173,7 @@ class ClickHouseMover(Mover):
 
     def _stores(self, spool: str, number: int, record: bytes, fields: str) -> bool:
         try:
-            self._insert_missing([self.row(spool, number, values) for values in decode([record], fields)])
+            self._insert_missing(self.rows(spool, [number], decode([record], fields)))
         except (*UNREADABLE, InsertFailed):
             return False
         return True

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from ..models import RawTable, own_table
 from ..recorder import Record
 from .journal import Rows
-from .rows import insert, row_of
+from .rows import insert, rows_of
 from .spool_file import SpoolFile
 from .transaction import commit, refuses_a_row
 
@@ -176,9 +176,9 @@ class Mover:
             commit(self._engine, ask, wait_ms=wait_ms)
         return self._moved[spool]
 
-    def row(self, spool: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The record of that id in the spool, given by its values, as parameters of an insert."""
-        return row_of(values, self.raw)
+    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The records of these ids in the spool, given by their values, as parameters of an insert."""
+        return rows_of(records, self.raw)
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         """Insert `rows` and note that all up to `last` is moved. Raises `Overtaken`, `InsertFailed` and the database's error."""
@@ -214,7 +214,7 @@ class Mover:
 
     def _takes(self, record: bytes, fields: str, wait_ms: int) -> bool:
         def work(connection: sa.Connection) -> None:
-            insert(connection, self.raw.table, [row_of(values, self.raw) for values in decode([record], fields)])
+            insert(connection, self.raw.table, rows_of(decode([record], fields), self.raw))
             raise _Taken  # rolls back
 
         try:
@@ -258,8 +258,7 @@ class _Moving:
     def _store(self, rows: Rows) -> None:
         try:
             records = decode([record for _, record in rows], self._fields)
-            numbered = zip(rows, records, strict=True)
-            values = [self._mover.row(self._name, number, record) for (number, _), record in numbered]
+            values = self._mover.rows(self._name, [number for number, _ in rows], records)
         except UNREADABLE as error:  # somebody else wrote into the file
             raise _Refused(_line(error)) from error
         oldest = min(record["date"] for record in records)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,16 +14,25 @@ import sqlalchemy as sa
 from .. import user_agents
 from ..models import RawTable
 
-STEPS = (256, 64, 16, 4, 1)
-"""Numbers of rows that SQLite gets at once."""
+STEPS = (500, 256, 64, 16, 4, 1)
+"""Numbers of rows that SQLite gets at once; the largest is what a spool moves at a time."""
 MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """Of one statement of SQLite."""
 
 
 def row_of(values: Mapping[str, Any], raw: RawTable) -> dict[str, Any]:
     """A record, given by its values, as parameters of an insert into the raw table."""
+    return raw.row(_with_agent(values))
+
+
+def rows_of(records: Iterable[Mapping[str, Any]], raw: RawTable) -> list[dict[str, Any]]:
+    """The same of many records, which have the same names."""
+    return raw.rows([_with_agent(values) for values in records])
+
+
+def _with_agent(values: Mapping[str, Any]) -> dict[str, Any]:
     agent = user_agents.parse(values["user_agent"])
-    return raw.row({**values, "browser": agent.browser, "platform": agent.platform, "device": agent.device})
+    return {**values, "browser": agent.browser, "platform": agent.platform, "device": agent.device}
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -61,11 +71,16 @@ class _Insertion:
 
     statements: dict[int, str]
     """For so many rows, the largest number first."""
-    fits: Sequence[tuple[str, Callable[[Any], Any] | None]]
-    """For each parameter its key, and what makes a parameter of the value (None: it is one)."""
+    values: Callable[[dict[str, Any]], tuple[Any, ...]]
+    """The values of a row in the order of the parameters."""
+    processors: Sequence[tuple[int, Callable[[Any], Any]]]
+    """What makes a parameter of a value, at those places where it is none."""
 
     def parameters(self, row: dict[str, Any]) -> list[Any]:
-        return [row[key] if fit is None else fit(row[key]) for key, fit in self.fits]
+        parameters = list(self.values(row))
+        for place, process in self.processors:
+            parameters[place] = process(parameters[place])
+        return parameters
 
 
 @lru_cache(maxsize=32)
@@ -79,7 +94,15 @@ def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _
     head, _, values = compiled.string.rpartition(" VALUES ")
     if values != f"({', '.join('?' * len(keys))})":
         return None
-    kinds = [(name, compiled.binds[name].type.dialect_impl(dialect)) for name in compiled.positiontup]
-    fits = [(name, kind.bind_processor(dialect)) for name, kind in kinds]
-    steps = [step for step in STEPS if step * len(fits) <= MOST_PARAMETERS]
-    return _Insertion({step: f"{head} VALUES {', '.join([values] * step)}" for step in steps}, fits)
+    names = compiled.positiontup
+    kinds = [compiled.binds[name].type.dialect_impl(dialect) for name in names]
+    processors = [(place, kind.bind_processor(dialect)) for place, kind in enumerate(kinds)]
+    return _Insertion(
+        statements={
+            step: f"{head} VALUES {', '.join([values] * step)}"
+            for step in STEPS
+            if step * len(names) <= MOST_PARAMETERS
+        },
+        values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
+        processors=[(place, process) for place, process in processors if process is not None],
+    )
