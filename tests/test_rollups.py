@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from click.testing import Result
 
 from benchmarks.serving import wait_until
-from flask_statistics import SettingError
+from flask_statistics import Dimension, SettingError
 from flask_statistics.state import state_of
 
 from .conftest import App
@@ -49,6 +49,30 @@ def test_rollups_answer_once_the_job_ran(app: App) -> None:
     assert (answer["source"], answer["hits"], answer["server_errors"]) == ("rollup", 4, 1)
     assert [row["value"] for row in app.json("breakdown/path?span=all")["rows"]] == ["/old", "/", "/other"]
     assert app.json("summary?span=all&path=/other&status_code=5xx")["hits"] == 1
+
+
+def test_rollups_have_the_apps_own_dimensions(make_app: Callable[..., App], database_url: str) -> None:
+    """Of a column that is called as the primary key is here, and of dates as the database gives them."""
+
+    def model(db: Any) -> type[Any]:
+        columns = {
+            "index": db.Column(db.Integer, primary_key=True),
+            "date": db.Column(db.DateTime(timezone=True)),
+            "key": db.Column(db.String(10)),
+        }
+        return type("Request", (db.Model,), columns)
+
+    dimensions = [Dimension("key"), Dimension("clock", column="date", value=lambda date: f"{date:%H %z}".strip())]
+    app = make_app(database_url, model=model, dimensions=dimensions, STATISTICS_ROLLUPS=True, TESTING=True)
+    dates = [datetime(2026, 3, day, 12, tzinfo=timezone.utc) for day in (1, 1, 2)]
+    app.insert(*({"date": date, "key": key} for date, key in zip(dates, ("a", "b", "a"), strict=True)))
+    questions = [f"breakdown/{name}?span=all" for name in ("key", "clock")]
+    raw = [app.json(question) for question in questions]
+    assert [(row["value"], row["hits"]) for row in raw[0]["rows"]] == [("a", 2), ("b", 1)]
+    command(app, "rollup")
+    rolled = [app.json(question) for question in questions]
+    assert [answer.pop("source") for answer in rolled + raw] == ["rollup", "rollup", "raw", "raw"]
+    assert [answer["rows"] for answer in rolled] == [answer["rows"] for answer in raw]
 
 
 def test_imported_days_are_counted_by_the_next_run(app: App, tmp_path: Path) -> None:

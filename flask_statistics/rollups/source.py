@@ -57,19 +57,20 @@ class Source:
 
     def columns(self, connection: sa.Connection, start: datetime, end: datetime) -> Iterator[list[Sequence[Any]]]:
         """The raw rows of the period in the order of date and key, a batch at a time: for each column, its values."""
-        names = [*FIXED, *(dimension.column for dimension in self.dimensions.values())]
-        places = {name: number for number, name in enumerate(dict.fromkeys(names))}  # two may be of one column
-        columns = [
+        fixed = [
             self.raw.key if name == "key" else self.raw.columns[name] if self.raw.has(name) else sa.null()
-            for name in places
+            for name in FIXED
         ]
-        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(columns)]
+        wanted = [*fixed, *(self.raw.columns[dimension.column] for dimension in self.dimensions.values())]
+        places = {column: number for number, column in enumerate(dict.fromkeys(wanted))}  # two may be of one column
+        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(places)]
         query = sa.select(*labelled).where(*self.within(start, end))
         aware = getattr(self.raw.columns["date"].type, "timezone", False)
         for batch in dialects.batches(connection, query, self.raw.columns["date"], self.raw.key, size=BATCH):
-            if aware:
-                batch[0] = [naive_utc(date) for date in batch[0]]
-            yield [batch[places[name]] for name in names]
+            found = [batch[places[column]] for column in wanted]
+            if aware:  # a dimension of dates gets them as they are
+                found[0] = [naive_utc(date) for date in found[0]]
+            yield found
 
     def count(self, connection: sa.Connection, start: datetime, end: datetime) -> int:
         """How many raw rows the period has."""
