@@ -256,45 +256,45 @@ def test_spool_of_a_dead_process_is_moved_by_a_living_one(make: Callable[..., Ap
     until_stored(app, "/living", "/dead")
 
 
+def parent_and_child_store(folder: Path, *code: str) -> None:
+    """Run `code`, fork, and see that a request before it, one of the parent and one of the child are stored."""
+    fork = (
+        "child = os.fork()",
+        "app.client.get('/child' if child == 0 else '/parent')",
+        "if child: assert os.waitpid(child, 0)[1] == 0",
+    )
+    script(folder, "\n".join([*code, *fork]))
+    assert stored_in(folder / "app.sqlite") == ["/before", "/child", "/parent"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
-    code = "\n".join(
-        [
-            "app.client.get('/before')",
-            "child = os.fork()",
-            "app.client.get('/child' if child == 0 else '/parent')",
-            "if child: assert os.waitpid(child, 0)[1] == 0",
-        ]
-    )
-    script(tmp_path, code)
-    assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child", "/parent"]
+    parent_and_child_store(tmp_path, "app.client.get('/before')")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_after_it(tmp_path: Path) -> None:
-    code = "\n".join(
-        [
-            "from flask_statistics.writers import moving, spool",
-            "importing, register, parse, insert = threading.Event(), spool._register, spool.user_agents.parse, moving.insert",
-            "def slow_parse(text):",
-            "    if not importing.is_set(): importing.set(); time.sleep(0.3)",
-            "    return parse(text)",
-            "def slow_insert(*some): insert(*some); time.sleep(0.6)",
-            "class Slow:",  # another handler of the fork, which lets the thread get into its transaction
-            "    def acquire(self): time.sleep(0.3); return register.acquire()",
-            "    release, locked, __exit__ = register.release, register.locked, register.__exit__",
-            "    def __enter__(self): return register.__enter__()",
-            "spool.user_agents.parse, moving.insert = slow_parse, slow_insert",
-            "app.client.get('/before')",
-            "spool._register = Slow()",
-            "importing.wait()",
-            "child = os.fork()",
-            "app.client.get('/child' if child == 0 else '/parent')",
-            "if child: assert os.waitpid(child, 0)[1] == 0",
-        ]
+    parent_and_child_store(
+        tmp_path,
+        "from flask_statistics import dialects",
+        "from flask_statistics.writers import moving, spool",
+        "register, parse, insert = spool._register, spool.user_agents.parse, moving.insert",
+        "importing, forking, storing, forked = (threading.Event() for _ in range(4))",
+        "os.register_at_fork(before=forking.set, after_in_parent=forked.set, after_in_child=forked.set)",
+        "def slow_parse(text): importing.set(); forking.wait(30); return parse(text)",
+        "def slow_insert(*some): insert(*some); storing.set(); forked.wait(30)",
+        "class Slow:",  # what the fork waits for next: by then the thread is in its transaction, or is kept from it
+        "    def acquire(self):",
+        "        deadline = time.monotonic() + 30",
+        "        while not (storing.is_set() or dialects._forks._waiting) and time.monotonic() < deadline: time.sleep(0.001)",
+        "        return register.acquire()",
+        "    release, locked, __exit__ = register.release, register.locked, register.__exit__",
+        "    def __enter__(self): return register.__enter__()",
+        "spool.user_agents.parse, moving.insert = slow_parse, slow_insert",
+        "app.client.get('/before')",
+        "spool._register = Slow()",
+        "importing.wait(30)",
     )
-    script(tmp_path, code)
-    assert stored_in(tmp_path / "app.sqlite") == ["/before", "/child", "/parent"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
