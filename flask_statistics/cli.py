@@ -24,10 +24,11 @@ from . import forget as forget_visitor
 from .access_log import Entry
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
+from .exclusion import excluder
 from .formatting import size
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import RawTable, check_types
-from .recorder import excluder, stored_referrer
+from .recorder import stored_referrer
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 from .writers.spool import read_backlog, read_refused, spool_folder

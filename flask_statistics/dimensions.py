@@ -76,7 +76,7 @@ def _checked(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[Va
 class Dimension:
     """One thing to filter and break down by, such as the browser.
 
-    ``Dimension("tenant", column="tenant_id")`` is enough for a column of your own.
+    ``Dimension("tenant", column="tenant_id", record=lambda: g.tenant)`` is enough for a column of your own.
     """
 
     name: str
@@ -99,6 +99,8 @@ class Dimension:
     """Text shown for None."""
     many: bool
     """Whether it usually has thousands of values (rollups keep those another way)."""
+    record: Callable[[], Any] | None
+    """What is stored in `column`, asked once a request while it lasts; None: the host fills the column by itself."""
 
     def __init__(
         self,
@@ -112,6 +114,7 @@ class Dimension:
         display: Callable[[Any], str] = _text,
         none: str = "(none)",
         many: bool = False,
+        record: Callable[[], Any] | None = None,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
             raise SettingError(
@@ -130,6 +133,7 @@ class Dimension:
             "display": display,
             "none": none,
             "many": many,
+            "record": record,
         }
         for key, field in fields.items():
             object.__setattr__(self, key, field)

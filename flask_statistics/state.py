@@ -21,7 +21,8 @@ from .guards import Guard, OpenWarning
 from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
-from .recorder import Recorder, Writer
+from .record import Writer
+from .recorder import Recorder
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..models import RawTable
-from ..recorder import Backlog, NotStored, Record
+from ..record import Backlog, NotStored, Record
 from .rows import insert, row_of
 from .transaction import Locked, commit, fix, refuses_a_row
 

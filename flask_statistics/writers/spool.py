@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from .. import dialects, user_agents
 from ..models import RawTable
-from ..recorder import Backlog, Counters, NotStored, Record
+from ..record import Backlog, Counters, NotStored, Record
 from .clickhouse import ClickHouseMover
 from .moving import FIELDS, UNREADABLE, Mover, decode, encode
 from .spool_file import SpoolFile, SpoolUnusable
