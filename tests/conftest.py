@@ -242,6 +242,9 @@ class App:
 
     def rows(self) -> list[Any]:
         """What is stored, oldest first."""
+        writer = self.statistics_state().writer
+        if writer is not None:
+            writer.settle()
         with self.flask.app_context():
             everything = sa.select(self.Request).options(undefer("*")).order_by(self.Request.index)
             return list(self.db.session.scalars(everything))
@@ -275,6 +278,7 @@ class App:
             state.rollups.scheduler.stop()
         if state.writer is not None:
             state.writer.close()
+        state.close()
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()

@@ -15,6 +15,8 @@ ORDER = (
     "user_agents",
     "models",
     "dialects",
+    "connections",
+    "patience",
     "dimensions",
     "latency",
     "addresses",
