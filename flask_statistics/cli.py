@@ -251,7 +251,7 @@ def _rollups(state: State) -> Rollups:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
-    from .rollups.job import RollupError  # where rollups are off, NumPy stays out
+    from .rollups.meta import RollupError  # where rollups are off, NumPy stays out
 
     with _database_errors("'flask statistics init' creates missing tables."):
         try:
