@@ -449,28 +449,6 @@ def is_locked(engine: sa.Engine, error: Exception) -> bool:
     return sqlite and isinstance(error, sa.exc.OperationalError) and "locked" in str(error.orig)
 
 
-def may_pass(error: sa.exc.SQLAlchemyError) -> bool:
-    """Whether `error` is of the kind that passes: a server that is away, a lock, a conflict, no space, no connection left."""
-    if isinstance(error, sa.exc.TimeoutError):
-        return True
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
-    state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
-    number = getattr(error.orig, "args", (None,))[:1]
-    return (
-        error.connection_invalidated
-        or (isinstance(error, sa.exc.OperationalError) and error.statement is None)  # it could not connect
-        or state.startswith(PASSING_STATES)
-        or (isinstance(error.orig, Exception) and bool(number) and number[0] in MYSQL_PASSING)
-        or any(text in str(error.orig) for text in SQLITE_PASSING)
-    )
-
-
-PASSING_STATES = ("08", "25006", "40", "53", "55", "57", "58", "HV")
-MYSQL_PASSING = (0, 1020, 1021, 1040, 1053, 1114, 1205, 1213, 1290, 1317, 1927, 1969, 2006, 2013, 2055, 3024)
-SQLITE_PASSING = ("is locked", "is full", "disk I/O error", "readonly database", "unable to open database")
-
-
 def is_overloaded(error: sa.exc.SQLAlchemyError) -> bool:
     """Whether `error` says that ClickHouse takes no rows for now, and not for their own sake."""
     return _clickhouse_code(error) in CLICKHOUSE_OVERLOADED

@@ -23,8 +23,9 @@ from .. import dialects
 from ..models import RawTable
 from ..patience import SHORT_S, patience
 from ..recorder import Backlog, NotStored, Record
+from .causes import Cause, blames_row, cause_of, fix
 from .rows import insert, row_of
-from .transaction import Locked, commit, fix, refuses_a_row
+from .transaction import Locked, commit
 
 LOCK_WAIT_MS = 1_000
 """How long an insert waits for another writer of a SQLite database."""
@@ -234,9 +235,9 @@ class DirectWriter:
             self._keep(reason)
             return False
         except sa.exc.SQLAlchemyError as error:
-            if len(rows) > 1 and refuses_a_row(error):
+            if len(rows) > 1 and blames_row(error):
                 return self._store_each(rows, wait_ms)
-            if dialects.may_pass(error):
+            if _may_pass(error):
                 if time.monotonic() - (self._began or 0.0) > NOTICED_S:
                     self._down_until = _pause_after(self._began or 0.0)
                 self._keep(error)
@@ -254,7 +255,7 @@ class DirectWriter:
             try:
                 self._commit([row], wait_ms)
             except (Locked, sa.exc.SQLAlchemyError) as error:
-                if isinstance(error, Locked) or dialects.may_pass(error):
+                if isinstance(error, Locked) or _may_pass(error):
                     self._keep(error)
                     return False
                 self._drop(1)
@@ -292,9 +293,8 @@ class DirectWriter:
         self._help = self._fix(reason)
 
     def _fix(self, error: Exception) -> str:
-        if isinstance(error, sa.exc.SQLAlchemyError):
-            return fix(self._engine(), self._raw.table, error)
-        return "A transaction stays open; close it."
+        known = error.__cause__ if isinstance(error, Locked) and error.__cause__ is not None else error
+        return Cause.LOCKED.value if isinstance(known, Locked) else fix(known)
 
     def _lose(self, rows: int, error: Exception, help_: str) -> None:
         """Note that so many rows are lost, and why."""
@@ -317,6 +317,14 @@ class DirectWriter:
 def _briefly(done: Callable[[float], bool]) -> bool:
     """Wait as long as every request may."""
     return done(SHORT_S)
+
+
+FINAL = frozenset({Cause.ROW, Cause.NO_TABLE, Cause.NO_COLUMN, Cause.UNKNOWN})
+"""What does not pass by itself: to let rows wait for it would be to forget them."""
+
+
+def _may_pass(error: Exception) -> bool:
+    return cause_of(error) not in FINAL
 
 
 def _told_by(reason: Exception) -> str:
