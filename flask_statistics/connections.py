@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from . import dialects
 
@@ -95,10 +96,10 @@ def own_engine(host: sa.Engine, purpose: Purpose) -> sa.Engine:
     if not sa.event.contains(host, "do_connect", _connect):
         sa.event.listen(host, "do_connect", _connect)
 
-    def create(record: Any) -> Any:
+    def create(rec: ConnectionPoolEntry) -> DBAPIConnection:
         token = _purpose.set(purpose)
         try:
-            return host.pool._invoke_creator(record)
+            return host.pool._invoke_creator(rec)
         finally:
             _purpose.reset(token)
 
@@ -113,10 +114,18 @@ def own_engine(host: sa.Engine, purpose: Purpose) -> sa.Engine:
     if isinstance(host.pool, NullPool):  # it has a reason, as a pool outside of the process
         pool = NullPool(create, **options)
     else:
-        spare = {"pool_size": 1, "max_overflow": purpose.connections - 1, "timeout": PASSED_OVER_S}
-        pool = QueuePool(create, **spare, **options)
-    engine = sa.Engine(pool, host.dialect, host.url, execution_options=host.get_execution_options())
-    engine.dispatch._update(host.dispatch, only_propagate=False)  # type: ignore[attr-defined]
+        more = purpose.connections - 1
+        pool = QueuePool(create, pool_size=1, max_overflow=more, timeout=PASSED_OVER_S, **options)
+    engine = sa.Engine(
+        pool,
+        host.dialect,
+        host.url,
+        execution_options=host.get_execution_options(),
+        hide_parameters=host.hide_parameters,
+        echo=host.echo,
+    )
+    engine.dispatch._update(host.dispatch, only_propagate=False)
+    engine._has_events = host._has_events
     limit = _LIMITS.get(host.dialect.name)
     if limit is not None:
         limit(engine, purpose)
@@ -166,11 +175,7 @@ def _limit_postgresql(engine: sa.Engine, purpose: Purpose) -> None:
         settings.append(f"SET LOCAL statement_timeout = {purpose.statement_s * 1000:d}")
     text = "; ".join(settings)
 
-    def begin(connection: sa.Connection) -> None:
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(text)
-
-    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "begin", lambda connection: dialects.set_in_transaction(connection, text))
 
 
 def _limit_mysql(engine: sa.Engine, purpose: Purpose) -> None:

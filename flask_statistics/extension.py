@@ -194,7 +194,11 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
 
 def _make_writer(state: State, counters: Counters) -> Writer:
     """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
-    app, raw_engine, our_engine = state.app, partial(state.raw_engine_for, RECORDING), partial(state.our_engine_for, RECORDING)
+    app, raw_engine, our_engine = (
+        state.app,
+        partial(state.raw_engine_for, RECORDING),
+        partial(state.our_engine_for, RECORDING),
+    )
     if state.spool is None:
         return DirectWriter(state.raw, raw_engine, app.logger)
     stop_at_sigterm()

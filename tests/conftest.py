@@ -33,6 +33,7 @@ from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.patience import patience
 from flask_statistics.state import State
 
 from . import shapes
@@ -315,6 +316,7 @@ def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., App]]:
     """Makes apps; on a SQLite file of their own unless told another URL."""
+    patience.renew()  # the tests before have used up what one request may wait in ten seconds
     apps: list[App] = []
 
     def make(url: str | None = None, **options: Any) -> App:

@@ -226,7 +226,9 @@ class DirectWriter:
     def _store(self, wait_ms: int) -> bool:
         """Store some of what waits; whether it makes sense to go on."""
         with self._lock:
-            rows = list(islice(self._waiting, ROWS_A_TIME))  # they stay there, and count as waiting, until they are stored
+            rows = list(
+                islice(self._waiting, ROWS_A_TIME)
+            )  # they stay there, and count as waiting, until they are stored
         try:
             self._commit(rows, wait_ms)
         except Locked as reason:
@@ -251,18 +253,20 @@ class DirectWriter:
 
     def _store_each(self, rows: Sequence[dict[str, Any]], wait_ms: int) -> bool:
         """Store what the table takes: one row that it refuses must not cost the others. False: it takes none for now."""
-        for row in rows:
-            try:
-                self._commit([row], wait_ms)
-            except (Locked, sa.exc.SQLAlchemyError) as error:
-                if isinstance(error, Locked) or _may_pass(error):
-                    self._keep(error)
-                    return False
-                self._drop(1)
-                self._lose(1, error, self._fix(error))
-            else:
-                self._drop(1)
-                self._count(1)
+        return all(self._store_one(row, wait_ms) for row in rows)
+
+    def _store_one(self, row: dict[str, Any], wait_ms: int) -> bool:
+        try:
+            self._commit([row], wait_ms)
+        except (Locked, sa.exc.SQLAlchemyError) as error:
+            if isinstance(error, Locked) or _may_pass(error):
+                self._keep(error)
+                return False
+            self._drop(1)
+            self._lose(1, error, self._fix(error))
+        else:
+            self._drop(1)
+            self._count(1)
         return True
 
     def _commit(self, rows: Sequence[dict[str, Any]], wait_ms: int) -> None:
