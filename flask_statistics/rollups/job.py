@@ -537,6 +537,7 @@ class Job(Holder):
 
         with self.raw_beside(connection) as raw:
             segments, counts = self.source.segments(raw, start, end, ids=dictionary.ids, beat=beat)
+        dictionary.write(connection)
         full = next_edge(start, unit, self.source.zone)
         for audience, segment in segments.items():
             store.write(
