@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -428,7 +429,7 @@ was not taken for one from there. Say who may see it with one of <code>flask_sta
 def _not_local(*, private: bool = False) -> str | None:
     """Why the present request is not from this machine, or with `private` from a private network; None: it is."""
     environ = request.environ
-    header = next((name for name in environ if PROXY_HEADER.fullmatch(name)), None)
+    header = next((name for name in environ if name.startswith("HTTP_") and _is_of_a_proxy(name[:100])), None)
     if header is not None:
         return f"it has the header {header[5:].replace('_', '-').title()[:60]!r}, which proxies add"
     if environ.get("SERVER_PROTOCOL") in ("HTTP/1.0", "HTTP/0.9"):
@@ -446,6 +447,11 @@ def _not_local(*, private: bool = False) -> str | None:
         if not found.is_loopback and not (private and any(found in network for network in PRIVATE)):
             return f"it comes from {found}"
     return None
+
+
+@lru_cache(maxsize=1_000)
+def _is_of_a_proxy(header: str) -> bool:
+    return PROXY_HEADER.fullmatch(header) is not None
 
 
 def any_of(*guards: Guard) -> Guard:
