@@ -251,7 +251,7 @@ def _rollups(state: State) -> Rollups:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
-    from .rollups.job import RollupError  # where rollups are off, NumPy stays out
+    from .rollups.meta import RollupError  # where rollups are off, NumPy stays out
 
     with _database_errors("'flask statistics init' creates missing tables."):
         try:
@@ -364,12 +364,17 @@ def forget(address: str, yes: bool) -> None:
     if not state.raw.has("remote_address"):
         raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
     try:
-        forms = forget_visitor.forms_of(state, address, now)
+        with _job_errors():
+            forms = forget_visitor.forms_of(state, address, now)
+    except forget_visitor.NoAddress:
+        raise click.ClickException(
+            f"{address!r} is no address, and nothing is stored under it; nothing was done."
+        ) from None
     except NoSecret as error:
         raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
     with _job_errors(), state.engine().connect() as connection:
         rows = forget_visitor.count(connection, state.raw, forms)
-    click.echo(f"{_count(rows, 'raw row')} of {' or '.join(forms)}.")
+    click.echo(f"{_count(rows, 'raw row')} of {forms[0]}.")
     if state.settings.anonymize_ip == "truncate":
         click.echo("Networks are stored, so this erases everybody in the same one.")
     if state.settings.anonymize_ip == "hash":

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import user_agents
+from .addresses import normal
 from .config import SettingError
 
 _logger = logging.getLogger(__name__)
@@ -256,9 +257,27 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
 
 
 def _typed(dimension: Dimension, column: Any) -> Dimension:
-    """`dimension` reading whole numbers from URLs if its column holds them and nobody said otherwise."""
-    if dimension.derived or dimension.parse is not _one_text or column.type.python_type is not int:
+    """`dimension` reading whole numbers from URLs if its column holds them, and addresses in their normal form if it has these.
+
+    Nobody must have said otherwise.
+    """
+    if dimension.derived or dimension.parse is not _one_text:
+        return dimension
+    if dimension.column == "remote_address":
+        fields = {"value": _address, "derived": True, "parse": _one_address}
+    elif column.type.python_type is int:
+        fields = {"parse": _one_integer}
+    else:
         return dimension
     typed = copy(dimension)
-    object.__setattr__(typed, "parse", _one_integer)
+    for name, field in fields.items():
+        object.__setattr__(typed, name, field)
     return typed
+
+
+def _address(raw: Any) -> str:
+    return normal(str(raw)) or str(raw)  # a hash, a host name, or what an older version stored
+
+
+def _one_address(text: str) -> tuple[Value, ...]:
+    return (_address(text),)

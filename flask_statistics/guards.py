@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +18,7 @@ from itsdangerous import BadSignature, TimestampSigner
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import check_password_hash
 
+from .addresses import parsed
 from .config import SettingError
 
 Guard = Callable[[], Any]
@@ -158,12 +158,8 @@ def local_only() -> bool:
 
 
 def _is_loopback(address: str | None) -> bool:
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:  # a Unix socket has none
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback
+    found = parsed(address)
+    return found is not None and found.is_loopback  # a Unix socket has none
 
 
 def any_of(*guards: Guard) -> Guard:
