@@ -3,7 +3,7 @@
 from .bots import KINDS, Kind
 from .devices import Device
 from .names import browser_family, browser_label, platform_name
-from .parsing import CACHE_SIZE, MAX_LENGTH, UNKNOWN, UserAgent, parse
+from .parsing import CACHE_SIZE, MAX_LENGTH, UNKNOWN, UserAgent, columns_of, parse
 
 __all__ = [
     "CACHE_SIZE",
@@ -15,6 +15,7 @@ __all__ = [
     "UserAgent",
     "browser_family",
     "browser_label",
+    "columns_of",
     "parse",
     "platform_name",
 ]

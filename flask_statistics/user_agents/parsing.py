@@ -55,6 +55,12 @@ def parse(user_agent: str | None) -> UserAgent:
     return _parse(_REPEATED.sub(r"\1" * 8, user_agent[:MAX_LENGTH]))
 
 
+def columns_of(user_agent: str | None) -> dict[str, str | None]:
+    """The columns of the raw table that are made of a user agent, by name."""
+    agent = parse(user_agent)
+    return {"browser": agent.browser, "platform": agent.platform, "device": agent.device, "bot": agent.bot}
+
+
 @lru_cache(maxsize=CACHE_SIZE)
 def _parse(user_agent: str) -> UserAgent:
     looked_up, expressions = text_of(user_agent), _expressions()
