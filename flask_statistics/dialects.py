@@ -576,6 +576,17 @@ def _exact_mysql(element: _Exact, compiler: Any, **kw: Any) -> str:
     return f"CONVERT({column} USING utf8mb4) COLLATE {collation}"
 
 
+def can_hold(connection: sa.Connection, value: Any) -> bool:
+    """Whether a column of the database could hold `value`; what it cannot hold equals nothing that is stored.
+
+    No driver takes half a surrogate pair, and PostgreSQL no NUL in text.
+    """
+    if not isinstance(value, str):
+        return True
+    whole = value.isascii() or value.encode("utf-8", "ignore").decode("utf-8") == value
+    return whole and not ("\0" in value and connection.dialect.name == "postgresql")
+
+
 class _Extreme(FunctionElement[Any]):
     inherit_cache = True
 

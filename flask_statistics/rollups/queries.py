@@ -345,13 +345,9 @@ class RollupQueries:
     def _condition(self, condition: Condition) -> tuple[frozenset[int], bool]:
         """The value ids that a condition names, and whether it excludes them."""
         dimension = self._source.dimensions[condition.dimension]
-        values = {self._stored_value(condition.dimension, value) for value in condition.values(dimension)}
-        numbers = self._dictionary.values(condition.dimension, values)
+        values = condition.values(dimension)
+        numbers = self._dictionary.values(condition.dimension, set(values))
         return frozenset(numbers[value] for value in values), condition.negated
-
-    def _stored_value(self, name: str, value: Value) -> Value:
-        dimension = self._source.dimensions[name]
-        return value if dimension.derived or value is None else self._source.raw.fit(dimension.column, value)
 
     def _members(self, details: Sequence[_Detail], filters: Filters) -> list[tuple[_Detail, BitMap]]:
         """The ordinals of each segment that are asked for and that `filters` let through; none are left out."""

@@ -42,13 +42,13 @@ _PLATFORMS: Final = {
 
 
 def browser_family(stored: str | None) -> str | None:
-    """The stored browser without its version: "mobile safari 17.1" is "mobile safari".
+    """The stored browser without its version, in lower case: "Mobile Safari 17.1" is "mobile safari".
 
     `None` for `None`, the empty string and "None None", which is how the original package stored an unknown one.
     """
     if not stored or stored == "None None":
         return None
-    return _VERSION.sub("", stored)
+    return _VERSION.sub("", stored).lower()
 
 
 def browser_label(family: str) -> str:
