@@ -203,6 +203,20 @@ def _device(user_agent: str) -> str:
     return user_agents.parse(user_agent).device
 
 
+def _bot(user_agent: str) -> str | None:
+    return user_agents.parse(user_agent).bot
+
+
+def _bot_named(text: str) -> tuple[Value, ...]:
+    if text.lower() not in user_agents.KINDS:
+        raise ValueError("one of " + ", ".join(user_agents.KINDS))
+    return (text.lower(),)
+
+
+def _bot_label(kind: str) -> str:
+    return {"ai": "AI", "library": "HTTP library"}.get(kind, kind.capitalize())
+
+
 _ONE_OF_DEVICES = ("bot", "mobile", "tablet", "desktop", "other")
 
 
@@ -233,6 +247,19 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("device", value=_known_device, display=str.capitalize, parse=_device_named, none="(unknown)"),
     Dimension(
         "device", column="user_agent", value=_device, display=str.capitalize, parse=_device_named, none="(unknown)"
+    ),
+    Dimension(
+        "bot", label="Kind of bot", plural="Kinds of bots", parse=_bot_named, display=_bot_label, none="(people)"
+    ),
+    Dimension(
+        "bot",
+        column="user_agent",
+        value=_bot,
+        label="Kind of bot",
+        plural="Kinds of bots",
+        parse=_bot_named,
+        display=_bot_label,
+        none="(people)",
     ),
     Dimension("status_code", label="Status", plural="Status codes", parse=_status_codes, display=_status_label),
     Dimension("method"),

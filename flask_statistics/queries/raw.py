@@ -36,7 +36,7 @@ from .interface import (
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
-COMBINED = (("browser", "platform", "device", "user_agent"), ("status_code", "method", "mimetype", "exception"))
+COMBINED = (("browser", "platform", "device", "bot", "user_agent"), ("status_code", "method", "mimetype", "exception"))
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
