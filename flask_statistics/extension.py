@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, dialects, views
+from . import cli, dialects, trail, views
 from .addresses import anonymizer, secret_table
 from .columns import taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
+from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
-from .guards import Guard
+from .guards import Guard, closed
 from .imports import import_table
 from .models import KNOWN_COLUMNS, RawTable, check_types, map_model
 from .record import Counters, Writer
@@ -66,9 +68,9 @@ class Statistics:
         """Start recording the requests of `app` into `model` and mount the dashboard.
 
         `before_f` decides who sees the dashboard: None or True allows, False answers 403, a response is sent as it is,
-        an exception denies; without it the dashboard is open. `disable_f` is asked once a request, while it lasts, and
-        a true answer keeps that request out. `dimensions` are added to the built-in ones; where one has a `record`, that
-        is asked beside `disable_f` for what to store in its column.
+        an exception denies; without it the dashboard answers on this machine alone, and `guards.everybody` opens it.
+        `disable_f` is asked once a request, while it lasts, and a true answer keeps that request out. `dimensions` are added
+        to the built-in ones; where one has a `record`, that is asked beside `disable_f` for what to store in its column.
 
         Raises `SettingError` for a wrong setting or argument, before anything has been changed.
         """
@@ -111,11 +113,13 @@ class Statistics:
         keeps_secret = settings.anonymize_ip == "hash"
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
-        state = State(app, settings, db, model, raw, known, before_f, bind_key, metadata, imports, spool)
-        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.our_engine if clickhouse else state.engine)
+        state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
+        recording = partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING)
+        state.anonymize = anonymizer(settings.anonymize_ip, secret, recording)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
         app.cli.add_command(cli.group())
+        trail.start()
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
@@ -125,8 +129,8 @@ class Statistics:
                 known,
                 settings,
                 metadata=metadata,
-                engine=state.our_engine,
-                raw_engine=state.engine,
+                engine=partial(state.our_engine_for, WORKING),
+                raw_engine=partial(state.raw_engine_for, WORKING),
                 logger=app.logger,
             )
             if state.rollups.scheduler is not None:
@@ -214,15 +218,19 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
 
 def _make_writer(state: State, counters: Counters) -> Writer:
     """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
-    app = state.app
+    app, raw_engine, our_engine = (
+        state.app,
+        partial(state.raw_engine_for, RECORDING),
+        partial(state.our_engine_for, RECORDING),
+    )
     if state.spool is None:
-        return DirectWriter(state.raw, state.engine)
+        return DirectWriter(state.raw, raw_engine, app.logger)
     stop_at_sigterm()
     return SpoolWriter(
         raw=state.raw,
         table=state.spool,
-        engine=state.engine,
-        table_engine=state.our_engine if state.spool.metadata is not state.raw.table.metadata else state.engine,
+        engine=raw_engine,
+        table_engine=our_engine if state.spool.metadata is not state.raw.table.metadata else raw_engine,
         folder=state.spool_path,
         most_rows=state.settings.spool_max_rows,
         counters=counters,

@@ -75,6 +75,8 @@ class Backlog:
     """Why they wait, in one line; None: nothing is wrong."""
     refused: int = 0
     """Records that the raw table refused and that are kept in the spool."""
+    problems: tuple[str, ...] = ()
+    """What else somebody should look after, as sentences."""
 
 
 class NotStored(Exception):
@@ -112,3 +114,12 @@ class Counters:
         """Count rows that are in the raw table now."""
         with self.lock:
             self.recorded += rows
+
+    def lose(self, rows: int, because: str, error: str) -> int:
+        """Count requests that are stored nowhere, by the type of the error; how many there are by now."""
+        with self.lock:
+            self.lost += rows
+            self.lost_because[because] += rows
+            self.last_error = f"{because}: {error}"[:500]
+            self.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
+            return self.lost

@@ -8,7 +8,6 @@ break a request: the one place that catches is `_safely`.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import sys
@@ -16,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
@@ -31,7 +30,7 @@ from flask.signals import (
 )
 from werkzeug.exceptions import HTTPException
 
-from .addresses import Anonymize, NoSecret, local_day, whole
+from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
 from .exclusion import excluder
 from .record import Backlog, Counters, NotStored, Record, Writer
@@ -291,14 +290,12 @@ class Recorder:
 
     def _client(self, request: Request) -> str | None:
         header = self._settings.real_ip_header
-        if header is None:
-            return request.remote_addr
-        # a list is written from left to right, so only its last entry comes from the proxy in front of us
-        named = request.headers.get(header, "").rpartition(",")[2].partition("%")[0].strip()
-        try:
-            return str(ipaddress.ip_address(named))
-        except ValueError:
-            return request.remote_addr
+        if header is not None:
+            # a list is written from left to right, so only its last entry comes from the proxy in front of us
+            named = normal(request.headers.get(header, "").rpartition(",")[2])
+            if named is not None:
+                return named
+        return normal(request.remote_addr)
 
     def _finish(self, exchange: _Exchange, head: Head, sent: int | None) -> None:
         record = exchange.record
@@ -383,12 +380,9 @@ class Recorder:
     def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
         """Count `lost` requests and log why, with the traceback of `shown`."""
         counters, now = self.counters, time.monotonic()
+        total = counters.lose(lost, type(error).__name__, _first_line(error))
         with counters.lock:
-            counters.lost += lost
-            counters.lost_because[type(error).__name__] += lost
-            counters.last_error = f"{type(error).__name__}: {_first_line(error)}"[:500]
-            counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
-            total, quiet = counters.lost, now < self._quiet_until
+            quiet = now < self._quiet_until
             if not quiet:
                 self._quiet_until = now + QUIET_SECONDS
         if not quiet:

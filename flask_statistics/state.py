@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
-from . import dialects
+from . import connections, dialects
 from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
-from .guards import Guard, OpenWarning
+from .guards import Guard
 from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
@@ -51,7 +51,8 @@ class State:
     model: type[Any]
     raw: RawTable
     dimensions: dict[str, Dimension]
-    guard: Guard | None
+    guard: Guard
+    """Who may see the dashboard."""
     bind_key: str | None
     """The bind of our own tables; None is the default database."""
     metadata: sa.MetaData
@@ -68,9 +69,13 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
-    open_warning: OpenWarning = field(default_factory=OpenWarning)
+    said: set[str] = field(default_factory=set)
+    """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
-    _reading_engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    _own: connections.Engines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._own = connections.Engines(self._engine_of)
 
     @property
     def spool_path(self) -> Path:
@@ -89,6 +94,18 @@ class State:
     def our_engine(self) -> sa.Engine:
         """The engine of our own tables' bind, the host's own."""
         return self._engine_of(self.bind_key)
+
+    def raw_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of the raw table."""
+        return self._own.get(self.raw.bind_key, purpose)
+
+    def our_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of our own tables; the same as that of the raw table, where these are beside it."""
+        return self._own.get(self.bind_key, purpose)
+
+    def close(self) -> None:
+        """Close the connections of ours that are not in use."""
+        self._own.close()
 
     def _engine_of(self, bind_key: str | None) -> sa.Engine:
         if bind_key not in self._engines:
@@ -131,9 +148,8 @@ class State:
 
     @contextmanager
     def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
-        if bind_key not in self._reading_engines:
-            self._reading_engines[bind_key] = dialects.reading_engine(self._engine_of(bind_key))
-        with self._reading_engines[bind_key].connect() as connection, dialects.time_budget(connection, budget):
+        engine = self._own.get(bind_key, connections.READING)
+        with engine.connect() as connection, dialects.time_budget(connection, budget):
             dialects.snapshot(connection)
             yield connection
 

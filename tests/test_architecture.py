@@ -12,13 +12,16 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "parameters",
     "user_agents",
     "columns",
     "models",
     "dialects",
+    "connections",
+    "patience",
+    "addresses",
     "dimensions",
     "latency",
-    "addresses",
     "record",
     "exclusion",
     "sending",
@@ -33,6 +36,7 @@ ORDER = (
     "imports",
     "guards",
     "state",
+    "trail",
     "testing",
     "forget",
     "health",
@@ -49,7 +53,7 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "testing", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {"recorder", "guards", "state", "trail", "testing", "api", "views", "cli", "extension", "demo", "export"}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 

@@ -17,6 +17,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client, TestResponse
 
 from flask_statistics import Dimension, RequestMixin
+from flask_statistics.connections import READING
+from flask_statistics.guards import everybody
 from flask_statistics.views import PANELS
 
 from .conftest import App, a_fortnight, original_model
@@ -279,7 +281,7 @@ def test_view_without_the_table(make_app: Callable[..., App], database_url: str)
 
 def test_view_without_the_database(make_app: Callable[..., App]) -> None:
     app = quiet(make_app)
-    app.statistics_state()._reading_engines[None] = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
+    app.statistics_state()._engines[None] = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
     assert "The database did not answer" in get(app, "", 503)
 
 
@@ -318,14 +320,14 @@ def steady(markup: str) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
-    "": 11,
-    "?metric=time": 13,
+    "": 12,
+    "?metric=time": 14,
     "?vs=off": 8,
     "?span=all": 9,
-    "?device!=bot&browser=firefox": 16,
-    "?path=/": 10,
+    "?device!=bot&browser=firefox": 20,
+    "?path=/": 11,
     "?path=/nowhere": 2,
-    "errors": 8,
+    "errors": 9,
     "requests": 2,
     "requests?before=5": 3,
     "requests/1": 1,
@@ -343,8 +345,7 @@ STATEMENTS = {
 def statements(app: App) -> Iterator[list[str]]:
     """The SELECTs that are issued meanwhile, with their parameters."""
     issued: list[str] = []
-    with app.flask.app_context():
-        engine = app.db.engine
+    engine = app.statistics_state().raw_engine_for(READING)
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         issued.append(f"{statement} {parameters}")
@@ -425,7 +426,7 @@ def test_page_nests_and_has_unique_ids(app: App, view: str) -> None:
 
 
 def test_links_follow_prefix_and_mount(make_app: Callable[..., App]) -> None:
-    app = quiet(make_app, STATISTICS_URL_PREFIX="/admin/numbers")
+    app = quiet(make_app, before_f=everybody, STATISTICS_URL_PREFIX="/admin/numbers")
     app.insert(*a_fortnight(NOW)[:60])
     mounted = Client(DispatcherMiddleware(Flask("outer"), {"/shop": app.flask.wsgi_app}), TestResponse)
     for view in VIEWS:
