@@ -110,6 +110,9 @@ class Statistics:
         views.guard_misses(app)
         app.cli.add_command(cli.group())
         trail.start()
+        old = state.left_behind()
+        if old is not None:
+            app.logger.warning("Flask-Statistics: %s", old)
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load

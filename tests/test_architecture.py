@@ -12,6 +12,7 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "migrations",
     "parameters",
     "user_agents",
     "models",
@@ -29,7 +30,9 @@ ORDER = (
     "traffic",
     "imports",
     "guards",
+    "old_database",
     "state",
+    "schema",
     "trail",
     "testing",
     "forget",
