@@ -17,6 +17,8 @@ ORDER = (
     "user_agents",
     "models",
     "dialects",
+    "connections",
+    "patience",
     "addresses",
     "dimensions",
     "latency",
