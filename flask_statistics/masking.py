@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from operator import length_hint
+from typing import Any, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 import sqlalchemy as sa
@@ -39,20 +40,25 @@ _STRONG = _words("""
     jsessionid phpsessid aspsessionid sesskey sessionhash cfid cftoken tgt saml samlresponse samlrequest samlart relaystate csrf
     xsrf csrfmiddlewaretoken hmac nonce cnonce iban ssn cvv cvc credential credentials creds cred otp totp hotp mfa tfa signature
     apikey appkey authkey accesskey secretkey privatekey rlkey resourcekey authorization oobcode recaptcha hcaptcha captcha
-    turnstile preauth actioncode
+    turnstile preauth actioncode pgtiou pgtid tkn privkey passwort kennwort motdepasse mdp senha contrasena wachtwoord haslo heslo
 """)
 """Words that make a name secret, whatever stands beside them."""
-_STRONG_LAST = _words("pass pw pin auth authentication sig verifier bearer assertion invite invitation magic proof zak")
-"""The same at the end of a name: `user_pass`, and not `pass_count`."""
-_ALONE = _words(
-    "sid connect_sid sso key keys session magic_link magiclink login_link signed_request licence license_key"
+_STRONG_LAST = _words(
+    "pass pw pin auth authentication cookie sig verifier bearer assertion invite invitation magic proof zak"
 )
+"""The same at the end of a name: `user_pass`, and not `pass_count`."""
+_ALONE = _words("sid connect_sid sso key session magic_link magiclink login_link signed_request")
 """Whole names."""
 _STRONG_PART = re.compile(
     r"passw|passphrase|passcode|secret(?!ar)|token(?!i[sz]|omi)|credential|sess(?:ion)?_?ids?$|jwt|api_?key|signature|nonce|"
-    r"saml(?!l)|(?:access|auth|private|client|account|consumer|user|app)key$|(?:csrf|xsrf)"
+    r"(?:access|auth|private|client|account|consumer|user|app)key$|(?:csrf|xsrf)"
 )
 """The same for names that are written in one word."""
+_STRONG_WHOLE = re.compile(
+    r"saml.*|aspsession.*|(?:auth|sms|reset|access|login|invite|verify|verification|confirm|confirmation|activation|otp|mfa|"
+    r"security|recovery|backup)code|(?:master|signing|encryption|activation|license|session|reset|confirm|shared|service|deploy)keys?"
+)
+"""The same for whole names, however they are written."""
 _HARMLESS = _words("""
     type kind id ids count limit name label field hint length size format expires expiry expire expiration ttl age url uri
     endpoint enabled required version method alg algorithm strength policy page usage used mode issuer scope status symbol
@@ -68,8 +74,10 @@ _KEPT_ALWAYS = _words("""
     srsltid epik
 """)
 """Pages, searches and campaigns: their values are kept, also where they look random."""
-_COUNTED = _words("max min num total count prompt completion input output used new")
-"""`tokens` are no secrets beside these: `max_tokens`."""
+_COUNTED = _words(
+    "max min num total count prompt completion input output used page next previous continuation cursor sync"
+)
+"""Tokens and keys are no secrets beside these: `max_tokens`, `page_token`."""
 _KEY_COMPANIONS = _words("""
     sort order object foreign primary public cache idempotency partition row group column translation i18n message shard routing
     issue project map data meta query field index filter lookup natural composite item dict hash answer major minor musical
@@ -77,14 +85,15 @@ _KEY_COMPANIONS = _words("""
 """`key` is no secret beside these: `sort_key`, `primary_key`."""
 _CODE_COMPANIONS = _words("""
     auth authorization oauth otp verification verify reset invite invitation access confirmation confirm pass security login
-    activation activate backup recovery device user factor mfa sms magic totp redeem gift oob exchange authentication pairing
+    activation activate backup recovery device user factor mfa fa sms one time magic totp redeem gift oob exchange authentication
+    pairing
     unlock challenge session pin email
 """)
 """`code` is a secret beside these: not in `country_code`."""
 _HASH_COMPANIONS = _words("hmac login auth reset user password verify security secure check activation")
 _WEAK = _words("""
     access verify verification state session_state code hash card card_number cc_number account_number security_answer magic sign
-    ticket checksum
+    ticket checksum pincode cardnumber
 """)
 """Names of secrets, and of much else: unless their value is an ordinary one, it is masked."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[a-z]+")
@@ -115,20 +124,23 @@ _SHORT = re.compile(r"[\w.+*,~ -]{0,15}")
 
 
 def _kind_of(name: str) -> int:
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word.lower() for word in _WORDS.findall(name.rstrip("0123456789"))]
+    flat = "".join(words)  # SAMLart and authcode have no words that could be told apart
     whole, last, others = "_".join(words), words[-1] if words else "", set(words[:-1])
     if not words or whole in _KEPT_ALWAYS:
         return PLAIN
-    if whole in _ALONE or _SESSION_ID.search(whole):
+    if whole in _ALONE or flat in _STRONG or _SESSION_ID.search(whole):
         return SECRET
-    if others and (last in _HARMLESS or (last == "tokens" and others & _COUNTED)):
+    if others and (last in _HARMLESS or (last in ("token", "tokens", "keys") and others & _COUNTED)):
         return PLAIN
-    if last in _STRONG_LAST or not _STRONG.isdisjoint(words) or _STRONG_PART.search(whole):
+    if last in _STRONG_LAST or not _STRONG.isdisjoint((*words, flat)) or _STRONG_PART.search(whole):
         return SECRET
-    if whole in _WEAK or last == "session":
+    if len(words) < 4 and _STRONG_WHOLE.fullmatch(flat):
+        return SECRET
+    if whole in _WEAK or last in ("session", "ticket"):
         return WEAK
     if last in ("key", "keys"):
-        return PLAIN if others & _KEY_COMPANIONS else SECRET
+        return PLAIN if not others or others & _KEY_COMPANIONS else SECRET
     if last in ("code", "codes"):
         return SECRET if others & _CODE_COMPANIONS else PLAIN
     return SECRET if last == "hash" and others & _HASH_COMPANIONS else PLAIN
@@ -152,15 +164,19 @@ _KEYS = re.compile(
     r"eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)*|"  # a JSON Web Token: '{"' in base64
     r"\b(?:sk|pk|rk|whsec)_(?:live|test)?_?[A-Za-z0-9]{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}|"
     r"\bxox[abeprs]-[\w-]{10,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{35}|\bya29\.[\w-]{20,}|\bSG\.[\w-]{16,}\.[\w-]{16,}|"
-    r"\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{20,}|\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|\bdop_v1_[a-f0-9]{64}|\bhf_[A-Za-z0-9]{30,}|"
-    r"\bsk-[\w-]{20,}|\b\d{8,10}:AA[\w-]{33}"
+    r"\bnpm_[A-Za-z0-9]{36}|\bpypi-\w{16,}|\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|\bdop_v1_[a-f0-9]{64}|\bhf_[A-Za-z0-9]{30,}|"
+    r"\bsk-(?:[a-z]{2,4}-)?\w{20,}|(?:\bbot|\b)\d{8,10}:AA[\w-]{30,}"
 )
 """Keys of services that say what they are by how they begin."""
 _USER_INFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:|^\s*)[/\\]+)[^/\\?#\s'\"]*@", re.IGNORECASE)
-_PAIR = re.compile(
+_NAMED = (
     r"(?P<before>(?:^|[?&;#,{\s(\[])\s*)(?P<quote>[\"']?)(?P<name>[\w.\[\]%-]{1,64})(?P=quote)"
-    r"(?P<sign>\s*=\s*|(?<=[\"'])\s*:\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^&;#\s,}\"')]+)"
+    r"(?P<sign>\s*=\s*|(?<=[\"'])\s*:\s*)"
 )
+_PAIR = re.compile(_NAMED + r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|(?<==)[^&;#\s]+|[^&;#\s,}\"')]+)")
+"""`name=value` and `"name": "value"` in a text."""
+_PAIR_IN_URL = re.compile(_NAMED + r"(?P<value>(?<==)[^&;#]+|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^&;#,}]+)")
+"""The same in a URL, where a value may have spaces and quotes once it is decoded."""
 _HEADER_LIKE = re.compile(
     r"\b(authorization|proxy-authorization|cookie|set-cookie|x-api-key)(\s*:\s*)([^\r\n'\"]+)", re.IGNORECASE
 )
@@ -168,12 +184,12 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE
 _TO_LOOK_AT = re.compile(r"[%@=:;#{]|eyJ|_|-")
 
 
-def _looks_random(text: str) -> bool:
-    """Whether a piece of a path that follows a telling one is something made, and no words or a date."""
+def _looks_random(text: str, *, directly: bool) -> bool:
+    """Whether a piece of a path that follows a telling one (`directly`: at once) is something made, and no words or a date."""
+    if text.isdigit():  # an id, or a one-time password
+        return directly and 6 <= len(text) <= 8
     for part in re.split(r"[-_.:~]", text):
         if part.isdigit():
-            if len(part) >= 6 and not re.fullmatch(r"(?:19|20)\d{4,6}", part):
-                return True
             continue
         named = re.fullmatch(r"[a-z]{3,}\d{1,4}", part)  # oauth2, bootcamp2026
         mixed = not named and any(map(str.isdigit, part)) and any(map(str.isalpha, part))
@@ -227,6 +243,10 @@ _remembered_header = lru_cache(maxsize=1_024)(masked_text)
 # ---- queries ---------------------------------------------------------------------------------------------------------
 
 
+class _Rule(Protocol):
+    rule: str
+
+
 class Masking:
     """What may be stored, by the settings and routes of one app."""
 
@@ -235,11 +255,11 @@ class Masking:
         *,
         keep: tuple[str, ...] | None = None,
         strip_referrer: bool = False,
-        rules: Callable[[], Iterable[str]] = tuple,
+        rules: Callable[[], Iterable[_Rule]] = tuple,
     ) -> None:
         """`keep`: names, with `*`, of the only parameters whose values are stored; None: all but secret ones.
 
-        `rules` are the app's URL rules; they are asked for when the first path needs them, and again when they grew.
+        `rules` gives the app's URL rules; those with secrets are looked for again when their number changes.
         """
         self._kept = None if keep is None else re.compile("|".join(map(fnmatch.translate, keep)) or r"(?!)")
         self._strip_referrer = strip_referrer
@@ -328,7 +348,7 @@ def _value(value: str) -> str:
     if "@" in text:
         masked = _USER_INFO.sub(r"\1", masked)
     if "=" in text or ":" in text:
-        masked = _PAIR.sub(_masked_pair, masked)
+        masked = _PAIR_IN_URL.sub(_masked_pair, masked)
     if "/" in text and ("://" in text or text.startswith("/")):
         masked = _masked_segments(masked)
     if masked == text:
@@ -342,7 +362,7 @@ _TELLING = re.compile(
     r"(?:.*[-_.])?(?:reset|resets|recover|recovery|confirm|confirmation|activate|activation|verify|verification|invite|invites|"
     r"invitation|invitations|magic|magiclink|unsubscribe|optout|token|tokens|otp|sso|webhook|webhooks|hook|hooks|password|"
     r"passwords|forgot|secret|secrets|login|signin|session|sessions|apikey|impersonate|unlock|onetime|validate|join|"
-    r"reset_password|set|auth|feedtoken|callback|share|shares|shared|preferences)(?:[-_.].*)?",
+    r"reset_password|feedtoken|share|shares|shared|preferences)(?:[-_.].*)?",
     re.IGNORECASE,
 )
 """Segments of paths behind which secrets stand, as well-known products have them."""
@@ -360,7 +380,7 @@ def _masked_segments(path: str) -> str:
     segments = _KEYS.sub(MASK, path).split("/")
     told = 0
     for number, segment in enumerate(segments):
-        if told and segment and segment != MASK and _looks_random(unquote(segment)):
+        if told and segment and segment != MASK and _looks_random(unquote(segment), directly=told == MOST_AFTER):
             segments[number] = MASK
         told = MOST_AFTER if len(segment) < 2 * LONGEST_WORD and _is_telling(segment) else max(told - 1, 0)
     return "/".join(segments)
@@ -381,9 +401,9 @@ _ARGUMENT = re.compile(r"<(?:(?P<converter>[a-zA-Z_]\w*)(?:\(.*?\))?:)?(?P<name>
 class Rules:
     """The routes that have secret arguments."""
 
-    def __init__(self, rules: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, rules: Callable[[], Iterable[_Rule]]) -> None:
         self._ask = rules
-        self._known = -1
+        self._known = -2
         self._patterns: tuple[tuple[str, re.Pattern[str]], ...] = ()
         """Of each: literal text that such a path has, and what finds the secrets in it."""
 
@@ -401,10 +421,10 @@ class Rules:
 
     def _all(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
         rules = self._ask()
-        count = rules.__length_hint__() if hasattr(rules, "__length_hint__") else -2
+        count = length_hint(rules, -1)
         if count != self._known:
             self._known = count
-            self._patterns = tuple(filter(None, map(_pattern, rules)))
+            self._patterns = tuple(filter(None, (_pattern(rule.rule) for rule in rules)))
         return self._patterns
 
 
@@ -425,7 +445,7 @@ def _pattern(rule: str) -> tuple[str, re.Pattern[str]] | None:
     expression += _literal(literals[-1]) + "/*"
     longest = max(literals, key=len)
     # below a mount point there is something in front; a rule without a word of its own would be found everywhere
-    front = ".*?" if len(longest.strip("/")) >= 3 else ""
+    front = ".*?" if longest.strip("/") else ""
     return longest.strip("/"), re.compile(f"{front}{expression}", re.DOTALL)
 
 
@@ -468,7 +488,9 @@ _DETAIL = re.compile(
 """PostgreSQL's `DETAIL: Key (email)=(...) already exists.` and `Failing row contains (...)`."""
 _PARAMETERS = re.compile(r"\[parameters: .*?(?:\](?=\s*(?:\\n|\n)?\s*\(Background)|\](?=\s*$)|\Z)", re.DOTALL)
 _QUOTED = re.compile(
-    r"(Duplicate entry |[Ii]ncorrect [\w ]+value: |[Ii]nvalid input [^:\n]*: |value: )('(?:[^'\\]|\\.)*'|\"[^\"\n]*\")"
+    r"(?:(Duplicate entry )(\\*['\"]).*?\2(?= for key)|"
+    r"([Ii]ncorrect [\w ]+value: |[Ii]nvalid input [^:\n]*: |value: )(\\*['\"]).*?\4)",
+    re.DOTALL,
 )
 """What databases quote of a row: `Duplicate entry '...' for key`, `invalid input syntax for type integer: "..."`."""
 
@@ -492,10 +514,15 @@ def _masked_error(text: str, error: BaseException) -> str:
     for each in _chain(error):
         if _is_of_a_database(each):
             text = _without_message(text, each)
+    text = _QUOTED.sub(_masked_quote, text)
     text = _PARAMETERS.sub(f"[parameters: {MASK}]", text)
     text = _DETAIL.sub(rf"\1{MASK}", text)
-    text = _QUOTED.sub(rf"\1'{MASK}'", text)
     return masked_text(text)
+
+
+def _masked_quote(found: re.Match[str]) -> str:
+    around = found[2] or found[4]
+    return f"{found[1] or found[3]}{around}{MASK}{around}"
 
 
 def _without_message(text: str, error: BaseException) -> str:

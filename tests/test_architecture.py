@@ -18,6 +18,7 @@ ORDER = (
     "addresses",
     "dimensions",
     "latency",
+    "masking",
     "recorder",
     "spans",
     "writers",
