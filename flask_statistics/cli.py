@@ -33,10 +33,11 @@ from .models import RawTable, check_types
 from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
-from .writers.spool import read_backlog, read_refused, spool_folder
+from .writers.spool import spool_folder
+from .writers.spool_list import read_backlog, read_refused
 
 if TYPE_CHECKING:
-    from .rollups.job import Report
+    from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
 
 INTERRUPTED = 130

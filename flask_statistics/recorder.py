@@ -90,6 +90,8 @@ class Backlog:
     """Why they wait, in one line; None: nothing is wrong."""
     refused: int = 0
     """Records that the raw table refused and that are kept in the spool."""
+    problems: tuple[str, ...] = ()
+    """What else somebody should look after, as sentences."""
 
 
 class NotStored(Exception):
@@ -127,6 +129,15 @@ class Counters:
         """Count rows that are in the raw table now."""
         with self.lock:
             self.recorded += rows
+
+    def lose(self, rows: int, because: str, error: str) -> int:
+        """Count requests that are stored nowhere, by the type of the error; how many there are by now."""
+        with self.lock:
+            self.lost += rows
+            self.lost_because[because] += rows
+            self.last_error = f"{because}: {error}"[:500]
+            self.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
+            return self.lost
 
 
 class _Exchange:
@@ -445,12 +456,9 @@ class Recorder:
     def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
         """Count `lost` requests and log why, with the traceback of `shown`."""
         counters, now = self.counters, time.monotonic()
+        total = counters.lose(lost, type(error).__name__, _first_line(error))
         with counters.lock:
-            counters.lost += lost
-            counters.lost_because[type(error).__name__] += lost
-            counters.last_error = f"{type(error).__name__}: {_first_line(error)}"[:500]
-            counters.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
-            total, quiet = counters.lost, now < self._quiet_until
+            quiet = now < self._quiet_until
             if not quiet:
                 self._quiet_until = now + QUIET_SECONDS
         if not quiet:

@@ -19,6 +19,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client, create_environ
 
 from flask_statistics import Statistics
+from flask_statistics.guards import everybody
 from flask_statistics.masking import LONGEST_TRACEBACK
 from flask_statistics.recorder import excluder
 
@@ -548,7 +549,7 @@ def test_recorder_address_behind_proxy_fix(make_app: MakeApp, first: bool) -> No
 
 
 def test_recorder_path_is_without_script_name(make_app: MakeApp) -> None:
-    app = make_app(before=view("/page", hello))
+    app = make_app(before=view("/page", hello), before_f=everybody)
     client = Client(DispatcherMiddleware(Flask("front"), {"/shop": app.flask}))
     assert client.get("/shop/page").data == b"hello"
     assert client.get("/shop/statistics/api/health").json == app.json("health")

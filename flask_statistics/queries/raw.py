@@ -21,7 +21,7 @@ from .. import dialects, latency
 from ..dimensions import Dimension, Value
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
-from ..spans import Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, naive_utc
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
     EVERYTHING,
@@ -36,7 +36,7 @@ from .interface import (
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
-COMBINED = (("browser", "platform", "device", "user_agent"), ("status_code", "method", "mimetype", "exception"))
+COMBINED = (("browser", "platform", "device", "bot", "user_agent"), ("status_code", "method", "mimetype", "exception"))
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
@@ -62,7 +62,9 @@ class RawQueries:
     # ---- questions -----------------------------------------------------------------------------------------------
 
     def earliest(self) -> datetime | None:
-        return _naive(self._connection.scalar(sa.select(dialects.lowest(self._column("date")))))
+        date = self._column("date")
+        possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
+        return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)
@@ -260,7 +262,7 @@ class RawQueries:
         if dimension.derived:
             raws = self._raw_values(dimension, span)
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [self._raw.fit(dimension.column, value) for value in wanted if value is not None]
+        raws = [value for value in wanted if value is not None and dialects.can_hold(self._connection, value)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
