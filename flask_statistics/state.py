@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
-from . import dialects
+from . import connections, dialects
 from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
@@ -74,7 +74,10 @@ class State:
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
-    _reading_engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    _own: connections.Engines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._own = connections.Engines(self._engine_of)
 
     @property
     def spool_path(self) -> Path:
@@ -93,6 +96,18 @@ class State:
     def our_engine(self) -> sa.Engine:
         """The engine of our own tables' bind, the host's own."""
         return self._engine_of(self.bind_key)
+
+    def raw_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of the raw table."""
+        return self._own.get(self.raw.bind_key, purpose)
+
+    def our_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of our own tables; the same as that of the raw table, where these are beside it."""
+        return self._own.get(self.bind_key, purpose)
+
+    def close(self) -> None:
+        """Close the connections of ours that are not in use."""
+        self._own.close()
 
     def _engine_of(self, bind_key: str | None) -> sa.Engine:
         if bind_key not in self._engines:
@@ -135,9 +150,8 @@ class State:
 
     @contextmanager
     def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
-        if bind_key not in self._reading_engines:
-            self._reading_engines[bind_key] = dialects.reading_engine(self._engine_of(bind_key))
-        with self._reading_engines[bind_key].connect() as connection, dialects.time_budget(connection, budget):
+        engine = self._own.get(bind_key, connections.READING)
+        with engine.connect() as connection, dialects.time_budget(connection, budget):
             dialects.snapshot(connection)
             yield connection
 

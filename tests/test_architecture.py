@@ -16,6 +16,8 @@ ORDER = (
     "user_agents",
     "models",
     "dialects",
+    "connections",
+    "patience",
     "addresses",
     "dimensions",
     "latency",
