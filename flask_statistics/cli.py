@@ -28,8 +28,9 @@ from .config import SettingError
 from .formatting import size
 from .guards import token_hash
 from .imports import Import, ImportRefused, LogImport, insert_rows
+from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder, stored_referrer
+from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 from .writers.spool import spool_folder
@@ -200,7 +201,10 @@ def _anonymized(state: State) -> Callable[[Entry], Entry]:
     def anonymized(entry: Entry) -> Entry:
         return entry._replace(
             remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
-            referrer=stored_referrer(entry.referrer, settings),
+            path=entry.path and state.masking.path(entry.path),
+            query_string=entry.query_string and state.masking.query(entry.query_string),
+            referrer=state.masking.referrer(entry.referrer),
+            user_agent=masked_header(entry.user_agent),
         )
 
     return anonymized

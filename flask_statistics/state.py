@@ -18,6 +18,7 @@ from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard
+from .masking import Masking
 from .models import RawTable
 from .old_database import left_behind
 from .queries.interface import Queries
@@ -61,6 +62,8 @@ class State:
     """Which logs were imported."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
+    masking: Masking = field(default_factory=Masking)
+    """What is stored of paths, queries and referrers."""
     anonymize: Anonymize = whole
     """What is stored of an address."""
     rollups: Rollups | None = None

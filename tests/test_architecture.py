@@ -22,6 +22,7 @@ ORDER = (
     "addresses",
     "dimensions",
     "latency",
+    "masking",
     "recorder",
     "spans",
     "writers",
