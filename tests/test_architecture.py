@@ -12,6 +12,7 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "migrations",
     "parameters",
     "user_agents",
     "columns",
@@ -22,6 +23,7 @@ ORDER = (
     "addresses",
     "dimensions",
     "latency",
+    "masking",
     "record",
     "exclusion",
     "sending",
@@ -35,7 +37,9 @@ ORDER = (
     "traffic",
     "imports",
     "guards",
+    "old_database",
     "state",
+    "schema",
     "trail",
     "testing",
     "forget",
