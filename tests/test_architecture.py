@@ -27,7 +27,6 @@ ORDER = (
     "rollups",
     "access_log",
     "traffic",
-    "imports",
     "guards",
     "state",
     "trail",
