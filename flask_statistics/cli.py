@@ -35,6 +35,7 @@ from .models import RawTable, check_types
 from .recorder import excluder, stored_referrer
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
+from .writers import causes
 from .writers.rows import insert_rows
 from .writers.spool import read_backlog, read_refused, spool_folder
 
@@ -54,13 +55,13 @@ def group() -> click.Group:
 
 
 @contextmanager
-def _database_errors(fix: str) -> Iterator[None]:
-    """Turn an error of the database into one line with the fix, and exit code 1."""
+def _database_errors(fix: str | None = None) -> Iterator[None]:
+    """Turn an error of the database into one line with the fix, by its cause if none is given, and exit code 1."""
     try:
         yield
     except sa.exc.SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise click.ClickException(f"The database refused: {cause}\n{fix}") from error
+        raise click.ClickException(f"The database refused: {cause}\n{fix or causes.fix(error)}") from error
 
 
 # ---- init --------------------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def import_log(
         raise click.UsageError(str(refusal)) from None
     paths = log_files.in_order_of_time(log_files.found(files), zone)
     complete = True
-    with _database_errors("What was stored before stays, and the same command goes on."):
+    with _database_errors():
         log = LogImport(state.engine(), state.raw, state.imports, _rules(state, again, until, strip_prefix))
         for path in paths:
             complete &= _import_file(state, log, path, find_format, alone=len(paths) == 1)
@@ -166,7 +167,7 @@ def _import_file(
         with log_files.opened(path) as file:
             size_bytes = path.stat().st_size if path else 0
             with click.progressbar(length=size_bytes, label=f"Importing {name}", file=sys.stderr) as bar:
-                for position in log.run(file, name, chosen):
+                for position in log.run(file, name, chosen, grows=path is not None):
                     bar.update(position - bar.pos)
     except ImportRefused as refusal:
         trouble = str(refusal)

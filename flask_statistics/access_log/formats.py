@@ -17,7 +17,18 @@ from urllib.parse import unquote, unquote_plus
 from zoneinfo import ZoneInfo
 
 from ..addresses import logged_client, normal
-from .lines import NO_REQUEST, UTC, Entry, Request, instant, of_target, split_request, text_of
+from .lines import (
+    NO_REQUEST,
+    REMEMBERED,
+    UTC,
+    Entry,
+    Request,
+    instant,
+    instant_of_clf,
+    of_target,
+    split_request,
+    text_of,
+)
 
 SAMPLE: Final = 200
 """Lines at a file's beginning by which its format is recognised."""
@@ -97,7 +108,7 @@ class Common:
         found = _rest(rest)
         method, path, query_string = split_request(request)
         return Entry(
-            instant(date, self._zone),
+            instant_of_clf(date, self._zone),
             _client(front),
             method,
             path,
@@ -108,7 +119,7 @@ class Common:
         )
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=REMEMBERED)
 def _rest(rest: str) -> _Rest:
     """Referrer, user agent and duration, where they are known.
 
@@ -134,7 +145,7 @@ def _seconds_of(*fields: str) -> float | None:
     return None
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=REMEMBERED)
 def _client(front: str) -> str | None:
     """Whom the words before the date name, without what a log's collector put in front of them; None: nobody.
 

@@ -26,7 +26,7 @@ from ..models import RawTable, moment, own_table
 from ..recorder import mask_secrets
 from ..writers.rows import insert_columns
 from .formats import SAMPLE, Format, explain, recognised
-from .lines import NEVER, Entry
+from .lines import NEVER, REMEMBERED, Entry
 from .reading import Unreadable, is_compressed, read_lines
 
 NAME = "statistics_import"
@@ -146,8 +146,10 @@ class _Bucket:
 
 def _identity(entry: Entry) -> int:
     """What a request is known by: all that its line says but the address, of which nothing may stay when it is forgotten."""
-    stamp, _, *rest = entry
-    text = f"{stamp.isoformat()}{rest}"
+    stamp, _, method, path, query, status, size, referrer, user_agent, seconds = entry
+    text = (
+        f"{stamp.minute}:{stamp.second}\n{method} {path}?{query}\n{status} {size} {seconds}\n{referrer}\n{user_agent}"
+    )
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
@@ -162,20 +164,27 @@ class LogImport:
         self._rules = rules
         self._buckets: dict[datetime, _Bucket] = {}
         self._own: dict[date, datetime] = {}
-        self._referrer = lru_cache(8192)(rules.stored_referrer)
-        self._excluded = lru_cache(8192)(rules.excluded)
+        self._referrer = lru_cache(REMEMBERED)(rules.stored_referrer)
+        self._excluded = lru_cache(REMEMBERED)(rules.excluded)
 
     def run(
-        self, file: BufferedReader, name: str, find_format: Callable[[list[str]], Format | None] = recognised
+        self,
+        file: BufferedReader,
+        name: str,
+        find_format: Callable[[list[str]], Format | None] = recognised,
+        *,
+        grows: bool = True,
     ) -> Iterator[int]:
         """Import what `file` has and is not stored yet; gives the byte of the file that is reached, after each commit.
+
+        `grows`: a server may be writing it, so a last line without an end waits.
 
         Raises `ImportRefused` if its lines are in no known format, and if another process imports the same lines;
         `ValueError` if compressed data are damaged, with all lines before them stored.
         """
         self.seen = Seen()
         try:
-            grows = file.seekable() and not is_compressed(file)
+            grows = grows and not is_compressed(file)
             with closing(read_lines(file)) as lines:
                 yield from self._run(
                     lines, name, find_format, grows=grows, tell=file.tell if file.seekable() else lambda: 0
@@ -235,8 +244,7 @@ class LogImport:
 
     def _store(self, entries: list[Entry]) -> None:
         rows, new = [], Seen()
-        with self._engine.connect() as connection:
-            self._load(connection, {_start_of(entry.date) for entry in entries})
+        self._load(entries)
         buckets = self._buckets
         bucket = _Bucket(NEVER - BUCKET, NEVER)
         rules, prefix = self._rules, self._rules.strip_prefix
@@ -288,9 +296,20 @@ class LogImport:
             agent.bot,
         )
 
-    def _load(self, connection: sa.Connection, starts: set[datetime]) -> None:
-        """Have the buckets that begin at `starts`."""
+    def _load(self, entries: list[Entry]) -> None:
+        """Have the buckets of `entries`."""
+        starts, start, end = set(), NEVER, NEVER
+        for entry in entries:
+            if not start <= entry.date < end:
+                start = _start_of(entry.date)
+                end = start + BUCKET
+                starts.add(start)
         missing = sorted(starts - self._buckets.keys())
+        if missing:
+            with self._engine.connect() as connection:
+                self._read(connection, missing)
+
+    def _read(self, connection: sa.Connection, missing: list[datetime]) -> None:
         for start in missing:
             self._buckets[start] = _Bucket(start, self._own_from(start.date()))
         columns = self._table.c
@@ -368,7 +387,7 @@ COLUMNS = (
 )
 """What an import knows, by attribute name, in the order of `LogImport._row`."""
 
-_masked = lru_cache(8192)(mask_secrets)
+_masked = lru_cache(REMEMBERED)(mask_secrets)
 
 
 def _start_of(stamp: datetime) -> datetime:

@@ -63,6 +63,22 @@ class Entry(NamedTuple):
     """Seconds; `None` where the log does not say."""
 
 
+REMEMBERED: Final = 1 << 16
+"""Texts of which it is remembered what they mean: lines of one log repeat addresses, requests and user agents."""
+
+
+def instant_of_clf(text: str, zone: ZoneInfo = UTC) -> datetime:
+    """`instant` of "01/Nov/2026:10:00:00 +0000", which nearly all are, in half the time."""
+    if len(text) == 26 and text[17] == ":" and text[18:20] in _SECONDS:
+        return _minute_of_clf(text[:18] + "00" + text[20:], zone) + _SECONDS[text[18:20]]
+    return instant(text, zone)
+
+
+@lru_cache(maxsize=256)
+def _minute_of_clf(text: str, zone: ZoneInfo) -> datetime:
+    return instant(text, zone)
+
+
 @lru_cache(maxsize=4096)
 def instant(text: str, zone: ZoneInfo = UTC) -> datetime:
     """A date as any server writes it, to the second, in naive UTC; where it names no zone, it is of `zone`.
@@ -119,7 +135,7 @@ class Request(NamedTuple):
 NO_REQUEST: Final = Request(None, None, None)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=REMEMBERED)
 def split_request(request: str) -> Request:
     """Method, path and query string of a request line, as it is logged."""
     request = unescape(request)

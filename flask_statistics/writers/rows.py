@@ -5,18 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from .. import user_agents
 from ..models import RawTable
 
 STEPS = (500, 256, 64, 16, 4, 1)
 """Numbers of rows that SQLite gets at once; the largest is what a spool moves at a time."""
+_USUAL_MOMENT = "0001-02-03 04:05:06.000007"
+"""As SQLAlchemy stores instants in SQLite, unless told otherwise: also what Python writes."""
 BATCH = 5_000
 """Rows of many that are sent at once."""
 MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
@@ -130,6 +134,20 @@ class _Insertion:
         return parameters
 
 
+def _processor(kind: Any, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+    """What makes a parameter of a value of a type; None: nothing needs to be done."""
+    process: Callable[[Any], Any] | None = kind.bind_processor(dialect)
+    if process is None or type(kind) is not sqlite.DATETIME or process(datetime(1, 2, 3, 4, 5, 6, 7)) != _USUAL_MOMENT:
+        return process
+
+    def quick(value: Any) -> Any:
+        if type(value) is not datetime or value.tzinfo is not None:
+            return process(value)
+        return f"{value}" if value.microsecond else f"{value}.000000"
+
+    return quick
+
+
 @lru_cache(maxsize=32)
 def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _Insertion | None:
     """None: another database, or the table has defaults or expressions beside the values, which SQLAlchemy knows to make."""
@@ -143,7 +161,7 @@ def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _
         return None
     names = compiled.positiontup
     kinds = [compiled.binds[name].type.dialect_impl(dialect) for name in names]
-    processors = [(place, kind.bind_processor(dialect)) for place, kind in enumerate(kinds)]
+    processors = [(place, _processor(kind, dialect)) for place, kind in enumerate(kinds)]
     return _Insertion(
         statements={
             step: f"{head} VALUES {', '.join([values] * step)}"
