@@ -145,10 +145,13 @@ def import_log(
         raise click.UsageError(str(refusal)) from None
     paths = log_files.in_order_of_time(log_files.found(files), zone)
     complete = True
+    gc.freeze()  # what is loaded stays, and lines make no cycles: looking for these takes a tenth of the time
+    gc.disable()
     with _database_errors():
         log = LogImport(state.engine(), state.raw, state.imports, _rules(state, again, until, strip_prefix))
         for path in paths:
             complete &= _import_file(state, log, path, find_format, alone=len(paths) == 1)
+    gc.enable()
     if not complete:
         sys.exit(1)
 

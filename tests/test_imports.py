@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -21,6 +22,11 @@ from flask_statistics.access_log import formats, importing, reading
 from flask_statistics.state import state_of
 
 from .conftest import App
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MakeApp = Callable[..., App]
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "access-sample.log"
@@ -441,11 +447,12 @@ def write(path: Path, numbers: range, *, around: Callable[[bytes], bytes] = lamb
         lambda content: gzip.compress(content[:999], 1) + gzip.compress(content[999:]),
         bz2.compress,
         lzma.compress,
+        lambda content: zstd.compress(content),
         lambda content: content.replace(b"\n", b"\r\n"),
         lambda content: b"\xef\xbb\xbf" + content,
         lambda content: b"\0" * 5_000 + content,
     ],
-    ids=["gzip", "two gzips", "bzip2", "xz", "CRLF", "byte order mark", "NULs after copytruncate"],
+    ids=["gzip", "two gzips", "bzip2", "xz", "Zstandard", "CRLF", "byte order mark", "NULs after copytruncate"],
 )
 def test_import_of_a_copy_is_refused(
     make_app: MakeApp, log: Path, tmp_path: Path, around: Callable[[bytes], bytes]

@@ -66,7 +66,7 @@ _REST_CUT: Final = re.compile(rf'((?: [^"\s]+)*) {_QUOTED} "((?:[^"\\]|\\.)*)\\?
 _PREFIX: Final = re.compile(
     r"(?:<\d+>\d? ?)?(?:"
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?)"  # syslog, journald, docker -t
-    r"(?: [^\s:]+)?(?: [^\s:]+\[[^\]]*\]:| [A-Za-z][\w./-]*:)? +"  # host and program; Heroku's app[web.1]:
+    r"(?:(?: [^\s:]+)?(?: [^\s:]+\[[^\]]*\]:| [A-Za-z][\w./-]*:))? +"  # host and program; Heroku's app[web.1]:
     r"|\S+ +\| )"  # docker compose
     r"(?:\[[^\]]*\] )*"
 )
@@ -205,14 +205,14 @@ _NAMES: Final[Mapping[str, str]] = {
     for name in names.split()
 }
 """What loggers call their fields, in lower case with `_` for what is inside of what, and what it is here."""
-_UNITS: Final = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "m": 60.0}
+_A_SECOND: Final = {"": 1, "s": 1, "ms": 1_000, "us": 1_000_000, "µs": 1_000_000, "ns": 1_000_000_000, "m": 1 / 60}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)?")
 
 
 def _duration(text: str, unit: str = "") -> float | None:
     """Seconds of a number with or without a unit of its own; None: it is none."""
     match = _DURATION.fullmatch(text.strip())
-    return None if match is None else float(match[1]) * _UNITS[match[2] or unit]
+    return None if match is None else float(match[1]) / _A_SECOND[match[2] or unit]
 
 
 def _entry(fields: Mapping[str, str], zone: ZoneInfo) -> Entry:
@@ -450,13 +450,16 @@ def of_string(text: str, zone: ZoneInfo = UTC) -> Format:
     if text.startswith("{") and "$" in text:
         return _of_json(text, zone)
     pieces = list(_pieces_of_nginx(text) if "$" in text else _pieces_of_apache(text))
-    names = {name for name, _ in pieces if name}
+    _check(text, {name for name, _ in pieces if name})
+    return Pattern(text, _expression(pieces), zone)
+
+
+def _check(text: str, names: set[str]) -> None:
     if "date" not in names or not names & {"request", "target", "stem"}:
         raise FormatError(
             f"The format {text!r} names no {'request' if 'date' in names else 'date'}: it needs the time of a request "
             "($time_local, $time_iso8601 or $msec; %t) and its line or target ($request or $request_uri; %r or %U)."
         )
-    return Pattern(text, _expression(pieces), zone)
 
 
 def _of_json(text: str, zone: ZoneInfo) -> Format:
@@ -465,6 +468,7 @@ def _of_json(text: str, zone: ZoneInfo) -> Format:
     except ValueError as error:
         raise FormatError(f"The format {text!r} is no JSON object: {error}") from None
     names = {path: _NAMES.get(value.strip("$ ").lower(), "") for path, value in _flat(template)}
+    _check(text, set(names.values()))
     return Json(zone, {path: field for path, field in names.items() if field})
 
 

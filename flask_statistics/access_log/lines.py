@@ -70,7 +70,10 @@ REMEMBERED: Final = 1 << 16
 def instant_of_clf(text: str, zone: ZoneInfo = UTC) -> datetime:
     """`instant` of "01/Nov/2026:10:00:00 +0000", which nearly all are, in half the time."""
     if len(text) == 26 and text[17] == ":" and text[18:20] in _SECONDS:
-        return _minute_of_clf(text[:18] + "00" + text[20:], zone) + _SECONDS[text[18:20]]
+        try:
+            return _minute_of_clf(text[:18] + "00" + text[20:], zone) + _SECONDS[text[18:20]]
+        except (ValueError, OverflowError):
+            pass  # said of the whole date
     return instant(text, zone)
 
 
