@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, health, traffic, trail
+from . import dialects, health, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -31,16 +31,18 @@ from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
 from .formatting import size
 from .guards import token_hash
+from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder, stored_referrer
+from .recorder import excluder
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes
 from .writers.rows import insert_rows
-from .writers.spool import read_backlog, read_refused, spool_folder
+from .writers.spool import spool_folder
+from .writers.spool_list import read_backlog, read_refused
 
 if TYPE_CHECKING:
-    from .rollups.job import Report
+    from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
 
 INTERRUPTED = 130
@@ -68,10 +70,12 @@ def _database_errors(fix: str | None = None) -> Iterator[None]:
 
 
 @commands.command("init")
-def init() -> None:
+@click.option("--alter", is_flag=True, help="Add the columns that tables lack, too.")
+def init(alter: bool) -> None:
     """Create the tables and the index on the date that are missing.
 
-    Nothing that exists is altered. Run it once, and again after an upgrade.
+    Nothing that exists is altered without --alter: the statements that add missing columns are printed, with exit code 1.
+    Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
     try:
@@ -80,14 +84,40 @@ def init() -> None:
         raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
-    for line in done or ["Nothing to do: tables and index are there."]:
+        lacks = schema.lacking(state)
+        if alter:
+            done += _add_columns(state, lacks)
+    for line in done:
         click.echo(line)
+    old = state.left_behind()
+    if old is not None:
+        click.echo(old, err=True)
+    if lacks and not alter:
+        _say_lacks(state, lacks)
+        sys.exit(1)
+    if not done:
+        click.echo("Nothing to do: tables and index are there.")
+
+
+def _add_columns(state: State, lacks: list[schema.Lack]) -> list[str]:
+    for lack in lacks:
+        with schema.engine_of(state, lack.table).begin() as connection:
+            for statement in lack.additions(connection.dialect):
+                connection.execute(sa.text(statement.replace(":", "\\:")))
+    return [f"Added the column {lack.table.fullname}.{column.name}." for lack in lacks for column in lack.columns]
+
+
+def _say_lacks(state: State, lacks: list[schema.Lack]) -> None:
+    """Say what is missing, and the statements that add it."""
+    for lack in lacks:
+        click.echo(f"{lack} Make a migration, or run 'flask statistics init --alter', which executes:", err=True)
+        for statement in lack.additions(schema.engine_of(state, lack.table).dialect):
+            click.echo(f"{statement};")
 
 
 def _create_tables(state: State) -> Iterator[str]:
-    raw = state.raw.table
-    for table in health.our_tables(state):
-        engine = state.engine() if table.metadata is raw.metadata else state.our_engine()
+    for table in schema.our_tables(state):
+        engine = schema.engine_of(state, table)
         if sa.inspect(engine).has_table(table.name, schema=table.schema):
             continue
         if engine.dialect.name in dialects.CLICKHOUSE:
@@ -230,7 +260,10 @@ def _rules(state: State, again: bool, until: datetime | None, strip_prefix: str)
     return Rules(
         excluded=lambda path: own(path, None) or excluded(path, None),
         stored_address=stored_address if settings.anonymize_ip else lambda address, _: address,
-        stored_referrer=lambda referrer: stored_referrer(referrer, settings),
+        stored_path=state.masking.path,
+        stored_query=state.masking.query,
+        stored_referrer=state.masking.referrer,
+        stored_agent=masked_header,
         own_from=own_from,
         until=NEVER if until is None else from_wall(until, settings.timezone),
         frozen=frozen,
@@ -536,6 +569,9 @@ def status() -> None:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
     for problem in found.problems:
         click.echo(problem, err=True)
+    if found.lacks:
+        _say_lacks(state, list(found.lacks))
+        sys.exit(1)
 
 
 Local = Callable[[datetime | None], str]

@@ -14,14 +14,13 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from . import dialects, guards
+from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
-from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
-from .spans import Span, naive_utc
+from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class Storage:
     """Date of the oldest raw row, naive UTC; None: there is none."""
     newest: datetime | None
     """Naive UTC."""
+    impossible: int
+    """Raw rows without a date, or with one that cannot be, which no span counts."""
     rows: int | None
     """About how many raw rows there are, by their keys; None: the keys are no numbers."""
     tables: tuple[TableSize, ...]
@@ -129,6 +130,8 @@ class Health:
     """How far the rollups are behind; None: they are off, or have never run."""
     rollups_error: str | None
     """Why nothing is known of the rollups."""
+    lacks: tuple[schema.Lack, ...]
+    """Tables without columns that their models have."""
     settings: tuple[Setting, ...]
     problems: tuple[str, ...]
     """What somebody should do something about, as sentences; empty: all is well."""
@@ -143,7 +146,9 @@ def collect(state: State, now: datetime) -> Health:
     """How the statistics of an app do at `now` (naive UTC). Reads the raw table and the rollups' own."""
     recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
     database, storage, rollups, rollups_error = "ok", None, None, None
+    lacks: tuple[schema.Lack, ...] = ()
     try:
+        lacks = tuple(schema.lacking(state))
         with state.reading() as (connections, _):
             storage = _storage(state, connections, now)
             if state.rollups is not None:
@@ -153,7 +158,7 @@ def collect(state: State, now: datetime) -> Health:
                     rollups_error = _first_line(error)
     except sa.exc.SQLAlchemyError as error:
         database = _first_line(error)
-    lag = None if rollups is None or rollups.covered_until is None else now - rollups.covered_until
+    lag = None if rollups is None else _lag(rollups, now)
     late = state.rollups is not None and lag is not None and lag > LATE_AFTER * state.rollups.interval
     return Health(
         at=now,
@@ -169,14 +174,52 @@ def collect(state: State, now: datetime) -> Health:
         rollups=rollups,
         rollup_lag=lag,
         rollups_error=rollups_error,
+        lacks=lacks,
         settings=tuple(_settings(state)),
-        problems=tuple(_problems(database, recording, rollups_error, late=late)),
+        problems=(
+            *map(_lack, lacks),
+            *_problems(database, recording, rollups_error, late=late),
+            *(() if rollups is None else _rollup_problems(rollups)),
+            *(() if storage is None else _storage_problems(storage)),
+        ),
     )
+
+
+def _lag(rollups: Status, now: datetime) -> timedelta | None:
+    """How far the rollups are behind; a run that looked further than now did so by a clock that was wrong."""
+    if rollups.looked_until is None or rollups.covered_until is None:
+        return None
+    known = rollups.looked_until if rollups.looked_until <= now else min(rollups.covered_until, now)
+    return now - known
+
+
+def _storage_problems(storage: Storage) -> list[str]:
+    if not storage.impossible:
+        return []
+    return [
+        f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
+        f"{LATEST.year - 1}. No span counts them."
+    ]
+
+
+def _rollup_problems(rollups: Status) -> list[str]:
+    problems = []
+    if rollups.kept:
+        start, why = min(rollups.kept.items())
+        problems.append(
+            f"{len(rollups.kept):,} periods of the rollups differ from their raw rows and are kept as they are, the first of "
+            f"them from {start:%Y-%m-%d %H:%M} UTC: {why}."
+        )
+    return problems
 
 
 def _wrong_passwords(guard: Guard) -> int | None:
     counted = [part.failures.total for part in guards.parts(guard) if isinstance(part, BasicAuth)]
     return sum(counted) if counted else None
+
+
+def _lack(lack: schema.Lack) -> str:
+    return f"{lack} Make a migration, or run 'flask statistics init --alter'."
 
 
 def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
@@ -223,12 +266,17 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
 def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     raw, connection = state.raw, connections.raw
     # asked for together, SQLite would read the whole index
-    ends = (dialects.lowest, dialects.highest)
-    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in ends)
+    ends, date = (dialects.lowest, dialects.highest), raw.columns["date"]
+    possible = (date >= raw.instant(EARLIEST), date < raw.instant(LATEST))
+    oldest, newest = (connection.scalar(sa.select(end(date)).where(*possible)) for end in ends)
+    others = [date.is_(None), date < raw.instant(EARLIEST), date >= raw.instant(LATEST)]
+    impossible = sum(
+        connection.scalar(sa.select(sa.func.count()).select_from(raw.table).where(some)) or 0 for some in others
+    )
     rows = dialects.row_count(connection, raw.table)
     if rows is None:
         rows = _key_range(connection, raw.key)
-    tables = our_tables(state)
+    tables = schema.our_tables(state)
     sizes = _sizes(state, connections, tables)
     database = dialects.database_size(connection)
     a_day = _rows_a_day(state.queries_on(connections), now, None if oldest is None else naive_utc(oldest))
@@ -239,6 +287,7 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     return Storage(
         oldest=None if oldest is None else naive_utc(oldest),
         newest=None if newest is None else naive_utc(newest),
+        impossible=impossible,
         rows=rows,
         tables=tuple(TableSize(table.fullname, sizes.get(table.fullname)) for table in tables),
         database=database,
@@ -247,13 +296,6 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
         in_30_days=_forecast(total, whole, bytes_a_day, 30, state.settings.raw_retention),
         in_a_year=_forecast(total, whole, bytes_a_day, 365, state.settings.raw_retention),
     )
-
-
-def our_tables(state: State) -> list[sa.Table]:
-    """The raw table, then those of this package."""
-    raw = state.raw.table
-    metadatas = dict.fromkeys((raw.metadata, state.metadata))
-    return [raw, *(table for metadata in metadatas for table in metadata.sorted_tables if table.info.get(OURS))]
 
 
 def _sizes(state: State, connections: Connections, tables: list[sa.Table]) -> dict[str, int]:
@@ -353,6 +395,7 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
     return {
         "covered_from": utc(found.covered_from) if found.covered_from else None,
         "covered_until": utc(found.covered_until) if found.covered_until else None,
+        "kept": {utc(start): why for start, why in sorted(found.kept.items())},
         "lag_seconds": None if health.rollup_lag is None else health.rollup_lag.total_seconds(),
         "preparing": found.preparing,
         "last_run_seconds": found.last_run_seconds,

@@ -255,7 +255,10 @@ def test_import_twice_at_once_is_refused(make_app: MakeApp, database_url: str, l
         rules = importing.Rules(
             excluded=lambda path: False,
             stored_address=lambda address, stamp: address,
+            stored_path=lambda path: path,
+            stored_query=lambda query: query,
             stored_referrer=lambda referrer: referrer,
+            stored_agent=lambda agent: agent,
             own_from=lambda day: datetime(9999, 1, 1),
         )
         with log.open("rb") as file:

@@ -23,7 +23,6 @@ from sqlalchemy.dialects import mysql
 
 from .. import user_agents
 from ..models import RawTable, moment, own_table
-from ..recorder import mask_secrets
 from ..writers.rows import insert_columns
 from .formats import SAMPLE, Format, explain, recognised
 from .lines import NEVER, REMEMBERED, Entry
@@ -89,7 +88,11 @@ class Rules:
     """Whether requests of a path are left out."""
     stored_address: Callable[[str | None, datetime], str | None]
     """What the settings let be stored of a client's address, at an instant."""
+    stored_path: Callable[[str], str]
+    """What may be stored of a path, without its secrets; so are the next ones."""
+    stored_query: Callable[[str], str]
     stored_referrer: Callable[[str | None], str | None]
+    stored_agent: Callable[[str], str]
     own_from: Callable[[date], datetime]
     """From when on the extension itself recorded on a day of UTC; `NEVER`: it did not."""
     until: datetime = NEVER
@@ -164,7 +167,10 @@ class LogImport:
         self._rules = rules
         self._buckets: dict[datetime, _Bucket] = {}
         self._own: dict[date, datetime] = {}
+        self._path = lru_cache(REMEMBERED)(rules.stored_path)
+        self._query = lru_cache(REMEMBERED)(rules.stored_query)
         self._referrer = lru_cache(REMEMBERED)(rules.stored_referrer)
+        self._agent = lru_cache(REMEMBERED)(rules.stored_agent)
         self._excluded = lru_cache(REMEMBERED)(rules.excluded)
 
     def run(
@@ -283,12 +289,12 @@ class LogImport:
             stamp,
             self._rules.stored_address(address, stamp),
             method,
-            path,
-            None if query is None else _masked(query),
+            None if path is None else self._path(path),
+            None if query is None else self._query(query),
             status,
             size,
             self._referrer(referrer),
-            user_agent,
+            self._agent(user_agent),
             seconds,
             agent.browser,
             agent.platform,
@@ -386,8 +392,6 @@ COLUMNS = (
     "bot",
 )
 """What an import knows, by attribute name, in the order of `LogImport._row`."""
-
-_masked = lru_cache(REMEMBERED)(mask_secrets)
 
 
 def _start_of(stamp: datetime) -> datetime:

@@ -21,7 +21,7 @@ from .. import dialects, latency
 from ..dimensions import Dimension, Value
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
-from ..spans import Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, naive_utc
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
     EVERYTHING,
@@ -62,7 +62,9 @@ class RawQueries:
     # ---- questions -----------------------------------------------------------------------------------------------
 
     def earliest(self) -> datetime | None:
-        return _naive(self._connection.scalar(sa.select(dialects.lowest(self._column("date")))))
+        date = self._column("date")
+        possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
+        return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)

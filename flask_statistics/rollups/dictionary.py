@@ -17,6 +17,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ..dimensions import Dimension, Value
+from .meta import read_meta, write_meta
 from .segment import NOBODY, NONE, OTHER, VISITOR
 from .tables import TOTAL, Tables
 
@@ -68,7 +69,10 @@ class Known:
 
 
 class Dictionary:
-    """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only."""
+    """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only.
+
+    New ones are stored by `write`, so that whoever reads long needs no transaction before there is something to write.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Dictionary:
         self._passing: dict[int, Value] = {}
         self._passing_numbers: dict[str, dict[int, int]] = {}
         self._next: dict[str, int] = {}
+        self._learnt: list[tuple[sa.Table, dict[str, Any]]] = []
 
     def number_of(self, dimension: str) -> int | None:
         """The dimension's number in the tables; None if nothing was rolled up by it."""
@@ -125,17 +130,14 @@ class Dictionary:
         numbers = self._new_numbers("value", len(new))
         for value, number in zip(new, numbers, strict=True):
             found[hashes[value]] = number
+        passing.update({hashes[value]: found[hashes[value]] for value in new})
         if not self._learn:
-            passing.update({hashes[value]: found[hashes[value]] for value in new})
             self._passing.update(zip(numbers, new, strict=True))
-        if self._learn and new:
-            self._connection.execute(
-                sa.insert(table),
-                [
-                    {"id": number, "dimension_id": dimension, "hash": hashes[value], "text": texts[value]}
-                    for value, number in zip(new, numbers, strict=True)
-                ],
-            )
+        else:
+            self._learnt += [
+                (table, {"id": number, "dimension_id": dimension, "hash": hashes[value], "text": texts[value]})
+                for value, number in zip(new, numbers, strict=True)
+            ]
         return {value: found[number] for value, number in hashes.items()} | {None: NONE, OTHER_VALUE: OTHER}
 
     def texts(self, name: str, numbers: Iterable[int]) -> dict[int, Value]:
@@ -174,6 +176,21 @@ class Dictionary:
         self._known.values.pop(VISITOR, None)
         self._known.visitors = Numbered()
 
+    @property
+    def learnt(self) -> int:
+        """How many new numbers are not stored yet."""
+        return len(self._learnt)
+
+    def write(self, connection: sa.Connection, most: int | None = None) -> None:
+        """Store the new numbers, at most so many of them, in the transaction of `connection`."""
+        some = self._learnt[:most]
+        for table in (self._tables.value, self._tables.visitor):
+            if rows := [row for of, row in some if of is table]:
+                connection.execute(sa.insert(table), rows)
+        if some:
+            write_meta(connection, self._tables, {f"next_{kind}": str(number) for kind, number in self._next.items()})
+        del self._learnt[: len(some)]
+
     def register(self) -> None:
         """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""
         for name in self._dimensions:
@@ -205,13 +222,10 @@ class Dictionary:
         new = sorted({number for number in hashes.values() if number not in found})
         numbers = self._new_numbers("visitor", len(new))
         found.update(zip(new, numbers, strict=True))
+        passing.update(zip(new, numbers, strict=True))
         if self._learn:
             self._known.visitors.add(looked_up | dict(zip(new, numbers, strict=True)))
-        else:
-            passing.update(zip(new, numbers, strict=True))
-        if self._learn and new:
-            rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
-            self._connection.execute(sa.insert(table), rows)
+            self._learnt += [(table, {"hash": value, "id": number}) for value, number in zip(new, numbers, strict=True)]
         return {address: found[value] for address, value in hashes.items()}
 
     def _look_up(self, table: sa.Table, hashes: Iterable[int], *where: sa.ColumnElement[bool]) -> dict[int, int]:
@@ -230,10 +244,10 @@ class Dictionary:
         if not count:
             return range(0)
         # remembered rather than read from the tables, where an index for it alone would be as large as that of visitors
-        meta, name = self._tables.meta, f"next_{kind}"
-        start = int(self._connection.scalar(sa.select(meta.c.text).where(meta.c.name == name)) or _FIRST)
-        self._connection.execute(sa.delete(meta).where(meta.c.name == name))
-        self._connection.execute(sa.insert(meta), {"name": name, "text": str(start + count)})
+        if kind not in self._next:
+            self._next[kind] = int(read_meta(self._connection, self._tables).get(f"next_{kind}", _FIRST))
+        start = self._next[kind]
+        self._next[kind] = start + count
         return range(start, start + count)
 
 
