@@ -35,7 +35,6 @@ ORDER = (
     "rollups",
     "access_log",
     "traffic",
-    "imports",
     "guards",
     "old_database",
     "state",
