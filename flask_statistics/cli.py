@@ -465,5 +465,8 @@ def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tup
     yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):
         yield "Folded", f"{dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES"
+    if found.unfit is not None:
+        names = ", ".join(found.unfit.names)
+        yield "Left out", f"what cannot be read or made use of ({names}) in {_count(found.unfit.rows, 'request')}"
     if found.holder is not None:
         yield "At work", f"{found.holder[0]}, until {local(found.holder[1])}"

@@ -15,6 +15,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+import sqlalchemy as sa
+
 from . import user_agents
 from .config import SettingError
 
@@ -99,6 +101,8 @@ class Dimension:
     """Text shown for None."""
     many: bool
     """Whether it usually has thousands of values (rollups keep those another way)."""
+    whole: bool
+    """Whether its values are whole numbers, as those of its column are."""
 
     def __init__(
         self,
@@ -130,6 +134,7 @@ class Dimension:
             "display": display,
             "none": none,
             "many": many,
+            "whole": False,
         }
         for key, field in fields.items():
             object.__setattr__(self, key, field)
@@ -142,7 +147,7 @@ class Dimension:
             value: Value = self.value(raw)
         except Exception as error:
             raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
-        if self.derived and self.parse is _one_text and value is not None:
+        if (self.derived and self.parse is _one_text and value is not None) or isinstance(value, bytes):
             value = str(value)  # as a URL can say it, and as rollups number it
         return None if value == "" else value
 
@@ -172,7 +177,7 @@ def _status_codes(text: str) -> tuple[Value, ...]:
     if re.fullmatch(r"[1-9]xx", text):
         first = int(text[0]) * 100
         return tuple(range(first, first + 100))
-    if not re.fullmatch(r"\d{3}", text, re.ASCII):
+    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):  # some servers and logs write 0 for what was not answered
         raise ValueError("a status code such as 404, or a class of them such as 5xx")
     return (int(text),)
 
@@ -243,7 +248,7 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
     chosen: dict[str, Dimension] = {}
     for dimension in BUILT_IN:
         if dimension.column in columns:
-            chosen.setdefault(dimension.name, dimension)
+            chosen.setdefault(dimension.name, _typed(dimension, columns[dimension.column]))
     for dimension in extra:
         if dimension.name in chosen:
             raise SettingError(f"There is a dimension {dimension.name!r} already; give yours another name.")
@@ -256,9 +261,11 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
 
 
 def _typed(dimension: Dimension, column: Any) -> Dimension:
-    """`dimension` reading whole numbers from URLs if its column holds them and nobody said otherwise."""
-    if dimension.derived or dimension.parse is not _one_text or column.type.python_type is not int:
+    """`dimension` as one of whole numbers if its column holds them, read so from URLs if nobody said otherwise."""
+    if dimension.derived or not isinstance(getattr(column, "type", None), sa.Integer):
         return dimension
     typed = copy(dimension)
-    object.__setattr__(typed, "parse", _one_integer)
+    object.__setattr__(typed, "whole", True)
+    if dimension.parse is _one_text:
+        object.__setattr__(typed, "parse", _one_integer)
     return typed

@@ -158,11 +158,13 @@ def collect(state: State, now: datetime) -> Health:
         rollup_lag=lag,
         rollups_error=rollups_error,
         settings=tuple(_settings(state)),
-        problems=tuple(_problems(database, recording, rollups_error, late=late)),
+        problems=tuple(_problems(database, recording, rollups_error, rollups, late=late)),
     )
 
 
-def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
+def _problems(
+    database: str, recording: Recording | None, rollups_error: str | None, rollups: Status | None, *, late: bool
+) -> list[str]:
     problems = []
     if database != "ok":
         problems.append(f"The database did not answer: {database}")
@@ -170,6 +172,12 @@ def _problems(database: str, recording: Recording | None, rollups_error: str | N
         problems.append(f"The rollups cannot be read; run 'flask statistics init'. {rollups_error}")
     if late:
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
+    if rollups is not None and rollups.unfit is not None:
+        odd = rollups.unfit
+        problems.append(
+            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
+            f"of ({', '.join(odd.names)}): they are counted without it."
+        )
     if recording is not None:
         if recording.lost:
             problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
@@ -338,6 +346,9 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
         "values": found.values,
         "visitors": found.visitors,
         "folded": found.folded,
+        "unfit": None
+        if found.unfit is None
+        else {"requests": found.unfit.rows, "names": list(found.unfit.names), "latest": utc(found.unfit.latest)},
     }
 
 

@@ -139,7 +139,9 @@ class RawQueries:
             )
         )
         groups = [
-            ExceptionGroup(text, path[0] if path else None, hits, naive_utc(first), naive_utc(last))
+            ExceptionGroup(
+                str(text), str(path[0]) if path and path[0] else None, hits, naive_utc(first), naive_utc(last)
+            )
             for text, *path, hits, first, last in found
         ]
         return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
@@ -153,7 +155,7 @@ class RawQueries:
                 *self._where(span, filters), path != "", referrer != ""
             )
         )
-        links = [Link(at, source, hits, naive_utc(last)) for at, source, hits, last in found]
+        links = [Link(str(at), str(source), hits, naive_utc(last)) for at, source, hits, last in found]
         return sorted(links, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
     def requests(

@@ -2,13 +2,19 @@
 
 Values are numbered because paths are longer than what databases index; visitors because dense numbers make small
 bitmaps, and so that no address is stored: a visitor is known by a keyed hash alone.
+
+Strangers choose the texts. So a hash only finds the rows among which a value is, and the text itself tells which: two
+texts with one hash are two values. Whoever is not numbered yet gets a passing number, and a lasting one when a segment
+that is stored names it. Of a visitor there is no text to compare: 64 bits of a hash whose key nobody outside knows, so
+that two visitors can be made to share it by chance alone, once in some billions of visitors.
 """
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,9 +22,11 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from ..dimensions import Dimension, Value
-from .segment import NOBODY, NONE, OTHER, VISITOR
+from ..dimensions import Dimension, DimensionError, Value
+from .segment import NOBODY, NONE, OTHER, PASSING, UNREADABLE, VISITOR, Segment, passing_of, renumbered
 from .tables import TOTAL, Tables
+
+_logger = logging.getLogger(__name__)
 
 OTHER_VALUE = "(other)"
 """What a breakdown shows for values that were folded together."""
@@ -65,10 +73,14 @@ class Known:
     """For each dimension, by raw value; for `VISITOR`, by address."""
     visitors: Numbered = field(default_factory=Numbered)
     """By the hash of the address: a month has more visitors than memory for their addresses."""
+    unsettled: dict[str, set[Any]] = field(default_factory=dict)
+    """What of `values` has a passing number, for each dimension."""
+    failed: set[str] = field(default_factory=set)
+    """Dimensions of which it was logged that their function fails."""
 
 
 class Dictionary:
-    """Looks numbers up over one connection; with `learn`, gives new ones, otherwise passing ones for this object only."""
+    """Looks numbers up over one connection; what has none gets a passing number, which is this object's alone."""
 
     def __init__(
         self,
@@ -77,7 +89,6 @@ class Dictionary:
         dimensions: Mapping[str, Dimension],
         *,
         key: bytes,
-        learn: bool,
         known: Known | None = None,
     ) -> None:
         """`known`: this one adds to it."""
@@ -85,12 +96,14 @@ class Dictionary:
         self._tables = tables
         self._dimensions = dimensions
         self._key = key
-        self._learn = learn
         self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
         self._known = Known() if known is None else known
         self._passing: dict[int, Value] = {}
-        self._passing_numbers: dict[str, dict[int, int]] = {}
+        self._passing_texts: dict[str, dict[str, int]] = {}
+        self._passing_visitors: dict[int, int] = {}
         self._next: dict[str, int] = {}
+        self._failed: dict[str, str] = {}  # the type of its error
+        self._drop_unsettled()  # what another one did not settle means nothing here
 
     def number_of(self, dimension: str) -> int | None:
         """The dimension's number in the tables; None if nothing was rolled up by it."""
@@ -102,53 +115,55 @@ class Dictionary:
         if len(known) > MOST_CACHED:
             known.clear()
         if name == VISITOR:
-            known[None] = NOBODY
+            known[None] = known[UNREADABLE] = NOBODY
+        else:
+            known[UNREADABLE] = OTHER
         missing = [raw for raw in raws if raw not in known]
         if missing:
-            if name == VISITOR:
-                known.update(self._visitors(missing))
-            else:
-                dimension = self._dimensions[name]
-                values = {raw: dimension.value_of(raw) for raw in missing}
-                numbers = self.values(name, set(values.values()))
-                known.update({raw: numbers[value] for raw, value in values.items()})
+            found = self._visitors(missing) if name == VISITOR else self._values_of(name, missing)
+            known.update(found)
+            unsettled = {raw for raw, number in found.items() if number >= PASSING}
+            self._known.unsettled.setdefault(name, set()).update(unsettled)
         return known
 
+    def _values_of(self, name: str, raws: Iterable[Any]) -> dict[Any, int]:
+        """The number of each raw value of a dimension; `OTHER` for those that its function fails on."""
+        found = {raw: self._value_of(name, raw) for raw in raws}
+        numbers: dict[Any, int] = {UNREADABLE: OTHER}
+        numbers |= self.values(name, {value for value in found.values() if value is not UNREADABLE})
+        return {raw: numbers[value] for raw, value in found.items()}
+
+    def _value_of(self, name: str, raw: Any) -> Any:
+        try:
+            return self._dimensions[name].value_of(raw)
+        except DimensionError as error:  # one request of anybody's stops nothing
+            self._failed[name] = type(error.__cause__).__name__
+            return UNREADABLE
+
     def values(self, name: str, values: set[Value]) -> dict[Value, int]:
-        """The number of each of `values` of a dimension; unknown ones get a new or a passing number."""
-        texts = {value: _text(value) for value in values if value is not None and value != OTHER_VALUE}
-        hashes = {value: _hash(text.encode("utf-8", "replace"), b"") for value, text in texts.items()}
-        table, dimension = self._tables.value, self._numbers.get(name, -1)
-        passing = self._passing_numbers.setdefault(name, {})
-        found = self._look_up(table, hashes.values(), table.c.dimension_id == dimension) | passing
-        new = [value for value in hashes if hashes[value] not in found]
-        numbers = self._new_numbers("value", len(new))
-        for value, number in zip(new, numbers, strict=True):
-            found[hashes[value]] = number
-        if not self._learn:
-            passing.update({hashes[value]: found[hashes[value]] for value in new})
-            self._passing.update(zip(numbers, new, strict=True))
-        if self._learn and new:
-            self._connection.execute(
-                sa.insert(table),
-                [
-                    {"id": number, "dimension_id": dimension, "hash": hashes[value], "text": texts[value]}
-                    for value, number in zip(new, numbers, strict=True)
-                ],
-            )
-        return {value: found[number] for value, number in hashes.items()} | {None: NONE, OTHER_VALUE: OTHER}
+        """The number of each of `values` of a dimension; unknown ones get a passing number."""
+        texts = {value: _stored(str(value)) for value in values if value is not None and value != OTHER_VALUE}
+        passing = self._passing_texts.setdefault(name, {})
+        found = self._look_up_texts(name, {text for text in texts.values() if text not in passing})
+        new = {text: value for value, text in texts.items() if text not in passing and text not in found}
+        given = dict(zip(new, self._passing_numbers("value", len(new)), strict=True))
+        passing.update(given)
+        self._passing.update({number: new[text] for text, number in given.items()})
+        found |= passing
+        return {value: found[text] for value, text in texts.items()} | {None: NONE, OTHER_VALUE: OTHER}
 
     def texts(self, name: str, numbers: Iterable[int]) -> dict[int, Value]:
         """The value behind each of `numbers` of a dimension."""
-        wanted = [number for number in numbers if number not in (NONE, OTHER) and number not in self._passing]
-        table, parse = self._tables.value, self._dimensions[name].parse
         answer: dict[int, Value] = {NONE: None, OTHER: OTHER_VALUE, **self._passing}
+        wanted = [number for number in numbers if number not in answer]
+        table, dimension = self._tables.value, self._dimensions[name]
         for chunk in _chunks(wanted):
             for number, text in self._connection.execute(
                 sa.select(table.c.id, table.c.text).where(table.c.id.in_(chunk))
             ):
-                answer[number] = self._value(name, text, parse)
-        return answer
+                answer[number] = _value(dimension, _unstored(text))
+        # of a row that somebody deleted: the hits are there all the same
+        return {number: f"(unknown {number})" for number in wanted} | answer
 
     def containing(self, name: str, needle: str) -> dict[int, Value]:
         """The numbered values of a dimension whose text contains `needle`, in any case."""
@@ -156,23 +171,84 @@ class Dictionary:
         rows = self._connection.execute(
             sa.select(table.c.id, table.c.text).where(table.c.dimension_id == self._numbers.get(name, -1))
         )
-        found: dict[int, Value] = {number: text for number, text in rows if needle in text.casefold()}
+        texts = ((number, _unstored(text)) for number, text in rows)
+        found: dict[int, Value] = {number: text for number, text in texts if needle in text.casefold()}
         passing = {n: v for n, v in self._passing.items() if isinstance(v, str) and needle in v.casefold()}
         return found | passing
 
     def numbered_visitors(self, addresses: Iterable[str]) -> dict[int, int]:
         """Of `addresses`, those that are numbered: the hash that stands for each, with its number."""
-        hashes = [_hash(address.encode("utf-8", "replace"), self._key) for address in addresses]
-        return self._look_up(self._tables.visitor, hashes)
+        return self._look_up_visitors([_visitor_hash(address, self._key) for address in addresses])
 
     def forget_visitors(self, hashes: Iterable[int]) -> None:
-        """Let nobody tell any more whom these hashes stood for; their numbers stay taken, so that no one else gets them."""
+        """Let nobody tell any more whom these hashes stood for; no one else gets their numbers, which only rise."""
         table = self._tables.visitor
-        for value in hashes:
-            unlinked = sa.update(table).where(table.c.hash == value).values(hash=secrets.randbits(64) - 2**63)
-            self._connection.execute(unlinked)
+        for chunk in _chunks(hashes):
+            self._connection.execute(sa.delete(table).where(table.c.hash.in_(chunk)))
         self._known.values.pop(VISITOR, None)
         self._known.visitors = Numbered()
+
+    # ---- lasting numbers -----------------------------------------------------------------------------------------
+
+    def settle(self, segments: Mapping[int, Segment], connection: sa.Connection | None = None) -> dict[int, Segment]:
+        """`segments`, by audience, with lasting numbers instead of passing ones. Whatever is stored has to come through here.
+
+        Only values that they name get one, as what was folded into `OTHER` is not kept. Writes over `connection`, or over
+        the one that reads if it is None.
+        """
+        self._complain()
+        connection = connection or self._connection
+        passing = [passing_of(segment) for segment in segments.values()]
+        lasting: dict[str, dict[int, int]] = {}
+        for name in self._passing_texts:
+            wanted = set().union(*(found.get(name, ()) for found in passing))
+            named = {text: number for text, number in self._passing_texts[name].items() if number in wanted}
+            if named:
+                numbers = self._lasting_numbers(connection, "value", len(named))
+                dimension = self._numbers[name]
+                rows = [
+                    {"id": number, "dimension_id": dimension, "hash": _hash(text), "text": text}
+                    for number, text in zip(numbers, named, strict=True)
+                ]
+                connection.execute(sa.insert(self._tables.value), rows)
+                lasting[name] = dict(zip(named.values(), numbers, strict=True))
+        wanted = set().union(*(found.get(VISITOR, ()) for found in passing))
+        new = sorted(value for value, number in self._passing_visitors.items() if number in wanted)
+        if new:
+            numbers = self._lasting_numbers(connection, "visitor", len(new))
+            rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
+            connection.execute(sa.insert(self._tables.visitor), rows)
+            lasting[VISITOR] = {self._passing_visitors[row["hash"]]: row["id"] for row in rows}
+            self._known.visitors.add({row["hash"]: row["id"] for row in rows})
+        self._keep(lasting)
+        return {audience: renumbered(segment, lasting) for audience, segment in segments.items()}
+
+    def _keep(self, lasting: Mapping[str, Mapping[int, int]]) -> None:
+        """Remember lasting numbers instead of passing ones, and forget passing numbers that nothing named."""
+        for name, raws in self._known.unsettled.items():
+            known, numbers = self._known.values[name], lasting.get(name, {})
+            known.update({raw: numbers[known[raw]] for raw in raws if known.get(raw) in numbers})
+        self._drop_unsettled()
+        self._passing, self._passing_texts, self._passing_visitors = {}, {}, {}
+
+    def _complain(self) -> None:
+        """Log each dimension whose function failed on a value, once."""
+        for name, error in self._failed.items():
+            if name not in self._known.failed:
+                self._known.failed.add(name)
+                _logger.error(
+                    "Flask-Statistics: the function of the dimension %r failed (%s) on a recorded value; such requests are "
+                    "counted in %s.",
+                    *(name, error, OTHER_VALUE),
+                )
+
+    def _drop_unsettled(self) -> None:
+        for name, raws in self._known.unsettled.items():
+            known = self._known.values.get(name, {})
+            for raw in raws:
+                if known.get(raw, 0) >= PASSING:
+                    del known[raw]
+        self._known.unsettled.clear()
 
     def register(self) -> None:
         """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""
@@ -187,61 +263,96 @@ class Dictionary:
                     none = sa.select(*key, *measures).where(table.c.dimension_id == TOTAL)
                     self._connection.execute(sa.insert(table).from_select(names, none))
 
-    def _value(self, name: str, text: str, parse: Any) -> Value:
-        column_value: Value = text
-        try:
-            (parsed,) = parse(text)
-        except ValueError:
-            return column_value
-        return parsed if isinstance(parsed, int) else column_value
+    # ---- looking up ----------------------------------------------------------------------------------------------
 
-    def _visitors(self, addresses: Sequence[str]) -> dict[str, int]:
-        hashes = {address: _hash(address.encode("utf-8", "replace"), self._key) for address in addresses}
-        table = self._tables.visitor
-        passing = self._passing_numbers.setdefault(VISITOR, {})
+    def _look_up_texts(self, name: str, texts: Collection[str]) -> dict[str, int]:
+        """The lasting numbers of those of `texts`, as they are stored, that have one."""
+        table, found = self._tables.value.c, dict[str, int]()
+        for chunk in _chunks({_hash(text) for text in texts}):
+            query = sa.select(table.text, table.id).where(
+                table.dimension_id == self._numbers.get(name, -1), table.hash.in_(chunk)
+            )
+            for text, number in self._connection.execute(query):
+                if text in texts:
+                    found[text] = min(number, found.get(text, number))
+        return found
+
+    def _visitors(self, addresses: Sequence[Any]) -> dict[Any, int]:
+        hashes = {address: _visitor_hash(address, self._key) for address in addresses}
         found = self._known.visitors.find(hashes.values())
-        looked_up = self._look_up(table, [value for value in hashes.values() if value not in found]) | passing
-        found |= looked_up
+        looked_up = self._look_up_visitors({value for value in hashes.values() if value not in found})
+        self._known.visitors.add(looked_up)
+        found |= looked_up | self._passing_visitors
         new = sorted({number for number in hashes.values() if number not in found})
-        numbers = self._new_numbers("visitor", len(new))
-        found.update(zip(new, numbers, strict=True))
-        if self._learn:
-            self._known.visitors.add(looked_up | dict(zip(new, numbers, strict=True)))
-        else:
-            passing.update(zip(new, numbers, strict=True))
-        if self._learn and new:
-            rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
-            self._connection.execute(sa.insert(table), rows)
+        given = dict(zip(new, self._passing_numbers("visitor", len(new)), strict=True))
+        self._passing_visitors.update(given)
+        found |= given
         return {address: found[value] for address, value in hashes.items()}
 
-    def _look_up(self, table: sa.Table, hashes: Iterable[int], *where: sa.ColumnElement[bool]) -> dict[int, int]:
-        found: dict[int, int] = {}
+    def _look_up_visitors(self, hashes: Iterable[int]) -> dict[int, int]:
+        table, found = self._tables.visitor.c, dict[int, int]()
         for chunk in _chunks(hashes):
-            query = sa.select(table.c.hash, table.c.id).where(*where, table.c.hash.in_(chunk))
+            query = sa.select(table.hash, table.id).where(table.hash.in_(chunk))
             found.update({value: number for value, number in self._connection.execute(query)})  # noqa: C416
         return found
 
-    def _new_numbers(self, kind: str, count: int) -> range:
-        """The next `count` numbers: after the last ones given, or, for passing ones, down from the top of 32 bits."""
-        if not self._learn:
-            end = self._next.get(kind, 2**32)
-            self._next[kind] = end - count
-            return range(end - count, end)
-        if not count:
-            return range(0)
+    def _passing_numbers(self, kind: str, count: int) -> range:
+        """`count` numbers that nothing stored has: down from the top of 32 bits."""
+        end = self._next.get(kind, 2**32)
+        self._next[kind] = end - count
+        return range(end - count, end)
+
+    def _lasting_numbers(self, connection: sa.Connection, kind: str, count: int) -> range:
+        """The next `count` numbers: after the last ones given."""
         # remembered rather than read from the tables, where an index for it alone would be as large as that of visitors
         meta, name = self._tables.meta, f"next_{kind}"
-        start = int(self._connection.scalar(sa.select(meta.c.text).where(meta.c.name == name)) or _FIRST)
-        self._connection.execute(sa.delete(meta).where(meta.c.name == name))
-        self._connection.execute(sa.insert(meta), {"name": name, "text": str(start + count)})
+        before = connection.scalar(sa.select(meta.c.text).where(meta.c.name == name))
+        start = _FIRST if before is None else int(before)
+        if before is None:
+            connection.execute(sa.insert(meta).values(name=name, text=str(start + count)))
+        else:
+            connection.execute(sa.update(meta).where(meta.c.name == name).values(text=str(start + count)))
         return range(start, start + count)
 
 
-def _text(value: Value) -> str:
-    return str(value)
+_ESCAPE = "\x1a"
+_UNSTORABLE = re.compile(f"[\x00{_ESCAPE}\ud800-\udfff]")
+_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{4}})")
 
 
-def _hash(content: bytes, key: bytes) -> int:
+def _stored(text: str) -> str:
+    """`text` as every database takes it: PostgreSQL has no NUL, and none has half a pair of UTF-16. No two become one."""
+    return _UNSTORABLE.sub(lambda found: f"{_ESCAPE}{ord(found[0]):04x}", text)
+
+
+def _unstored(text: str) -> str:
+    """The text that was stored so."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if _ESCAPE in text else text
+
+
+def _value(dimension: Dimension, text: str) -> Value:
+    """The value that is stored as `text`: a whole number where it is one."""
+    if dimension.whole:
+        return int(text) if re.fullmatch(r"0|-?[1-9]\d*", text, re.ASCII) else text
+    try:
+        (parsed,) = dimension.parse(text)
+    except ValueError:
+        return text
+    return parsed if isinstance(parsed, int) and str(parsed) == text else text
+
+
+def _hash(text: str) -> int:
+    """Where to look for a text; many may have the same."""
+    return _short(text.encode(), b"")
+
+
+def _visitor_hash(address: Any, key: bytes) -> int:
+    """What stands for an address, whatever a raw table has as such."""
+    content = b"\0" + address if isinstance(address, bytes) else str(address).encode("utf-8", "surrogatepass")
+    return _short(content, key)
+
+
+def _short(content: bytes, key: bytes) -> int:
     digest = hashlib.blake2b(content, digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big", signed=True)
 

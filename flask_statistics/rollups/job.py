@@ -22,11 +22,12 @@ from pyroaring import BitMap
 
 from .. import dialects
 from ..spans import Span, midnight, next_edge, to_local
-from . import erase, lease, partitions, store
+from . import erase, lease, partitions, store, unfit
 from .dictionary import Dictionary, Known
 from .segment import Measured, Segment, measured
 from .source import Source
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
+from .unfit import Unfit
 
 RECOUNTED = timedelta(days=2)
 """How far back each run counts raw rows again; a month is measured when it is older than this."""
@@ -566,7 +567,10 @@ class Job:
             self._renew(connection)
 
         with self._raw_beside(connection) as raw:
-            segments, counts = self.source.segments(raw, start, end, ids=dictionary.ids, beat=beat)
+            left_out = Unfit()
+            segments, counts = self.source.segments(raw, start, end, ids=dictionary.ids, beat=beat, unfit=left_out)
+        segments = dictionary.settle(segments)
+        unfit.note(connection, self.tables, left_out, start, end)
         full = next_edge(start, unit, self.source.zone)
         for audience, segment in segments.items():
             store.write(
@@ -648,7 +652,7 @@ class Job:
         known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
         if known_by != self._known_by:
             self._known, self._known_by = Known(), known_by
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, known=self._known)
         dictionary.register()
         return dictionary
 

@@ -252,7 +252,7 @@ class RollupQueries:
             return self._raw.exceptions(span, filters, limit=limit)
         groups: dict[tuple[str, str | None], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("exception", "", negated=True), ("exception", "path")):
-            groups[row["exception"], row["path"] or None].append(row["date"])
+            groups[str(row["exception"]), str(row["path"]) if row["path"] else None].append(row["date"])
         found = [ExceptionGroup(text, path, len(at), min(at), max(at)) for (text, path), at in groups.items()]
         return sorted(found, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
@@ -264,7 +264,7 @@ class RollupQueries:
         links: dict[tuple[str, str], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("referrer", "", negated=True), ("path", "referrer")):
             if row["referrer"] and row["path"]:
-                links[row["path"], row["referrer"]].append(row["date"])
+                links[str(row["path"]), str(row["referrer"])].append(row["date"])
         found = [Link(path, referrer, len(at), max(at)) for (path, referrer), at in links.items()]
         return sorted(found, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 

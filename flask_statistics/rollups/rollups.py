@@ -16,7 +16,7 @@ from ..models import RawTable
 from ..queries.answers import Freshness
 from ..queries.interface import Queries
 from ..queries.raw import RawQueries
-from . import lease
+from . import lease, unfit
 from .dictionary import Dictionary
 from .job import LEASE, SHORTEST_LEASE, Job, Retention, RollupError, check_zone, coverage, note_late, read_meta
 from .queries import RollupQueries
@@ -46,6 +46,8 @@ class Status:
     """Visitors numbered."""
     folded: dict[str, int]
     """For each dimension with values beyond `MAX_VALUES`, the requests in `(other)`."""
+    unfit: unfit.Summary | None
+    """Raw rows that hold what cannot be; None: there are none."""
     holder: tuple[str, datetime] | None
     """Who has the lease, and until when (naive UTC); None: nobody."""
 
@@ -91,7 +93,7 @@ class Rollups:
         if covered.start is None or covered.end is None:
             return raw
         key = bytes.fromhex(meta["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=False)
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key)
         queries = RollupQueries(
             connection,
             self.tables,
@@ -130,6 +132,7 @@ class Rollups:
             values=connection.scalar(sa.select(sa.func.count()).select_from(tables.value)) or 0,
             visitors=connection.scalar(sa.select(sa.func.count()).select_from(tables.visitor)) or 0,
             folded=_counts(connection, folded),
+            unfit=unfit.summary(connection, tables),
             holder=lease.holder_of(connection, tables),
         )
 

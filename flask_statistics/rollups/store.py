@@ -17,7 +17,7 @@ from pyroaring import BitMap
 from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
-from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join
+from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join, passing_of
 from .tables import DAY, HOUR, TOTAL, Tables
 
 CHUNK = 400
@@ -102,6 +102,7 @@ def write(
     connection.execute(sa.insert(tables.rollup), rollups)
     connection.execute(sa.insert(tables.sets), sets)
     if segment is not None:
+        assert not any(passing_of(segment).values())  # noqa: S101 - the dictionary settles what is stored
         insert = sa.insert(tables.index)
         for part, content in _parts(segment):  # one at a time, as those of a month are large
             connection.execute(insert, {"segment_id": key[0], "part": part, "content": content})
