@@ -13,6 +13,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.guards import everybody
 
 
 @contextmanager
@@ -30,8 +31,7 @@ def make_app(url: str, *, create: bool = True, **config: Any) -> Flask:
     app = bare_app()
     app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
     db = SQLAlchemy(app)
-    # open to everybody, on purpose: without a guard that is worth a warning
-    Statistics(app, db, type("Request", (RequestMixin, db.Model), {}), lambda: True)
+    Statistics(app, db, type("Request", (RequestMixin, db.Model), {}), everybody)
     with app.app_context():
         if create:
             db.drop_all()

@@ -22,6 +22,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.core.failures import FailureGroup
 
+from flask_statistics.guards import everybody
 from tests.conftest import App
 from tests.fuzzing import (
     MARKUP,
@@ -79,7 +80,7 @@ def _app() -> Iterator[App]:
     """An app with a table of its own, in which hostile requests are recorded."""
     with TemporaryDirectory(prefix="fuzz-") as folder:
         url = f"sqlite:///{folder}/app.sqlite"
-        app = App(url, before=add_views, STATISTICS_QUERY_TIMEOUT=PATIENT)
+        app = App(url, before=add_views, before_f=everybody, STATISTICS_QUERY_TIMEOUT=PATIENT)
         for text in MARKUP:
             raw = text.encode("utf-8", "surrogatepass")
             record(app, Sent("GET", raw, raw, (("User-Agent", raw), ("Referer", raw)), raw, b"text/html"))

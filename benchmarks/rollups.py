@@ -33,7 +33,8 @@ from flask_statistics.models import map_model
 from flask_statistics.queries.interface import HITS, Queries
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
-from flask_statistics.rollups.job import Job, coverage, read_meta
+from flask_statistics.rollups.job import Job
+from flask_statistics.rollups.meta import coverage, read_meta
 from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define

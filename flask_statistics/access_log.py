@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from .addresses import logged_client
+
 MAX_LINE: Final = 1 << 20
 """Characters of a line read at once. Servers refuse far shorter requests; a file without line ends stays readable."""
 
@@ -45,7 +47,7 @@ class Entry(NamedTuple):
     date: datetime
     """When the request was received (Apache) or answered (nginx), in naive UTC, to the second."""
     remote_address: str | None
-    """The client's address, or its host name if the server looked it up; `None` for "-"."""
+    """The client's address in its normal form, or its host name if the server looked it up; `None` for what is neither."""
     method: str | None
     """In upper case; `None` if the client sent something that is no HTTP request."""
     path: str | None
@@ -84,7 +86,7 @@ def parse_line(line: str) -> Entry:
     method, path, query_string = _split_request(_unescape(request) if "\\" in request else request)
     return Entry(
         date,
-        None if address == "-" else address,
+        logged_client(address),
         method,
         path,
         query_string,

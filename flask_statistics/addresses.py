@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +31,18 @@ RETRY_SECONDS = 10.0
 
 Anonymize = Callable[[str | None, date], str | None]
 """An address, and the local day on which it called, to what is stored of it. Raises `NoSecret`."""
+
+LONGEST = 300
+"""Characters of what may be an address or a host's name: clients can send any number."""
+_AROUND = " \t\r\n\f\v\"'\N{ZERO WIDTH NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{NO-BREAK SPACE}"
+"""What may stand around an address and means nothing: also the byte order mark of a file."""
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[\w.-]*)?|([\d.]+):|(.*):(?:\d{1,5}|_[\w.-]+)", re.ASCII)
+"""RFC 7239 has ports that are names, and brackets around IPv6; Azure writes both without quotes."""
+_NAME = re.compile(r"([a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9])?)\.?(?::\d{1,5})?")
+_NOBODY = frozenset({"unknown", "unix"})
+"""What proxies and servers write where they know of no address."""
+_WITH_IPV4 = ((ipaddress.ip_network("2002::/16"), 16 + 24), (ipaddress.ip_network("64:ff9b::/96"), 96 + 24))
+"""Networks whose addresses have an IPv4 address in them (6to4 of RFC 3056, NAT64 of RFC 6052), and the bits up to its 24th."""
 
 
 class NoSecret(Exception):
@@ -48,13 +62,54 @@ def secret_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
 
 
 def parsed(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `text` is, IPv4 where it is one in the guise of IPv6; None if it is none."""
-    try:
-        address = ipaddress.ip_address((text or "").partition("%")[0].strip())
-    except ValueError:
+    """The address that `text` writes; None if it is none, or empty.
+
+    Taken are: a port behind it, brackets, a zone, capitals, zeros written out, spaces, quotes and a byte order mark around it,
+    and IPv4 mapped into IPv6 (`::ffff:192.0.2.7`), which is IPv4. 6to4 and NAT64 stay the IPv6 addresses that they are: the
+    IPv4 address in them is a router's, behind which there are many, or what a translator was told.
+    """
+    if not text or len(text) > LONGEST:
         return None
+    text = text.strip(_AROUND)
+    address = _read(text)
+    if address is None:
+        bare = _WITH_PORT.fullmatch(text)  # only now: the end of an IPv6 address looks like a port
+        address = _read(next(filter(None, bare.groups()), "").strip(_AROUND)) if bare else None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def normal(text: str | None) -> str | None:
+    """The one way to write the address that `text` is, however it was written; None, which is nobody, if it is none.
+
+    All that is stored, counted, looked for or erased by address goes through here.
+    """
+    return _normal(text) if text and len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=4_096)
+def _normal(text: str) -> str | None:
+    address = parsed(text)
+    return None if address is None else str(address)
+
+
+def logged_client(text: str | None) -> str | None:
+    """Whom an access log names: an address in its normal form, or a host name in lower case; None for nobody.
+
+    Servers that look names up write these in the place of addresses.
+    """
+    address = normal(text)
+    if address is not None or not text or len(text) > LONGEST:
+        return address
+    name = _NAME.fullmatch(text.strip(_AROUND).lower())
+    return None if name is None or name[1] in _NOBODY else name[1]
 
 
 def whole(address: str | None, _day: date) -> str | None:
@@ -63,19 +118,28 @@ def whole(address: str | None, _day: date) -> str | None:
 
 
 def truncated(address: str | None, _day: date) -> str | None:
-    """The network: the first 24 bits of IPv4, 48 of IPv6; None for what is no address."""
+    """The network: the first 24 bits of IPv4, 48 of IPv6; None for what is no address.
+
+    Of an IPv4 address that stands within IPv6, no more than 24 bits are kept either.
+    """
     known = parsed(address)
     if known is None:
         return None
-    network = ipaddress.ip_network((known, 24 if known.version == 4 else 48), strict=False)
+    network = ipaddress.ip_network((known, _kept_bits(known)), strict=False)
     return str(network.network_address)
 
 
+def _kept_bits(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
+    if address.version == 4:
+        return 24
+    return next((bits for network, bits in _WITH_IPV4 if address in network), 48)
+
+
 def hashed(address: str | None, secret: bytes) -> str | None:
-    """16 hexadecimal digits, the same for one address under one secret; None for no address."""
-    if not address:
+    """16 hexadecimal digits, the same for one client under one secret; None for nobody."""
+    known = logged_client(address)  # one visitor, however the address is written
+    if known is None:
         return None
-    known = str(parsed(address) or address)  # one visitor, however the address is written
     return hashlib.blake2b(known.encode("utf-8", "replace"), key=secret, digest_size=8).hexdigest()
 
 
@@ -160,12 +224,21 @@ class PassingHash:
         return hashed(address, self._secrets.setdefault(day, secrets.token_bytes(32)))
 
 
-def stored_forms(text: str, anonymize: Anonymize, today: date) -> list[str]:
-    """How `text` may be stored: as it is, as addresses are written, and as the settings in force store it today."""
-    known = parsed(text)
-    forms = [text, *([str(known), f"::ffff:{known}"] if known else [])]
-    stored = anonymize(text, today)
-    return list(dict.fromkeys([*forms, stored] if stored else forms))
+def stored_forms(address: str, anonymize: Anonymize, today: date) -> list[str]:
+    """How `address`, in its normal form, is stored: as it is, and as the settings in force store it today."""
+    stored = anonymize(address, today)
+    return list(dict.fromkeys([address, stored] if stored else [address]))
+
+
+def writings(address: str) -> list[str]:
+    """Texts of which one is part of every spelling of `address`, in lower case: what older versions stored as it came."""
+    known = ipaddress.ip_address(address)
+    if known.version == 4:
+        hexadecimal = ipaddress.ip_address(f"::ffff:{known}").exploded.rpartition("ffff:")[2]
+        short = ":".join(part.lstrip("0") or "0" for part in hexadecimal.split(":"))
+        return [str(known), f"::ffff:{known}", f"::ffff:{short}", f"ffff:{hexadecimal}", f"ffff:{short}"]
+    groups = [part.lstrip("0") or "0" for part in known.exploded.split(":")]
+    return list(dict.fromkeys([str(known), known.exploded, ":".join(groups)]))
 
 
 def local_day(moment: datetime, zone: ZoneInfo) -> date:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request, url_for
 
-from . import dialects, health, openapi
+from . import dialects, health, openapi, trail
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
@@ -147,6 +147,7 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     except UnknownRequest as error:
         name = "before" if before else "after"
         raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
+    trail.note(state_of(current_app).app, "exported", "requests as JSON")
     return {"rows": [_row(row) for row in log.rows], "before": log.older, "after": log.newer}
 
 

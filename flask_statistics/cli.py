@@ -6,6 +6,7 @@ Prints what it did, on standard error what went wrong; the exit code is 0 only i
 from __future__ import annotations
 
 import gc
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,12 +20,13 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, health, traffic
+from . import dialects, health, traffic, trail
 from . import forget as forget_visitor
 from .access_log import Entry
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
 from .formatting import size
+from .guards import token_hash
 from .imports import Import, ImportRefused, LogImport, insert_rows
 from .models import RawTable, check_types
 from .recorder import excluder, stored_referrer
@@ -150,6 +152,7 @@ def import_log(file: Path, again: bool) -> None:
             _say_what_was_seen(log, state, time.perf_counter() - started)
             raise click.ClickException(f"{file.name}: {damage}. All lines before are stored.") from None
     _say_what_was_seen(log, state, time.perf_counter() - started)
+    trail.note(state.app, "changed", f"imported {_count(log.seen.requests, 'request')} of {file.name}")
 
 
 def _refuse_clickhouse(state: State) -> None:
@@ -226,6 +229,7 @@ def demo_data(requests: int, days: int, seed: int, yes: bool) -> None:
         ):
             for count in insert_rows(connection, state.raw, rows):
                 bar.update(count)
+    trail.note(state.app, "changed", f"made up {_count(requests, 'request')}")
     click.echo(f"{_count(requests, 'request')} stored. See them at {state.settings.url_prefix}/?span={days}d")
 
 
@@ -251,7 +255,7 @@ def _rollups(state: State) -> Rollups:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
-    from .rollups.job import RollupError  # where rollups are off, NumPy stays out
+    from .rollups.meta import RollupError  # where rollups are off, NumPy stays out
 
     with _database_errors("'flask statistics init' creates missing tables."):
         try:
@@ -322,6 +326,7 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
             last = midnight(end.date() + timedelta(days=1), zone) if end else now
             report = job.rebuild(first, last, now, progress=progress)
     _say_what_was_done(report)
+    trail.note(state.app, "changed", "rebuilt rollups")
 
 
 @commands.command("verify")
@@ -347,6 +352,18 @@ def prune() -> None:
     state = state_of(current_app)
     with _job_errors():
         _say_what_was_done(_rollups(state).job().prune(_utc_now()))
+    trail.note(state.app, "changed", "deleted what retention lets go")
+
+
+# ---- token -------------------------------------------------------------------------------------------------------
+
+
+@commands.command("token")
+def token() -> None:
+    """Make a secret for the guard `token`, and its hash, which is what the app keeps."""
+    secret = secrets.token_urlsafe()
+    click.echo(f"Secret, for its owner; it is not kept:  {secret}")
+    click.echo(f'Hash, for the app:  token({{"owner": "{token_hash(secret)}"}})')
 
 
 # ---- forget ------------------------------------------------------------------------------------------------------
@@ -364,12 +381,17 @@ def forget(address: str, yes: bool) -> None:
     if not state.raw.has("remote_address"):
         raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
     try:
-        forms = forget_visitor.forms_of(state, address, now)
+        with _job_errors():
+            forms = forget_visitor.forms_of(state, address, now)
+    except forget_visitor.NoAddress:
+        raise click.ClickException(
+            f"{address!r} is no address, and nothing is stored under it; nothing was done."
+        ) from None
     except NoSecret as error:
         raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
     with _job_errors(), state.engine().connect() as connection:
         rows = forget_visitor.count(connection, state.raw, forms)
-    click.echo(f"{_count(rows, 'raw row')} of {' or '.join(forms)}.")
+    click.echo(f"{_count(rows, 'raw row')} of {forms[0]}.")
     if state.settings.anonymize_ip == "truncate":
         click.echo("Networks are stored, so this erases everybody in the same one.")
     if state.settings.anonymize_ip == "hash":
@@ -381,6 +403,7 @@ def forget(address: str, yes: bool) -> None:
             done = forget_visitor.forget(state, forms, now, progress=progress)
         except forget_visitor.AtWork:
             raise click.ClickException("Another process is at work on the rollups; nothing was erased.") from None
+    trail.note(state.app, "forgot", f"a client with {_count(done.raw_rows, 'raw row')}")
     click.echo(f"{_count(done.raw_rows, 'raw row')} deleted.")
     if state.rollups is not None:
         click.echo(f"{_count(done.requests, 'request')} taken out of the rollups of {_count(done.periods, 'period')}.")

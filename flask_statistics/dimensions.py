@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from . import user_agents
+from .addresses import normal
 from .config import SettingError
 
 _logger = logging.getLogger(__name__)
@@ -261,11 +262,26 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
 
 
 def _typed(dimension: Dimension, column: Any) -> Dimension:
-    """`dimension` as one of whole numbers if its column holds them, read so from URLs if nobody said otherwise."""
-    if dimension.derived or not isinstance(getattr(column, "type", None), sa.Integer):
+    """`dimension` with what its column tells of its values: whole numbers, or addresses, which have a normal form.
+
+    Nobody must have said otherwise.
+    """
+    fields: dict[str, Any] = {}
+    if dimension.derived:
         return dimension
+    if isinstance(getattr(column, "type", None), sa.Integer):
+        fields = {"whole": True} | ({"parse": _one_integer} if dimension.parse is _one_text else {})
+    elif dimension.column == "remote_address" and dimension.parse is _one_text:
+        fields = {"value": _address, "derived": True, "parse": _one_address}
     typed = copy(dimension)
-    object.__setattr__(typed, "whole", True)
-    if dimension.parse is _one_text:
-        object.__setattr__(typed, "parse", _one_integer)
+    for name, field in fields.items():
+        object.__setattr__(typed, name, field)
     return typed
+
+
+def _address(raw: Any) -> str:
+    return normal(str(raw)) or str(raw)  # a hash, a host name, or what an older version stored
+
+
+def _one_address(text: str) -> tuple[Value, ...]:
+    return (_address(text),)

@@ -9,11 +9,11 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, dialects, views
+from . import cli, dialects, trail, views
 from .addresses import anonymizer, secret_table
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .dimensions import Dimension, available
-from .guards import Guard
+from .guards import Guard, closed
 from .imports import import_table
 from .models import RawTable, check_types, map_model
 from .recorder import Counters, Recorder, Writer
@@ -64,8 +64,9 @@ class Statistics:
         """Start recording the requests of `app` into `model` and mount the dashboard.
 
         `before_f` decides who sees the dashboard: None or True allows, False answers 403, a response is sent as it is,
-        an exception denies; without it the dashboard is open. `disable_f` is asked once a request, while it lasts, and
-        a true answer keeps that request out. `dimensions` are added to the built-in ones.
+        an exception denies; without it the dashboard answers on this machine alone, and `guards.everybody` opens it.
+        `disable_f` is asked once a request, while it lasts, and a true answer keeps that request out. `dimensions` are added
+        to the built-in ones.
 
         Raises `SettingError` for a wrong setting or argument, before anything has been changed.
         """
@@ -103,11 +104,12 @@ class Statistics:
         keeps_secret = settings.anonymize_ip == "hash"
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
-        state = State(app, settings, db, model, raw, known, before_f, bind_key, metadata, imports, spool)
+        state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
         state.anonymize = anonymizer(settings.anonymize_ip, secret, state.our_engine if clickhouse else state.engine)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
         app.cli.add_command(cli.group())
+        trail.start()
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load

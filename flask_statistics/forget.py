@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from . import dialects
-from .addresses import local_day, stored_forms
+from .addresses import local_day, normal, stored_forms, writings
 from .models import RawTable
 from .spans import FIRST_YEAR
 from .state import State
@@ -42,10 +42,37 @@ class Forgotten:
     """Hours whose rollups and raw rows are not the same in number, of all that have raw rows."""
 
 
-def forms_of(state: State, address: str, now: datetime) -> list[str]:
-    """How `address` may be stored, under the settings in force at `now` (naive UTC). Raises `NoSecret`."""
-    forms = stored_forms(address, state.anonymize, local_day(now, state.settings.timezone))
-    return list(dict.fromkeys(str(state.raw.fit("remote_address", form)) for form in forms))
+class NoAddress(ValueError):
+    """The text is no address, and nothing is stored under it."""
+
+
+def forms_of(state: State, text: str, now: datetime) -> list[str]:
+    """How the client that `text` names is stored, under the settings in force at `now` (naive UTC), and in older spellings.
+
+    Raises `NoSecret`, and `NoAddress` for a text that is no address, unless just that is stored, as names of hosts from logs are.
+    Reads the raw table.
+    """
+    raw, address, today = state.raw, normal(text), local_day(now, state.settings.timezone)
+    # rollups may know an older spelling of which no raw row is left
+    forms = [text] if address is None else [*stored_forms(address, state.anonymize, today), *writings(address)]
+    forms = list(dict.fromkeys(str(raw.fit("remote_address", form)) for form in forms))
+    with state.engine().connect() as connection:
+        if address is not None:
+            return list(dict.fromkeys([*forms, *_older_spellings(connection, raw, address)]))
+        if not text or not count(connection, raw, forms):
+            raise NoAddress(text)
+    return forms
+
+
+def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> list[str]:
+    """What is stored of `address` in another form than the normal one: with a port, mapped, in capitals."""
+    column = raw.columns["remote_address"]
+    if not isinstance(column.type, sa.String):  # a type of addresses has one form itself
+        return []
+    lower = sa.func.lower(column)
+    perhaps = sa.or_(*(lower.contains(writing, autoescape=True) for writing in writings(address)))
+    stored = connection.scalars(sa.select(column).where(perhaps).distinct())
+    return sorted(spelling for spelling in stored if normal(spelling) == address)
 
 
 def count(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from . import dialects
+from . import dialects, guards
 from .config import PREFIX, SETTINGS
 from .filters import Filters
+from .guards import BasicAuth, Guard, Token, TokenGuard
 from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
@@ -115,6 +116,12 @@ class Health:
     """ok, or the error that the database answered with."""
     guarded: bool
     """Whether somebody is asked who may see the dashboard."""
+    guard: str
+    """Name of the guard."""
+    tokens: tuple[Token, ...]
+    """Those of the guard `token`."""
+    wrong_passwords: int | None
+    """Refused by `basic_auth` in this process; None: it is not used."""
     recording: Recording | None
     storage: Storage | None
     rollups: Status | None
@@ -151,7 +158,12 @@ def collect(state: State, now: datetime) -> Health:
     return Health(
         at=now,
         database=database,
-        guarded=state.guard is not None,
+        guarded=not guards.is_open(state.guard),
+        guard=guards.name_of(state.guard),
+        tokens=tuple(
+            token for part in guards.parts(state.guard) if isinstance(part, TokenGuard) for token in part.tokens
+        ),
+        wrong_passwords=_wrong_passwords(state.guard),
         recording=recording,
         storage=storage,
         rollups=rollups,
@@ -160,6 +172,11 @@ def collect(state: State, now: datetime) -> Health:
         settings=tuple(_settings(state)),
         problems=tuple(_problems(database, recording, rollups_error, rollups, late=late)),
     )
+
+
+def _wrong_passwords(guard: Guard) -> int | None:
+    counted = [part.failures.total for part in guards.parts(guard) if isinstance(part, BasicAuth)]
+    return sum(counted) if counted else None
 
 
 def _problems(
@@ -306,6 +323,11 @@ def as_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any]:
         "problems": list(health.problems),
         "database": health.database,
         "guarded": health.guarded,
+        "guard": health.guard,
+        "tokens": [
+            {"label": each.label, "used_at": utc(each.used_at) if each.used_at else None} for each in health.tokens
+        ],
+        "wrong_passwords": health.wrong_passwords,
         "recording": recording is not None,
         "recorded": recording.recorded if recording else 0,
         "waiting": recording.waiting if recording else 0,

@@ -8,7 +8,6 @@ contexts have released what the host holds. Nothing here can break a request: th
 from __future__ import annotations
 
 import fnmatch
-import ipaddress
 import re
 import threading
 import time
@@ -25,7 +24,7 @@ from urllib.parse import unquote_plus
 from flask import Flask, Request, Response, current_app, has_app_context, request
 from flask.signals import got_request_exception
 
-from .addresses import Anonymize, NoSecret, local_day, whole
+from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
 
 LONGEST_TRACEBACK = 20_000
@@ -363,14 +362,12 @@ class Recorder:
 
     def _client(self, request: Request) -> str | None:
         header = self._settings.real_ip_header
-        if header is None:
-            return request.remote_addr
-        # a list is written from left to right, so only its last entry comes from the proxy in front of us
-        named = request.headers.get(header, "").rpartition(",")[2].partition("%")[0].strip()
-        try:
-            return str(ipaddress.ip_address(named))
-        except ValueError:
-            return request.remote_addr
+        if header is not None:
+            # a list is written from left to right, so only its last entry comes from the proxy in front of us
+            named = normal(request.headers.get(header, "").rpartition(",")[2])
+            if named is not None:
+                return named
+        return normal(request.remote_addr)
 
     def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
         record = exchange.record

@@ -17,7 +17,7 @@ from . import dialects
 from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
-from .guards import Guard, OpenWarning
+from .guards import Guard
 from .models import RawTable
 from .queries.interface import Queries
 from .queries.raw import RawQueries
@@ -50,7 +50,8 @@ class State:
     model: type[Any]
     raw: RawTable
     dimensions: dict[str, Dimension]
-    guard: Guard | None
+    guard: Guard
+    """Who may see the dashboard."""
     bind_key: str | None
     """The bind of our own tables; None is the default database."""
     metadata: sa.MetaData
@@ -67,7 +68,8 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
-    open_warning: OpenWarning = field(default_factory=OpenWarning)
+    said: set[str] = field(default_factory=set)
+    """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
     _reading_engines: dict[str | None, sa.Engine] = field(default_factory=dict)
 

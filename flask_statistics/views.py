@@ -34,7 +34,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from . import api, dialects, export, health
+from . import api, dialects, export, guards, health, trail
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
@@ -79,6 +79,7 @@ def blueprint() -> Blueprint:
     ):
         dashboard.add_url_rule(rule, endpoint, _answering(view))
     dashboard.add_url_rule("/theme", "theme", theme, methods=["POST"])
+    dashboard.add_url_rule("/log-out", "log_out", log_out, methods=["POST"])
     api.register(dashboard)
     dashboard.add_url_rule("/<path:unknown>", "unknown", _unknown)
     return dashboard
@@ -110,9 +111,7 @@ def guard_misses(app: Flask) -> None:
 def _guard() -> Response | None:
     """Ask the host's `before_f` before anything is answered."""
     state = state_of(current_app)
-    if state.guard is None:
-        state.open_warning.say(state.app, state.settings.url_prefix)
-    refused = refusal(state.guard, state.app)
+    refused = refusal(state.guard, state.app, state.said)
     if refused is None and state.recorder is not None and not state.host_in_transaction():
         state.recorder.settle()  # what was just requested shall be seen
     if refused is not None:
@@ -245,6 +244,7 @@ def one_request(key: str) -> ResponseReturnValue:
         page.asker.give_up_without_answer()
         if row is None:
             raise _NotStored
+        trail.note(state_of(current_app).app, "opened", f"request {key}")
         return request_log.one_request(page, row)
 
     try:
@@ -319,6 +319,7 @@ def _site(state: State) -> Site:
         url=_url,
         host=referrer_host(request.host_url) or "",
         theme=_theme(),
+        can_log_out=guards.can_log_out(),
         retention_days=None if retention is None else retention.days,
         query_timeout=state.settings.query_timeout,
     )
@@ -396,6 +397,7 @@ def export_csv(name: str) -> ResponseReturnValue:
         shown = page
     lines = _lines(state, shown, name)
     first = next(lines)  # what fails, fails before anything is sent
+    trail.note(state.app, "exported", f"{name}.csv")
     response = Response(chain((first,), lines), mimetype="text/csv")
     response.call_on_close(lines.close)
     local = to_local(now, state.settings.timezone)
@@ -422,6 +424,13 @@ def theme() -> ResponseReturnValue:
     response = redirect(back, 303)
     if chosen in THEMES:
         response.set_cookie(THEME_COOKIE, chosen, max_age=A_YEAR, path=home, samesite="Lax")
+    return response
+
+
+def log_out() -> ResponseReturnValue:
+    """Have the browser forget the cookie that the dashboard's token was swapped for."""
+    response = _message(200, "You are logged out", "The link that you came with opens it again.")
+    guards.log_out(response)
     return response
 
 

@@ -17,7 +17,8 @@ from flask_statistics.dimensions import available
 from flask_statistics.models import map_model
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
-from flask_statistics.rollups.job import Job, Retention, coverage, read_meta
+from flask_statistics.rollups.job import Job, Retention
+from flask_statistics.rollups.meta import coverage, read_meta
 from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
@@ -45,7 +46,7 @@ class Rolled:
         self.engine = sa.create_engine(url)
         self.zone = ZoneInfo(zone)
         self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
-        self.job = Job(self.engine, TABLES, self.source, Retention(**retention))
+        self.job = Job(self.engine, TABLES, self.source, retention=Retention(**retention))
         create_all(self.engine, Base.metadata, RAW.table)
         with self.engine.begin() as connection:
             for table in Base.metadata.tables.values():
@@ -53,11 +54,11 @@ class Rolled:
 
     def another_job(self) -> Job:
         """A job as another process has it."""
-        return Job(self.engine, TABLES, self.source, self.job.retention)
+        return Job(self.engine, TABLES, self.source, retention=self.job.retention)
 
     def job_with(self, **retention: timedelta) -> Job:
         """A job that deletes what is older."""
-        return Job(self.engine, TABLES, self.source, Retention(**retention))
+        return Job(self.engine, TABLES, self.source, retention=Retention(**retention))
 
     def insert(self, rows: Iterable[dict[str, Any]]) -> None:
         known = {name: None for name in RAW.columns if name != "index"}

@@ -6,13 +6,27 @@ from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_statistics import SettingError
-from flask_statistics.addresses import DailyHash, NoSecret, hashed, local_day, secret_table, truncated
+from flask_statistics import Dimension, SettingError
+from flask_statistics.addresses import (
+    LONGEST,
+    DailyHash,
+    NoSecret,
+    hashed,
+    local_day,
+    logged_client,
+    normal,
+    secret_table,
+    truncated,
+)
 
 from .conftest import App
 
@@ -25,6 +39,10 @@ A, B = "192.0.2.1", "192.0.2.2"
     ("address", "stored"),
     [
         ("203.0.113.77", "203.0.113.0"),
+        ("203.0.113.77:50001", "203.0.113.0"),
+        ("[2001:db8:1:2::3]:443", "2001:db8:1::"),
+        ("2002:cb00:714d::1", "2002:cb00:7100::"),
+        ("64:ff9b::203.0.113.77", "64:ff9b::cb00:7100"),
         ("::ffff:203.0.113.77", "203.0.113.0"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
         ("fe80::1%eth0", "fe80::"),
@@ -37,6 +55,133 @@ A, B = "192.0.2.1", "192.0.2.2"
 )
 def test_truncated(address: str | None, stored: str | None) -> None:
     assert truncated(address, DAY) == stored
+
+
+# ---- one form --------------------------------------------------------------------------------------------------------
+
+WRITINGS = {
+    "192.0.2.7": (
+        *("192.0.2.7", "192.0.2.7:50001", "192.0.2.7:", "192.0.2.7:_port", "::ffff:192.0.2.7", "::FFFF:C000:0207"),
+        *("0:0:0:0:0:ffff:192.0.2.7", "[::ffff:192.0.2.7]", "[::ffff:c000:207]:443", "::ffff:192.0.2.7:443"),
+        *(
+            "::ffff:192.0.2.7%eth0",
+            " 192.0.2.7\r\n",
+            '"192.0.2.7"',
+            "'192.0.2.7:80'",
+            "\ufeff192.0.2.7",
+            "\xa0192.0.2.7",
+        ),
+        '"[::ffff:192.0.2.7]:4711"',
+    ),
+    "2001:db8::1": (
+        *("2001:db8::1", "2001:DB8::1", "2001:db8:0:0:0:0:0:1", "2001:0DB8:0000:0000:0000:0000:0000:0001"),
+        *("[2001:db8::1]", "[2001:db8::1]:443", "2001:db8:0::1", "2001:db8::0.0.0.1", '"[2001:DB8::1]:4711"'),
+        *("2001:db8:0:0:0:0:0:1:443", "\ufeff[2001:db8::1]", "2001:db8::1%3"),
+    ),
+    "fe80::7": ("fe80::7%eth0", "FE80::7%25en0", "[fe80::7%eth0]:22", "fe80:0::7"),
+    "2002:c000:207::1": ("2002:C000:0207::1", "[2002:c000:207::1]:80"),
+    "64:ff9b::c000:207": ("64:ff9b::192.0.2.7", "64:FF9B::C000:207"),
+    None: (
+        "",
+        " ",
+        "unix:",
+        "unix:/run/app.sock",
+        "-",
+        "unknown",
+        "client.example",
+        "192.0.2",
+        "192.0.2.7.8",
+        "192.0.2.07",
+    ),
+}
+"""Spellings of one client each. None: nobody."""
+
+
+@pytest.mark.parametrize("address", WRITINGS)
+def test_one_client_has_one_form(address: str | None) -> None:
+    assert {text: normal(text) for text in WRITINGS[address]} == dict.fromkeys(WRITINGS[address], address)
+    odd = (
+        "[]",
+        "[",
+        "]:",
+        ":",
+        "::ffff:",
+        "%",
+        "[%]",
+        "٣.0.2.7",
+        "192.0.2.7/24",
+        "1" * 9_999,
+        "192.0.2.7" + " " * LONGEST,
+    )
+    assert {normal(text) for text in odd} == {None}
+
+
+SPELLED = st.tuples(
+    st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)),
+    st.sampled_from(["{}", "{}", "[{}]", "[{}]:443", " {}", '"{}"', "\ufeff{}\n", "{}%eth0", "[{}%25en1]:8080"]),
+    st.sampled_from([str, lambda address: address.exploded, lambda address: str(address).upper()]),
+)
+
+
+@given(SPELLED)
+def test_every_spelling_of_an_address_is_the_address(spelled: tuple[Any, str, Callable[[Any], str]]) -> None:
+    address, around, written = spelled
+    expected = str(getattr(address, "ipv4_mapped", None) or address)
+    assert normal(around.format(written(address))) == normal(expected) == expected
+    if address.version == 4:
+        assert {normal(f"{address}:8080"), normal(f"::ffff:{address}"), normal(f"[::FFFF:{address}]:1")} == {expected}
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_one_address_or_nobody(text: str) -> None:
+    found = normal(text)
+    assert found is None or normal(found) == found
+    assert logged_client(text) in (found, logged_client(logged_client(text)))
+
+
+def test_names_of_hosts_in_logs() -> None:
+    names = ("Client.Example.", "client.example:50001", "\ufeffclient.example")
+    assert {logged_client(name) for name in names} == {"client.example"}
+    assert {logged_client(name) for name in ("-", "unix:", "unknown", "", "a b", ":", "a" * 300, "x:y:z")} == {None}
+
+
+@pytest.mark.parametrize("setting", [None, "truncate", "hash"])
+def test_recorded_spellings_are_one_visitor(make_app: MakeApp, setting: str | None) -> None:
+    app = make_app(STATISTICS_ANONYMIZE_IP=setting)
+    for text in WRITINGS["192.0.2.7"]:
+        request_from(app, text)
+    assert len({row.remote_address for row in app.rows()}) == 1
+    assert app.json("summary?span=today")["visitors"] == 1
+
+
+@pytest.mark.parametrize("setting", [None, "truncate", "hash"])
+def test_recorded_without_an_address_is_nobody(make_app: MakeApp, setting: str | None) -> None:
+    app = make_app(STATISTICS_ANONYMIZE_IP=setting)
+    for text in ("", "unix:", "unknown"):
+        request_from(app, text)
+    assert [row.remote_address for row in app.rows()] == [None] * 3
+    assert app.json("summary?span=today")["visitors"] == 0
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_forwarded_addresses_with_ports(make_app: MakeApp, fixed: bool) -> None:
+    app = make_app(STATISTICS_REAL_IP_HEADER=None if fixed else "X-Forwarded-For")
+    if fixed:
+        app.flask.wsgi_app = ProxyFix(app.flask.wsgi_app)  # type: ignore[method-assign]
+    for address in ("192.0.2.7:50001", "192.0.2.7:50002", "6.6.6.6, 198.51.100.3:1024", "[2001:db8::5]:443"):
+        app.client.get("/", headers={"X-Forwarded-For": address})
+    assert [row.remote_address for row in app.rows()] == ["192.0.2.7", "192.0.2.7", "198.51.100.3", "2001:db8::5"]
+
+
+def test_a_dimension_of_addresses_takes_any_spelling(make_app: MakeApp) -> None:
+    app = make_app(dimensions=[Dimension("client", column="remote_address")])
+    for address in ("192.0.2.7", "198.51.100.3"):
+        request_from(app, address)
+    app.insert({"date": datetime(2026, 11, 1), "remote_address": "::ffff:192.0.2.7"})
+    for text in WRITINGS["192.0.2.7"]:
+        assert app.json(f"summary?span=all&{urlencode({'client': text})}")["hits"] == 2
+    rows = app.json("breakdown/client?span=all")["rows"]
+    assert {row["value"]: row["hits"] for row in rows} == {"192.0.2.7": 2, "198.51.100.3": 1}
 
 
 def test_hashed() -> None:

@@ -15,9 +15,9 @@ ORDER = (
     "user_agents",
     "models",
     "dialects",
+    "addresses",
     "dimensions",
     "latency",
-    "addresses",
     "recorder",
     "spans",
     "writers",
@@ -29,6 +29,7 @@ ORDER = (
     "imports",
     "guards",
     "state",
+    "trail",
     "testing",
     "forget",
     "health",
@@ -45,7 +46,7 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "testing", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {"recorder", "guards", "state", "trail", "testing", "api", "views", "cli", "extension", "demo", "export"}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 

@@ -274,7 +274,7 @@ def test_direct_missing_table(make_app: MakeApp, database_url: str, caplog: pyte
         "Flask-Statistics could not record a request, which was served all the same (1 lost"
     )
     assert only_error(caplog).endswith(
-        "The table 'request' is missing: run 'flask statistics init' once, or db.create_all()."
+        "The table 'request' is missing: run 'flask statistics init' once, or make a migration."
     )
     health = app.json("health")
     assert (health["status"], health["recorded"], health["lost"]) == ("degraded", 0, 2)
@@ -308,7 +308,9 @@ def test_direct_log_has_nothing_of_the_row(
     with new_database("postgresql") as url:
         app = make_app(url, model=picky)
         app.client.get("/%0ACRITICAL forged", headers={"User-Agent": "somebody"})
-        assert only_error(caplog).endswith(" The table refused the row: do its columns allow what is recorded?")
+        assert only_error(caplog).endswith(
+            " The table refused the row: do its columns, constraints and triggers allow what is recorded?"
+        )
         assert "_store" in caplog.text
         for text in ("forged", "somebody"):
             assert text not in caplog.text
@@ -432,4 +434,6 @@ def test_direct_row_that_the_table_refuses(make_app: MakeApp, caplog: pytest.Log
 
     app = make_app(model=strict)
     app.client.get("/")
-    assert only_error(caplog).endswith("The table refused the row: do its columns allow what is recorded?")
+    assert only_error(caplog).endswith(
+        "The table refused the row: do its columns, constraints and triggers allow what is recorded?"
+    )

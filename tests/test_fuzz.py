@@ -9,6 +9,8 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from flask_statistics.guards import everybody
+
 from .conftest import DATABASES, App
 from .fuzzing import (
     MARKUP,
@@ -41,7 +43,7 @@ few = settings(
 def recording(request: pytest.FixtureRequest, new_database: Any) -> Iterator[App]:
     """An app that answers everything."""
     with new_database(request.param) as url:
-        app = App(url, before=add_views, STATISTICS_REAL_IP_HEADER="X-Real-IP")
+        app = App(url, before=add_views, before_f=everybody, STATISTICS_REAL_IP_HEADER="X-Real-IP")
         yield app
         app.close()
 
@@ -50,14 +52,14 @@ def recording(request: pytest.FixtureRequest, new_database: Any) -> Iterator[App
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app whose table holds hostile requests of today, that another one recorded."""
     url = f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'app.sqlite'}"
-    recorder = App(url, before=add_views)
+    recorder = App(url, before=add_views, before_f=everybody)
     for text in MARKUP:
         raw = text.encode("utf-8", "surrogatepass")
         for method in METHODS[:3]:
             headers = (("User-Agent", raw), ("Referer", b"http://" + raw))
             record(recorder, Sent(method, raw, raw, headers, raw, b"text/html"))
     recorder.close()
-    app = App(url, STATISTICS_QUERY_TIMEOUT=PATIENT)
+    app = App(url, before_f=everybody, STATISTICS_QUERY_TIMEOUT=PATIENT)
     yield app
     app.close()
 

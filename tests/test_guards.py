@@ -5,20 +5,36 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from threading import Event
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from flask import Flask, abort, redirect
+from flask import Flask, abort, redirect, session
 from flask_login import LoginManager, UserMixin, login_user
 from itsdangerous import TimestampSigner
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
-from flask_statistics import SettingError
-from flask_statistics.guards import Guard, all_of, any_of, basic_auth, local_only, login_required, token
+from flask_statistics import SettingError, guards
+from flask_statistics.guards import (
+    Failures,
+    Guard,
+    all_of,
+    any_of,
+    basic_auth,
+    everybody,
+    local_only,
+    login_required,
+    token,
+    token_hash,
+)
+from flask_statistics.trail import Access, statistics_accessed
 
 from .conftest import App, result_of
 
@@ -145,24 +161,161 @@ def test_guard_is_not_asked_for_other_pages(make_app: MakeApp) -> None:
     assert app.client.get("/nowhere").status_code == 404
 
 
-def test_open_dashboard_is_said_once(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+# ---- closed as it comes ----------------------------------------------------------------------------------------------
+
+
+def ask(app: App, path: str = "/statistics/", address: str = "127.0.0.1", **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return app.client.get(path, headers=named, environ_overrides={"REMOTE_ADDR": address})
+
+
+def test_dashboard_without_a_guard_answers_on_its_own_machine(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+    assert ask(app).status_code == ask(app, "/statistics/api/summary", "::1").status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("key", ["TESTING", "ENV", "DEBUG"])
+@pytest.mark.parametrize(
+    "path", ["/statistics/", "/statistics/health", "/statistics/nowhere", "/statistics/static/x.css"]
+)
+def test_dashboard_without_a_guard_is_closed_to_others(make_app: MakeApp, path: str, key: str) -> None:
+    app = make_app(**{key: True})
+    for address in ("203.0.113.9", "2001:db8::1", "8.8.8.8", ""):
+        found = ask(app, path, address)
+        assert found.status_code == 403
+        assert "guards" in found.text
+        assert "everybody" in found.text
+        assert found.headers["Cache-Control"] == "private, no-store"
+        for leaked in ("tests", "203.0.113", "sqlite", "requests"):
+            assert leaked not in found.text.lower()
+    assert ask(app, path, X_Forwarded_For="127.0.0.1").status_code == 403
+
+
+def test_closed_api_answers_in_json(make_app: MakeApp) -> None:
+    found = ask(make_app(), HEALTH, "203.0.113.9")
+    assert (found.status_code, list(found.get_json())) == (403, ["error"])
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        ("172.17.0.1", "localhost:5000", 200),
+        ("192.168.1.7", "192.168.1.2:5000", 200),
+        ("10.0.0.7", "shop.localhost", 200),
+        ("fd00::7", "[fd00::1]:5000", 200),
+        ("172.17.0.1", "rebound.example", 403),
+        ("192.0.2.7", "localhost", 403),
+    ],
+)
+def test_private_addresses_are_let_in_only_in_debug_mode(
+    make_app: MakeApp, address: str, host: str, status: int
+) -> None:
+    assert ask(make_app(DEBUG=True), address=address, Host=host).status_code == status
+    assert ask(make_app(), address=address, Host=host).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "because"),
+    [
+        ("203.0.113.9", {}, "as it comes from 203.0.113.9"),
+        ("127.0.0.1", {"X_Real_IP": "1.2.3.4"}, "as it has the header 'X-Real-Ip', which proxies add"),
+        ("127.0.0.1", {"Host": "shop.example"}, "as it asks for the host 'shop.example'"),
+        ("", {}, "as its address is not known"),
+    ],
+)
+def test_closed_dashboard_is_said_once_with_the_reason(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, address: str, headers: dict[str, str], because: str
+) -> None:
     app = make_app()
     for _ in range(3):
-        app.client.get("/statistics/api/health")
+        ask(app, address=address, **headers)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.message == (
-        "The statistics at /statistics/ are open to everyone who can reach this app. Close them with one of "
-        "flask_statistics.guards: Statistics(app, db, Request, basic_auth(name, password_hash))."
-    )
+    assert because in record.getMessage()
+    assert "Statistics(app, db, Request, guard)" in record.getMessage()
 
 
-@pytest.mark.parametrize("key", ["DEBUG", "TESTING"])
-def test_open_dashboard_is_not_said_while_developing(
-    make_app: MakeApp, caplog: pytest.LogCaptureFixture, key: str
-) -> None:
-    make_app(**{key: True}).client.get("/statistics/api/health")
+def test_everybody_opens_it(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(before_f=everybody)
+    assert ask(app, address="203.0.113.9", X_Forwarded_For="6.6.6.6").status_code == 200
+    assert app.json("health")["guarded"] is False
+    assert make_app().json("health")["guarded"] is True
     assert caplog.records == []
+
+
+# ---- a no is a no ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [False, "", 0, [], {}, (), b""])
+def test_guard_that_answers_nothing_denies(make_app: MakeApp, answer: Any) -> None:
+    for guard in (lambda: answer, any_of(lambda: answer), all_of(lambda: answer), any_of(no, lambda: answer)):
+        assert make_app(before_f=guard).client.get("/statistics/").status_code == 403
+
+
+def test_guard_that_answers_none_to_a_stranger_is_said_once(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    def is_admin() -> Any:
+        return session.get("admin")
+
+    app = make_app(before_f=is_admin, SECRET_KEY="a")
+    for _ in range(3):
+        assert app.client.get("/statistics/").status_code == 200  # as in version 1
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "the guard 'is_admin' answered None to somebody who is not logged in" in record.getMessage()
+    assert "return True or False" in record.getMessage()
+
+
+def test_guard_that_answers_none_to_somebody_known_is_quiet(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(before_f=lambda: None, before=with_login)
+    ask(app, Authorization="Bearer x")
+    app.client.get("/login")
+    app.client.get("/statistics/")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("combine", [any_of, all_of])
+def test_none_within_our_guards_is_a_no(make_app: MakeApp, combine: Any) -> None:
+    assert make_app(before_f=combine(lambda: None)).client.get("/statistics/").status_code == 403
+    assert make_app(before_f=combine(combine(lambda: None))).client.get("/statistics/").status_code == 403
+
+
+@pytest.mark.parametrize("answer", [None, True, False, "", 0])
+def test_login_required_whose_handler_forgot_to_answer(make_app: MakeApp, answer: Any) -> None:
+    def before(flask: Flask) -> None:
+        with_login(flask)
+        flask.login_manager.unauthorized_handler(lambda: answer)  # type: ignore[attr-defined]
+
+    for guard in (login_required, any_of(no, login_required), all_of(login_required)):
+        assert make_app(before=before, before_f=guard).client.get("/statistics/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/statistics/", {}, 302),
+        ("/statistics/", {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, 302),
+        ("/statistics/", {"Accept": "application/json"}, 401),
+        ("/statistics/", {"Accept": "text/csv"}, 401),
+        ("/statistics/", {"Accept": "application/json, text/html;q=0.5"}, 401),
+        ("/statistics/api/summary", {}, 401),
+        ("/statistics/export/requests.csv", {}, 401),
+        ("/statistics/errors", {"Authorization": "Bearer wrong"}, 401),
+    ],
+)
+def test_login_required_tells_programs_without_a_form(
+    make_app: MakeApp, path: str, headers: dict[str, str], status: int
+) -> None:
+    app = make_app(before=with_login, before_f=any_of(token(SECRET), login_required))
+    found = app.client.get(path, headers=headers)
+    assert found.status_code == status
+    assert status == 302 or found.get_json() == {"error": "Log in first."}
 
 
 # ---- guards that come with the package -------------------------------------------------------------------------------
@@ -266,7 +419,13 @@ def test_token_under_a_prefix_of_the_server(make_app: MakeApp) -> None:
     ],
 )
 def test_token_by_header(make_app: MakeApp, headers: dict[str, str], status: int) -> None:
-    assert make_app(before_f=token(SECRET)).client.get(HEALTH, headers=headers).status_code == status
+    app = make_app(before_f=token(SECRET))
+    assert send(app, **headers).status_code == status
+
+
+def send(app: App, **headers: str) -> Any:
+    """Ask with just these headers: a client that keeps cookies takes a Cookie header out."""
+    return app.flask.test_client(use_cookies=False).get(HEALTH, headers=headers)
 
 
 def test_token_cookie_ends(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +440,197 @@ def test_token_cookie_ends(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -
 def test_token_cookie_ends_with_the_secret(make_app: MakeApp) -> None:
     swap = make_app(before_f=token(SECRET)).client.get(f"/statistics/?token={SECRET}")
     cookie = swap.headers["Set-Cookie"].partition(";")[0]
-    other = make_app(before_f=token(SECRET + "2"))
-    assert other.client.get(HEALTH, headers={"Cookie": cookie}).status_code == 403
+    assert send(make_app(before_f=token(SECRET)), Cookie=cookie).status_code == 200
+    assert send(make_app(before_f=token(SECRET + "2")), Cookie=cookie).status_code == 403
+
+
+NAMED = {"Ada": token_hash(SECRET), "monitor": SECRET + "2"}
+
+
+@pytest.mark.parametrize(("secret", "label"), [(SECRET, "Ada"), (SECRET + "2", "monitor")])
+def test_named_tokens_are_told_apart_on_health(make_app: MakeApp, secret: str, label: str) -> None:
+    app = make_app(before_f=token(NAMED), SECRET_KEY="a")
+    assert app.client.get(HEALTH, headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    app.client.get(f"/statistics/?token={secret}")
+    used = {each["label"]: each["used_at"] for each in app.json("health")["tokens"]}
+    assert [name for name, at in used.items() if at is not None] == [label]
+    page = app.client.get("/statistics/health").text
+    assert f"Token {label}" in page
+    assert "last used" in page
+    assert "not used yet" in page
+    assert secret not in page
+
+
+def test_named_tokens_are_revoked_one_by_one(make_app: MakeApp) -> None:
+    app = make_app(before_f=token(NAMED), SECRET_KEY="a")
+    cookies = {
+        label: app.client.get(f"/statistics/?token={secret}").headers["Set-Cookie"].partition(";")[0]
+        for label, secret in (("Ada", SECRET), ("monitor", SECRET + "2"))
+    }
+    left = make_app(before_f=token({"monitor": NAMED["monitor"]}), SECRET_KEY="a")
+    found = {label: send(left, Cookie=cookie).status_code for label, cookie in cookies.items()}
+    assert found == {"Ada": 403, "monitor": 200}
+    assert left.client.get(HEALTH, headers={"Authorization": f"Bearer {SECRET}"}).status_code == 403
+
+
+def test_token_by_its_hash_opens_nothing(make_app: MakeApp) -> None:
+    app = make_app(before_f=token({"Ada": token_hash(SECRET)}), SECRET_KEY="a")
+    assert app.client.get(HEALTH, headers={"Authorization": f"Bearer {token_hash(SECRET)}"}).status_code == 403
+    (kept,) = app.statistics_state().guard.tokens  # type: ignore[attr-defined]
+    assert SECRET not in repr(kept)
+    forged = TimestampSigner(kept.hash, salt="flask-statistics.token").sign(kept.id).decode()
+    assert send(app, Cookie=f"statistics_token={forged}").status_code == 403
+
+
+def test_token_by_its_hash_needs_a_secret_key(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(before_f=token({"Ada": token_hash(SECRET)}))
+    assert app.client.get(f"/statistics/?token={SECRET}").status_code == 403
+    assert "A token that is kept as a hash needs app.secret_key, which signs its cookies." in caplog.text
+    assert app.client.get(HEALTH, headers={"Authorization": f"Bearer {SECRET}"}).status_code == 200
+
+
+def test_log_out_ends_the_cookie(make_app: MakeApp) -> None:
+    app = make_app(before_f=token(SECRET))
+    app.client.get(f"/statistics/?token={SECRET}")
+    assert 'action="/statistics/log-out"' in app.client.get("/statistics/").text
+    assert app.client.get("/statistics/log-out").status_code == 404
+    assert app.client.post("/statistics/log-out").status_code == 200
+    assert app.client.get("/statistics/").status_code == 403
+    assert "log-out" not in make_app().client.get("/statistics/").text
+
+
+def test_token_command_makes_what_the_guard_takes(make_app: MakeApp) -> None:
+    found = make_app().flask.test_cli_runner().invoke(args=["statistics", "token"])
+    secret = found.output.splitlines()[0].rpartition(" ")[2]
+    assert len(secret) >= 43
+    assert token_hash(secret) in found.output
+
+
+@pytest.mark.parametrize("named", [{}, {"": SECRET}, {1: SECRET}, {" ": SECRET}])
+def test_token_refuses_labels_that_name_nobody(named: Any) -> None:
+    with pytest.raises(SettingError, match=r"^token was given the labels"):
+        token(named)
+
+
+# ---- wrong passwords -------------------------------------------------------------------------------------------------
+
+
+def test_wrong_passwords_are_counted_delayed_and_logged(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(before_f=basic_auth("admin", HASH))
+    wrong, right = basic("admin:s3cr3t-guess"), basic("admin:pässword")
+    statuses = [app.client.get(HEALTH, headers=wrong).status_code for _ in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    waiting = app.client.get(HEALTH, headers=right)  # from the same network
+    assert (waiting.status_code, waiting.headers["Retry-After"]) in [(429, "1"), (429, "2")]
+    other = app.client.get(HEALTH, headers=right, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
+    assert (other.status_code, other.get_json()["wrong_passwords"]) == (200, 3)
+    assert app.client.get(HEALTH, headers=right).status_code == 200  # it is known by now
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Flask-Statistics: 1 wrong names or passwords for the dashboard since start, the last one from 127.0.0.1."
+    )
+    assert "s3cr3t" not in caplog.text
+
+
+def test_failures_double_the_wait_and_end_with_the_right_one() -> None:
+    failures = Failures()
+    waits = []
+    for _ in range(12):
+        failures.add("192.0.2.1", 1_000.0)
+        waits.append(failures.wait_s("192.0.2.1", 1_000.0))
+    assert waits == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert failures.wait_s("192.0.2.2", 1_000.0) == 0
+    assert (failures.any_of_late(1_001.0), failures.any_of_late(1_061.0)) == (True, False)
+    failures.forget("192.0.2.1")
+    assert failures.wait_s("192.0.2.1", 1_000.0) == 0
+    assert [failures.add("a", at) for at in (1_001.0, 1_059.0, 1_060.0, 1_061.0)] == [False, False, True, False]
+    for number in range(3_000):
+        failures.add(str(number), 1_100.0)
+    assert len(failures._networks) <= 1_000
+
+
+def test_passwords_are_checked_one_at_a_time(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(before_f=basic_auth("admin", HASH))
+    begun, go_on, most, now = Event(), Event(), [0], [0]
+
+    def check(_hash: str, _password: str) -> bool:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        begun.set()
+        go_on.wait(10)
+        now[0] -= 1
+        return False
+
+    monkeypatch.setattr(guards, "check_password_hash", check)
+    app.statistics_state().guard.failures.add("192.0.2.99", time.monotonic())  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(lambda: app.flask.test_client().get(HEALTH, headers=basic("admin:a")).status_code)
+        assert begun.wait(10)
+        others = [app.flask.test_client().get(HEALTH, headers=basic(f"admin:{text}")).status_code for text in "bcd"]
+        go_on.set()
+        assert (first.result(), others, most) == (401, [429] * 3, [1])
+
+
+# ---- the trail -------------------------------------------------------------------------------------------------------
+
+
+def test_trail_names_who_opened_and_exported(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Access] = []
+    app = make_app(before_f=any_of(no, basic_auth("admin", HASH)))
+    app.insert({"date": datetime(2026, 11, 1), "path": "/", "remote_address": "203.0.113.9"})
+
+    def keep(_app: Flask, access: Access) -> None:
+        told.append(access)
+
+    with statistics_accessed.connected_to(keep, app.flask):
+        for path in ("requests/1", "export/requests.csv", "api/requests", "", "api/summary", "requests/999", "health"):
+            app.client.get(
+                f"/statistics/{path}?span=all",
+                headers=basic("admin:pässword"),
+                environ_overrides={"REMOTE_ADDR": "::ffff:192.0.2.7"},
+            )
+        app.client.get("/statistics/requests/1")  # refused
+        app.flask.test_cli_runner().invoke(args=["statistics", "forget", "203.0.113.9", "--yes"])
+    who = ("basic_auth", "admin", "192.0.2.7")
+    assert told[:3] == [
+        Access("opened", "request 1", *who),
+        Access("exported", "requests.csv", *who),
+        Access("exported", "requests as JSON", *who),
+    ]
+    (forgot,) = told[3:]
+    assert (forgot.action, forgot.what, forgot.guard) == ("forgot", "a client with 1 raw row", "command line")
+    lines = [record.getMessage() for record in caplog.records if record.name == "flask_statistics.trail"]
+    assert lines[0] == "opened request 1 by admin from 192.0.2.7 (basic_auth)"
+    assert len(lines) == 4
+    assert "203.0.113.9" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("guard", "reader"),
+    [
+        (everybody, ("everybody", None)),
+        (lambda: True, ("<lambda>", None)),
+        (token({"Ada": SECRET}), ("token", "Ada")),
+        (all_of(token({"Ada": SECRET}), yes), ("token", "Ada")),
+        (any_of(all_of(token({"Ada": SECRET}), no), yes), ("yes", None)),
+        (None, ("local_only", None)),
+    ],
+)
+def test_trail_names_guard_and_user(make_app: MakeApp, guard: Any, reader: tuple[str, str | None]) -> None:
+    told: list[Access] = []
+    app = make_app(before_f=guard)
+    with statistics_accessed.connected_to(lambda _app, access: told.append(access), app.flask):
+        app.client.get("/statistics/export/path.csv", headers={"Authorization": f"Bearer {SECRET}"})
+    assert [(access.guard, access.user) for access in told] == [reader]
+
+
+def test_trail_names_the_user_of_flask_login(make_app: MakeApp) -> None:
+    told: list[Access] = []
+    app = make_app(before=with_login, before_f=lambda: True)
+    app.client.get("/login")
+    with statistics_accessed.connected_to(lambda _app, access: told.append(access), app.flask):
+        app.client.get("/statistics/export/path.csv")
+    assert [access.user for access in told] == ["1"]
 
 
 @pytest.mark.parametrize("secret", ["", "short", None])
@@ -308,12 +656,88 @@ def test_token_refuses_a_secret_that_can_be_guessed(secret: Any) -> None:
         ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 403),
         ("127.0.0.1", {"Via": "1.1 proxy"}, 403),
         ("127.0.0.1", {"X-Real-IP": ""}, 403),
+        ("127.0.0.1", {"Accept": "*/*", "X-Requested-With": "XMLHttpRequest", "HX-Request": "true", "DNT": "1"}, 200),
+        (
+            "127.0.0.1",
+            {"X-CSRFToken": "a", "Sec-Fetch-Site": "none", "X-Tenant": "a", "Origin": "http://localhost"},
+            200,
+        ),
     ],
 )
 def test_local_only(make_app: MakeApp, address: str, headers: dict[str, str], status: int) -> None:
     app = make_app(before_f=local_only)
     found = app.client.get(HEALTH, headers=headers, environ_overrides={"REMOTE_ADDR": address})
     assert found.status_code == status
+
+
+PROXY_HEADERS = (
+    *(
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Port",
+        "X-Forwarded-Server",
+        "X-Forwarded",
+    ),
+    *(
+        "X-Forwarded-Scheme",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-By",
+        "X-Forwarded-Client-Cert",
+        "X-Forwarded-Anything-New",
+    ),
+    *(
+        "Forwarded",
+        "Forwarded-For",
+        "Via",
+        "X-Real-IP",
+        "X-Client-IP",
+        "Client-IP",
+        "X-Cluster-Client-IP",
+        "True-Client-IP",
+    ),
+    *("CF-Connecting-IP", "CF-Ray", "CF-IPCountry", "CF-Visitor", "CF-Connecting-IPv6", "CDN-Loop", "Fly-Client-IP"),
+    *("Fly-Forwarded-Proto", "Fastly-Client-IP", "X-Envoy-External-Address", "X-Envoy-Expected-Rq-Timeout-Ms"),
+    *(
+        "X-Original-Forwarded-For",
+        "X-Original-Host",
+        "X-Original-URL",
+        "X-ProxyUser-IP",
+        "X-Remote-IP",
+        "X-Remote-Addr",
+    ),
+    *("X-Originating-IP", "X-Azure-ClientIP", "X-Azure-SocketIP", "X-ARR-LOG-ID", "X-Amzn-Trace-Id", "X-Amz-Cf-Id"),
+    *(
+        "X-AppEngine-User-IP",
+        "X-Cloud-Trace-Context",
+        "X-Varnish",
+        "X-Vercel-Forwarded-For",
+        "X-NF-Client-Connection-IP",
+    ),
+    *(
+        "X-Request-ID",
+        "X-Request-Start",
+        "X-Scheme",
+        "X-Host",
+        "X-URL-Scheme",
+        "X-SSL-Client-Cert",
+        "X-Sucuri-ClientIP",
+    ),
+    *("DO-Connecting-IP", "Incap-Client-IP", "Akamai-Origin-Hop", "Ali-Cdn-Real-Ip", "X-B3-TraceId", "X-Proxy-Id"),
+)
+"""From the documentation of nginx, Apache, HAProxy, Envoy, Traefik, Varnish, and of clouds and content networks."""
+
+
+@pytest.mark.parametrize("header", PROXY_HEADERS)
+def test_local_only_denies_whatever_a_proxy_adds(make_app: MakeApp, header: str) -> None:
+    app = make_app(before_f=local_only)
+    for value in ("127.0.0.1", ""):
+        assert app.client.get(HEALTH, headers={header: value}).status_code == 403
+
+
+def test_local_only_denies_http_1_0_as_nginx_speaks_it(make_app: MakeApp) -> None:
+    app = make_app(before_f=local_only)
+    assert app.client.get(HEALTH, environ_overrides={"SERVER_PROTOCOL": "HTTP/1.0"}).status_code == 403
 
 
 def test_local_only_asks_who_really_called(make_app: MakeApp) -> None:
@@ -374,8 +798,8 @@ def test_login_required_without_flask_login(
         (any_of(lambda: abort(404), no, lambda: redirect("/login")), 404),
         (any_of(lambda: abort(404), yes), 200),
         (any_of(raise_error, yes), 403),
-        (any_of(lambda: 0, lambda: None), 200),
-        (all_of(yes, lambda: None), 200),
+        (any_of(lambda: 0, lambda: None), 403),
+        (all_of(yes, lambda: None), 403),
         (all_of(yes, no), 403),
         (all_of(yes, lambda: abort(404)), 404),
         (all_of(basic_auth("admin", HASH), raise_error), 401),
@@ -394,6 +818,6 @@ def test_token_beside_a_guard_that_redirects(make_app: MakeApp) -> None:
 
 @pytest.mark.parametrize("combine", [any_of, all_of])
 def test_guards_combined_wrongly(combine: Callable[..., Guard]) -> None:
-    for guards in ((), (yes, True)):
+    for given in ((), (yes, True)):
         with pytest.raises(SettingError, match="takes guards, each a function without arguments"):
-            combine(*guards)
+            combine(*given)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_statistics import dialects, health
+from flask_statistics.guards import everybody
 
 from .conftest import App, a_fortnight
 
@@ -34,7 +35,7 @@ def test_health_counts_what_this_process_recorded(make_app: MakeApp, database_ur
     for _ in range(20):
         app.client.get("/")
     found = collect(app)
-    assert (found.status, found.problems, found.guarded) == ("ok", (), False)
+    assert (found.status, found.problems, found.guarded) == ("ok", (), True)
     recording = found.recording
     assert recording is not None
     assert (recording.recorded, recording.waiting, recording.refused, recording.lost) == (20, 0, 0, 0)
@@ -171,12 +172,16 @@ def test_health_page_and_command_say_the_same(make_app: MakeApp) -> None:
         assert text in page
         assert text in output.output
     assert "All is well." in page
-    assert "Everybody who can reach this app can see this page" in page
+    assert "local_only" in page
     assert app.json("health")["storage"]["rows"] == 700
 
 
 def test_health_that_is_guarded_says_nothing_of_it(make_app: MakeApp) -> None:
     assert "nobody guards it" not in make_app(before_f=lambda: True).client.get("/statistics/health").text
+    assert (
+        "Everybody who can reach this app can see this page"
+        in make_app(before_f=everybody).client.get("/statistics/health").text
+    )
 
 
 def test_health_of_an_app_that_records_nothing(make_app: MakeApp) -> None:

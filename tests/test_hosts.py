@@ -14,7 +14,8 @@ import pytest
 
 from benchmarks.hosts import Noted, hosts, kill_holder, pid_of
 from benchmarks.serving import load, read_answered, stored, wait_until
-from flask_statistics.rollups.job import EARLY, LEASE
+from flask_statistics.rollups.holder import LEASE
+from flask_statistics.rollups.job import EARLY
 
 INTERVAL = timedelta(seconds=4)
 DAYS = 50

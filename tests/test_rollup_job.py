@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.rollups import job, lease, source
-from flask_statistics.rollups.job import Coverage, Retention, RollupError, coverage, write_meta
+from flask_statistics.rollups import job, lease, meta, source
+from flask_statistics.rollups.job import Retention
+from flask_statistics.rollups.meta import Coverage, RollupError, coverage, write_meta
 from flask_statistics.spans import Span
 
 from .conftest import RAW_SHAPES
@@ -356,7 +357,7 @@ def test_late_rows_of_a_month_are_counted_when_they_are_noted(
     rolled.job.run(NOW)
     assert october(rolled) == (1, 1)
     with rolled.engine.begin() as connection:
-        job.note_late(connection, TABLES, datetime(2026, 10, 10, 12, 30))
+        meta.note_late(connection, TABLES, datetime(2026, 10, 10, 12, 30))
     report = rolled.job.run(NOW)
     assert october(rolled) == (3, 3)
     assert report is not None

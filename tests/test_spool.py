@@ -367,7 +367,7 @@ def test_spool_keeps_records_while_the_database_is_away(
     wait_until(lambda: app.json("health")["trouble"] is None, "it does not recover")
     first, *rest, last = (text for text in messages(caplog) if "records" in text)
     assert first.startswith("Flask-Statistics: records wait in the spool, because the database does not take them: ")
-    assert "The table 'request' is missing: run 'flask statistics init' once, or db.create_all()." in first
+    assert "The table 'request' is missing: run 'flask statistics init' once, or make a migration." in first
     assert rest == []
     assert last.startswith("Flask-Statistics: the database takes records again, after ")
 

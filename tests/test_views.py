@@ -17,6 +17,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client, TestResponse
 
 from flask_statistics import Dimension, RequestMixin
+from flask_statistics.guards import everybody
 from flask_statistics.views import PANELS
 
 from .conftest import App, a_fortnight, original_model
@@ -425,7 +426,7 @@ def test_page_nests_and_has_unique_ids(app: App, view: str) -> None:
 
 
 def test_links_follow_prefix_and_mount(make_app: Callable[..., App]) -> None:
-    app = quiet(make_app, STATISTICS_URL_PREFIX="/admin/numbers")
+    app = quiet(make_app, before_f=everybody, STATISTICS_URL_PREFIX="/admin/numbers")
     app.insert(*a_fortnight(NOW)[:60])
     mounted = Client(DispatcherMiddleware(Flask("outer"), {"/shop": app.flask.wsgi_app}), TestResponse)
     for view in VIEWS:

@@ -126,6 +126,8 @@ class Frame:
     csv_url: str | None
     theme: str
     theme_url: str
+    log_out_url: str | None
+    """None: there is nothing to log out of."""
     self_url: str
 
 
@@ -153,6 +155,7 @@ def frame(
         csv_url=csv_url,
         theme=site.theme,
         theme_url=site.url("theme"),
+        log_out_url=site.url("log_out") if site.can_log_out else None,
         self_url=state.table_url_at(state.base),
     )
 

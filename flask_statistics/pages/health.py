@@ -67,6 +67,7 @@ def view(page: Page, health: Health) -> HealthView:
         Card("rollups", "Rollups", _rollups(page, health)),
         Card("storage", "Storage", _storage(page, health.storage)),
         Card("tables", "Tables", _tables(health.storage)),
+        Card("readers", "Who may see it, in this process", _readers(page, health)),
     ]
     settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
     return HealthView(
@@ -140,6 +141,16 @@ def _growth(storage: Storage) -> str:
         return NONE
     rows = f"{storage.rows_a_day:,.0f} requests"
     return rows if storage.bytes_a_day is None else f"{rows}, {size(storage.bytes_a_day)}"
+
+
+def _readers(page: Page, health: Health) -> tuple[Fact, ...]:
+    facts = [Fact("Guard", clipped(health.guard))]
+    if health.wrong_passwords is not None:
+        facts.append(Fact("Wrong passwords", number(health.wrong_passwords)))
+    for token in health.tokens:
+        used = "not used yet" if token.used_at is None else f"last used {_at(page, token.used_at)}"
+        facts.append(Fact(f"Token {clipped(token.label, 60)}", used))
+    return tuple(facts)
 
 
 def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:

@@ -32,6 +32,8 @@ class Site:
     host: str = ""
     """The app's own host, as the browser names it: referrers from it are internal."""
     theme: str = "auto"
+    can_log_out: bool = False
+    """Whether the reader has a cookie that can be ended."""
     retention_days: int | None = None
     """After how many days raw requests are deleted; None: never."""
     query_timeout: timedelta = timedelta(seconds=10)

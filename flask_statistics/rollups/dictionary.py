@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,7 +37,22 @@ MOST_CACHED = 100_000
 """Numbers of one kind kept in memory; beyond it the cache starts anew."""
 MOST_HASHES = 1_000_000
 """Visitors kept in memory by their hashes; beyond it these start anew."""
+VISITOR_KEY, VISITOR_KEY_BEFORE, VISITOR_KEY_SINCE = "visitor_key", "visitor_key_before", "visitor_key_since"
+"""In `statistics_meta`: the key of the visitors' hashes, the one before it, and since when it is the present one."""
+FORGOTTEN = "forgotten"
+"""In `statistics_meta`: changes when numbers are deleted that processes may remember."""
 _FIRST = 2  # 0 is NONE, 1 is OTHER
+
+
+def new_key() -> str:
+    """A key for the visitors' hashes, as it is stored."""
+    return secrets.token_hex(16)
+
+
+def keys_in(meta: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of the visitors' hashes, as `Dictionary` takes them."""
+    before = meta.get(VISITOR_KEY_BEFORE)
+    return {"key": bytes.fromhex(meta[VISITOR_KEY]), "key_before": None if before is None else bytes.fromhex(before)}
 
 
 class Numbered:
@@ -89,18 +105,22 @@ class Dictionary:
         dimensions: Mapping[str, Dimension],
         *,
         key: bytes,
+        key_before: bytes | None = None,
         known: Known | None = None,
     ) -> None:
-        """`known`: this one adds to it."""
+        """`known`: this one adds to it. Visitors whose hash is still by `key_before` get one by `key` when they are seen."""
         self._connection = connection
         self._tables = tables
         self._dimensions = dimensions
-        self._key = key
+        self._key, self._key_before = key, key_before
         self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
         self._known = Known() if known is None else known
         self._passing: dict[int, Value] = {}
         self._passing_texts: dict[str, dict[str, int]] = {}
         self._passing_visitors: dict[int, int] = {}
+        self._hashed_before: dict[
+            int, tuple[int, int]
+        ] = {}  # by their new hash: the one that is stored, and the number
         self._next: dict[str, int] = {}
         self._failed: dict[str, str] = {}  # the type of its error
         self._drop_unsettled()  # what another one did not settle means nothing here
@@ -178,7 +198,8 @@ class Dictionary:
 
     def numbered_visitors(self, addresses: Iterable[str]) -> dict[int, int]:
         """Of `addresses`, those that are numbered: the hash that stands for each, with its number."""
-        return self._look_up_visitors([_visitor_hash(address, self._key) for address in addresses])
+        keys = [key for key in (self._key, self._key_before) if key is not None]
+        return self._look_up_visitors([_visitor_hash(address, key) for address in addresses for key in keys])
 
     def forget_visitors(self, hashes: Iterable[int]) -> None:
         """Let nobody tell any more whom these hashes stood for; no one else gets their numbers, which only rise."""
@@ -220,6 +241,10 @@ class Dictionary:
             connection.execute(sa.insert(self._tables.visitor), rows)
             lasting[VISITOR] = {self._passing_visitors[row["hash"]]: row["id"] for row in rows}
             self._known.visitors.add({row["hash"]: row["id"] for row in rows})
+        for now, (value, number) in self._hashed_before.items():
+            table = self._tables.visitor
+            connection.execute(sa.update(table).where(table.c.hash == value, table.c.id == number).values(hash=now))
+        self._hashed_before = {}
         self._keep(lasting)
         return {audience: renumbered(segment, lasting) for audience, segment in segments.items()}
 
@@ -283,6 +308,11 @@ class Dictionary:
         looked_up = self._look_up_visitors({value for value in hashes.values() if value not in found})
         self._known.visitors.add(looked_up)
         found |= looked_up | self._passing_visitors
+        if self._key_before is not None:
+            before = {_visitor_hash(a, self._key_before): now for a, now in hashes.items() if now not in found}
+            for value, number in self._look_up_visitors(before).items():
+                self._hashed_before[before[value]] = (value, number)
+            found |= {now: number for now, (_, number) in self._hashed_before.items()}
         new = sorted({number for number in hashes.values() if number not in found})
         given = dict(zip(new, self._passing_numbers("visitor", len(new)), strict=True))
         self._passing_visitors.update(given)

@@ -11,26 +11,35 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 import sqlalchemy as sa
 from pyroaring import BitMap
 
 from .. import dialects
-from ..spans import Span, midnight, next_edge, to_local
-from . import erase, lease, partitions, store, unfit
-from .dictionary import Dictionary, Known
+from ..spans import Span, next_edge
+from . import erase, lease, partitions, store, sweep, unfit
+from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
+from .holder import Holder
+from .meta import (
+    ALWAYS,
+    LATE,
+    NEVER,
+    PRUNED,
+    RECOUNTED,
+    RollupError,
+    check_zone,
+    coverage,
+    discard,
+    read_meta,
+    write_meta,
+)
 from .segment import Measured, Segment, measured
-from .source import Source
-from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, Tables
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE
 from .unfit import Unfit
 
-RECOUNTED = timedelta(days=2)
-"""How far back each run counts raw rows again; a month is measured when it is older than this."""
 PRUNED_A_TIME = 5_000
 """Raw rows deleted in one transaction."""
 MOST_JOINED = 1_000_000
@@ -39,28 +48,12 @@ JOINED_AFTER = timedelta(days=62)
 """How old a month is when its days are joined: a part of it, as of the last 28 days, is faster answered by days."""
 MONTH_FACTOR = 10
 """How many times as many values of a dimension are kept of a month as of a day."""
-NEVER, ALWAYS = datetime(1, 1, 1), datetime(9999, 12, 31)
-LATE, PRUNED = "late_from", "pruned_until"
-"""In `statistics_meta`: since when hours are to be counted again, and before which raw rows are deleted."""
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
-LEASE = timedelta(seconds=60)
-"""How long, at most, a runner that died keeps the others waiting; a living one renews it as it works."""
-SHORTEST_LEASE = timedelta(seconds=3)
-"""A living runner may count raw rows for so long before it renews."""
-LONGEST_IDLE = timedelta(minutes=5)
-"""How long a runner may work between two statements of a transaction: a host that vanished is given up after it."""
 SHARE = 0.05
 """Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
 EARLY = 0.1
 """Of the time between two runs, by which a run may be early: timers are not exact."""
-
-
-_Done = TypeVar("_Done")
-
-
-class RollupError(RuntimeError):
-    """The rollups cannot be kept as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,33 +97,11 @@ class Erased:
     """Requests in segments in which they are found all the same: 0, or something is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """Which part of time is rolled up, naive UTC; None: nothing is."""
-
-    start: datetime | None
-    end: datetime | None
-    """Excluded; rows from here on are not in any segment."""
-
-
 @dataclass(slots=True)
-class Job:
-    """Runs over one raw table. `now` is given to each call; nothing here reads the clock but for the time it may take."""
+class Job(Holder):
+    """Runs over one raw table, as the holder of the lease."""
 
-    engine: sa.Engine
-    tables: Tables
-    source: Source
     retention: Retention = field(default_factory=Retention)
-    lease_length: timedelta = LEASE
-    holder: str = field(default_factory=lease.new_holder)
-    raw_engine: sa.Engine | None = None
-    """That of the raw table; None: it is in the rollups' database."""
-    _began: tuple[datetime, float] = (NEVER, 0.0)
-    """When the present run began, naive UTC and by the monotonic clock."""
-    _known: Known = field(default_factory=Known)
-    """Numbers of values and visitors that transactions learnt, or found, and committed."""
-    _known_by: bytes = b""
-    """The key of the visitors' hashes that `_known` goes with: another one, and all numbers are other ones."""
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -170,9 +141,11 @@ class Job:
             self._remember(now, report)
             self._backfill(now, report, deadline, progress)
             self._prune(now, report)
+            if report.merged or report.raw_deleted:
+                sweep.sweep(self, now)
             return report
 
-        return self._as_holder(now, work)
+        return self.as_holder(now, work)
 
     def rebuild(
         self, start: datetime, end: datetime, now: datetime, *, progress: Callable[[datetime], None]
@@ -191,10 +164,10 @@ class Job:
                 months = {header.start: header.end for header in store.headers(connection, self.tables, *within)}
             if covered.start is None or covered.end is None:
                 return report
-            first, today = self._day_of(max(start, covered.start)), self._day_of(covered.end)
+            first, today = self.day_of(max(start, covered.start)), self.day_of(covered.end)
             self._refuse_frozen(min([first, *months]), max([end, *months.values()]))
             for day in Span(first, max(first, min(end, today)), zone).edges("day")[:-1]:
-                if self._month_of(day) not in months:
+                if self.month_of(day) not in months:
                     self._build_day(day, next_edge(day, "day", zone))
                     report.built += 1
                     progress(day)
@@ -206,19 +179,20 @@ class Job:
                 report.built += 1
                 progress(today)
             self._close(now, report)
+            sweep.sweep(self, now)
             return report
 
-        return self._as_holder(now, work)
+        return self.as_holder(now, work)
 
     def remake(self, now: datetime, *, progress: Callable[[datetime], None]) -> Report | None:
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
 
         def work() -> bool:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 discard(connection, self.tables)
             return True
 
-        return self.run(now, progress=progress) if self._as_holder(now, work) else None
+        return self.run(now, progress=progress) if self.as_holder(now, work) else None
 
     def prune(self, now: datetime) -> Report | None:
         """Delete what the retention settings say is too old; None as in `run`."""
@@ -226,9 +200,10 @@ class Job:
         def work() -> Report:
             report = Report()
             self._prune(now, report)
+            sweep.sweep(self, now)
             return report
 
-        return self._as_holder(now, work)
+        return self.as_holder(now, work)
 
     def forget(
         self,
@@ -247,28 +222,29 @@ class Job:
         def work() -> Erased:
             self._check()
             erased = Erased()
-            with self._transaction() as connection:
-                numbered = self._dictionary(connection).numbered_visitors(addresses)
+            with self.transaction() as connection:
+                numbered = self.dictionary(connection).numbered_visitors(addresses)
                 visitors = BitMap(numbered.values())
                 held = erase.holding(connection, self.tables, visitors) if numbered else []
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
             for header in held:
-                with self._transaction() as connection:
+                with self.transaction() as connection:
                     erased.requests += self._eraser(connection).erase(header, visitors)
                 erased.periods += 1
                 progress(header.start)
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
                 if not erased.left:  # or the next try would not find them
-                    self._dictionary(connection).forget_visitors(numbered)
-                    write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+                    self.dictionary(connection).forget_visitors(numbered)
+                    write_meta(connection, self.tables, {FORGOTTEN: secrets.token_hex(8)})
+            sweep.sweep_values(self)
             return erased
 
-        return self._as_holder(now, work)
+        return self.as_holder(now, work)
 
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
-        with self._transaction() as connection, self._raw_beside(connection) as raw:
+        with self.transaction() as connection, self.raw_beside(connection) as raw:
             return delete_raw(raw)
 
     def _eraser(self, connection: sa.Connection) -> erase.Eraser:
@@ -276,14 +252,14 @@ class Job:
             connection,
             self.tables,
             list(self.source.dimensions),
-            number_of=self._dictionary(connection).number_of,
-            many=self._many(),
+            number_of=self.dictionary(connection).number_of,
+            many=self.many(),
             most_values=self.source.most_values * MONTH_FACTOR,
         )
 
     def _refuse_frozen(self, start: datetime, end: datetime) -> None:
         hour = self.tables.hour.c
-        with self._reading() as (connection, raw):
+        with self.reading() as (connection, raw):
             frozen_before = self._frozen_before(connection, raw)
             first = connection.scalar(sa.select(sa.func.min(hour.start)).where(hour.start >= start, hour.start < end))
         if first is not None and first < frozen_before:
@@ -300,7 +276,7 @@ class Job:
     def has_frozen(self) -> bool:
         """Whether there are rollups whose raw rows are gone."""
         hour = self.tables.hour.c
-        with self._reading() as (connection, raw):
+        with self.reading() as (connection, raw):
             first = connection.scalar(sa.select(sa.func.min(hour.start)))
             return first is not None and first < self._frozen_before(connection, raw)
 
@@ -312,11 +288,11 @@ class Job:
         with self.engine.begin() as connection:
             meta = read_meta(connection, self.tables)
             if "timezone" not in meta:
-                write_meta(connection, self.tables, {"timezone": zone, "visitor_key": secrets.token_hex(16)})
+                write_meta(connection, self.tables, {"timezone": zone, VISITOR_KEY: new_key()})
             check_zone(meta, zone)
 
     def _remember(self, now: datetime, report: Report) -> None:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             write_meta(
                 connection, self.tables, {"last_run": now.isoformat(), "last_run_seconds": f"{report.seconds:.3f}"}
             )
@@ -324,14 +300,14 @@ class Job:
     def _recount(self, now: datetime, report: Report) -> None:
         """Build again each hour, of the last two days or since late rows, whose raw rows are not as many as it was built from."""
         zone, segment, hour = self.source.zone, self.tables.segment.c, self.tables.hour.c
-        with self._reading() as (connection, raw):
+        with self.reading() as (connection, raw):
             covered, late = coverage(connection, self.tables), read_meta(connection, self.tables).get(LATE)
-            start = self._day_of(now)
+            start = self.day_of(now)
             if covered.start is not None and covered.end is not None:
                 # counted from the last run, as rows may have come late while the job was away
                 start = min(now, covered.end) - RECOUNTED
                 start = max(
-                    covered.start, self._day_of(start if late is None else min(start, datetime.fromisoformat(late)))
+                    covered.start, self.day_of(start if late is None else min(start, datetime.fromisoformat(late)))
                 )
             edges = Span(start, now, zone).edges("hour")
             counted = self.source.counts(raw, edges)
@@ -340,29 +316,29 @@ class Job:
             frozen_before = self._frozen_before(connection, raw)
             found = store.headers(connection, self.tables, segment.detailed, segment.end > start)
         if covered.start is None:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 write_meta(
                     connection, self.tables, {"covered_from": start.isoformat(), "covered_until": start.isoformat()}
                 )
         merged = {header.start for header in found if header.unit == MONTH}
-        still_open = {self._day_of(now), *(self._day_of(header.start) for header in found if header.unit == HOUR)}
+        still_open = {self.day_of(now), *(self.day_of(header.start) for header in found if header.unit == HOUR)}
         differing = [
             edge for edge in edges[:-1] if edge >= frozen_before and counted.get(edge, 0) != stored.get(edge, 0)
         ]
-        for month in sorted({self._month_of(edge) for edge in differing} & merged):
+        for month in sorted({self.month_of(edge) for edge in differing} & merged):
             self._rebuild_month(month, report, lambda day: None)
-        closed = {self._day_of(edge) for edge in differing} - still_open
-        for day in sorted({self._day_of(edge) for edge in differing}):
-            if self._month_of(day) in merged:
+        closed = {self.day_of(edge) for edge in differing} - still_open
+        for day in sorted({self.day_of(edge) for edge in differing}):
+            if self.month_of(day) in merged:
                 continue
-            hours = [edge for edge in differing if self._day_of(edge) == day]
+            hours = [edge for edge in differing if self.day_of(edge) == day]
             if day in closed:
                 self._build_day(day, next_edge(day, "day", zone))
             else:
                 for edge in hours:
                     self._build_hour(edge, min(next_edge(edge, "hour", zone), now))
             report.built += len(hours)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             write_meta(connection, self.tables, {"covered_until": now.isoformat()})
             meta = self.tables.meta
             # later rows than those counted here may have been noted meanwhile
@@ -371,25 +347,25 @@ class Job:
     def _close(self, now: datetime, report: Report) -> None:
         """Merge the hours of days that are over, and the days of months that are over for good."""
         segment = self.tables.segment.c
-        today = self._day_of(now)
+        today = self.day_of(now)
         with self.engine.connect() as connection:
             hours = store.headers(connection, self.tables, segment.unit == HOUR, segment.detailed, segment.end <= today)
             days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
             covered = coverage(connection, self.tables)
             merged = {header.start for header in store.headers(connection, self.tables, segment.unit == MONTH)}
-        for day in sorted({self._day_of(header.start) for header in hours}):
-            self._merge([h for h in hours if self._day_of(h.start) == day], DAY, day, joined=True)
+        for day in sorted({self.day_of(header.start) for header in hours}):
+            self._merge([h for h in hours if self.day_of(h.start) == day], DAY, day, joined=True)
             report.merged += 1
         if hours:
             with self.engine.connect() as connection:
                 days = store.headers(connection, self.tables, segment.unit == DAY, segment.detailed)
-        for month in sorted({self._month_of(header.start) for header in days}):
+        for month in sorted({self.month_of(header.start) for header in days}):
             end = next_edge(month, "month", self.source.zone)
-            if end > self._day_of(now - RECOUNTED) or covered.start is None or covered.start > month:
+            if end > self.day_of(now - RECOUNTED) or covered.start is None or covered.start > month:
                 continue
-            parts = [d for d in days if self._month_of(d.start) == month]
+            parts = [d for d in days if self.month_of(d.start) == month]
             hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]
-            joined = end <= self._day_of(now - JOINED_AFTER) and max(hits) <= MOST_JOINED
+            joined = end <= self.day_of(now - JOINED_AFTER) and max(hits) <= MOST_JOINED
             if joined or month not in merged:
                 self._merge(parts, MONTH, month, joined=joined)
                 report.merged += 1
@@ -399,7 +375,7 @@ class Job:
     ) -> None:
         """Build the days from before the first run, newest first."""
         zone = self.source.zone
-        with self._reading() as (connection, raw):
+        with self.reading() as (connection, raw):
             oldest, covered = self.source.oldest(raw), coverage(connection, self.tables)
         if covered.start is None:
             return
@@ -411,39 +387,39 @@ class Job:
             if deadline is not None and time.monotonic() > deadline:
                 report.complete, report.remaining_from = False, oldest
                 return
-            day = self._day_of(end - timedelta(microseconds=1))
+            day = self.day_of(end - timedelta(microseconds=1))
             self._build_day(day, end, backfill=True)
             report.built += 1
             progress(day)
-            if self._month_of(day) == day:
+            if self.month_of(day) == day:
                 self._close(now, report)
-            with self._reading() as (_, raw):
+            with self.reading() as (_, raw):
                 skip = self.source.newest(raw, before=day)
             end = day if skip is None else min(day, next_edge(skip, "day", zone))
-        day = self._day_of(oldest)
-        with self._transaction() as connection:
+        day = self.day_of(oldest)
+        with self.transaction() as connection:
             write_meta(connection, self.tables, {"covered_from": day.isoformat()})
         self._reach_back(day, now)
         self._close(now, report)
 
     def _reach_back(self, covered_from: datetime, now: datetime) -> None:
         """Note that all is rolled up from the beginning of its month on, when that is to be merged: nothing is older."""
-        month = self._month_of(covered_from)
-        if month < covered_from and next_edge(month, "month", self.source.zone) <= self._day_of(now - RECOUNTED):
-            with self._transaction() as connection:
+        month = self.month_of(covered_from)
+        if month < covered_from and next_edge(month, "month", self.source.zone) <= self.day_of(now - RECOUNTED):
+            with self.transaction() as connection:
                 write_meta(connection, self.tables, {"covered_from": month.isoformat()})
 
     def _prune(self, now: datetime, report: Report) -> None:
         """Delete what the retention settings say is too old, raw rows only where they are rolled up as they are."""
         segment = self.tables.segment.c
         if self.retention.hourly is not None:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 old = (segment.unit == HOUR, ~segment.detailed, segment.end <= now - self.retention.hourly)
                 store.delete(connection, self.tables, *old)
         if self.retention.raw is None:
             return
-        limit = self._day_of(now - self.retention.raw)
-        with self._reading() as (connection, raw):
+        limit = self.day_of(now - self.retention.raw)
+        with self.reading() as (connection, raw):
             covered, oldest = coverage(connection, self.tables), self.source.oldest(raw)
             pruned = read_meta(connection, self.tables).get(PRUNED)
             parts = partitions.partitions(raw, self.source.raw)
@@ -459,7 +435,7 @@ class Job:
         since = oldest if pruned is None else max(oldest, datetime.fromisoformat(pruned))
         if oldest >= limit or self.differences(since, limit):
             return
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             # from now on nothing before it is built again: what was begun to be deleted is not all there
             write_meta(connection, self.tables, {PRUNED: max(limit, since).isoformat()})
         for part in parts:
@@ -470,7 +446,7 @@ class Job:
     def _drop(self, part: partitions.Partition, report: Report) -> None:
         """Drop a partition that is too old, with all its rows."""
         try:
-            with self._transaction() as connection, self._raw_beside(connection) as raw:
+            with self.transaction() as connection, self.raw_beside(connection) as raw:
                 rows = self.source.count(raw, part.start or NEVER, part.end)
                 partitions.drop(raw, part)
         except partitions.InUse as busy:
@@ -485,7 +461,7 @@ class Job:
         key = self.source.raw.key
         old_rows = self.source.raw.columns["date"] < self.source.raw.instant(limit)
         while True:
-            with self._transaction() as connection, self._raw_beside(connection) as raw:
+            with self.transaction() as connection, self.raw_beside(connection) as raw:
                 deleted = dialects.delete_at_once(raw, self.source.raw.table, old_rows)
                 if deleted is not None:
                     report.raw_deleted += deleted
@@ -503,11 +479,11 @@ class Job:
         Hours older than the oldest raw row are frozen and left out.
         """
         hour = self.tables.hour.c
-        with self._reading() as (connection, raw):
+        with self.reading() as (connection, raw):
             frozen_before, covered = self._frozen_before(connection, raw), coverage(connection, self.tables)
             if frozen_before == ALWAYS or covered.start is None or covered.end is None:
                 return {}
-            first = self._day_of(max(start, covered.start, frozen_before))
+            first = self.day_of(max(start, covered.start, frozen_before))
             edges = Span(first, max(first, min(end, covered.end)), self.source.zone).edges("hour")
             counted = self.source.counts(raw, edges)
             rows = connection.execute(sa.select(hour.start, hour.raw_rows).where(hour.start >= first, hour.start < end))
@@ -523,7 +499,7 @@ class Job:
 
     def _build_hour(self, start: datetime, end: datetime) -> None:
         """Build an hour from its raw rows up to `end`, which is covered from now on."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             self._note_rows(connection, start, end, self._build(connection, HOUR, start, end))
             covered = coverage(connection, self.tables).end
             if covered is not None and covered < end:  # at once, as what is not covered is read from the raw table
@@ -532,7 +508,7 @@ class Job:
     def _build_day(self, start: datetime, end: datetime, *, backfill: bool = False) -> None:
         """Build a day from its raw rows, instead of its hours; a month that left it its contents is merged again later."""
         segment = self.tables.segment.c
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             within = (segment.start < end, segment.end > start)
             store.delete(connection, self.tables, segment.unit != DAY, *within)
             self._note_rows(connection, start, end, self._build(connection, DAY, start, end))
@@ -545,11 +521,11 @@ class Job:
         end = next_edge(month, "month", zone)
         counts: dict[datetime, int] = {}
         for day in Span(month, end, zone).edges("day")[:-1]:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 counts |= self._build(connection, DAY, day, next_edge(day, "day", zone), detailed=False)
             report.built += 1
             progress(day)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             store.delete(connection, self.tables, segment.unit == MONTH, segment.start == month)
             store.show(connection, self.tables, segment.unit == DAY, segment.start >= month, segment.end <= end)
             self._note_rows(connection, month, end, counts)
@@ -561,12 +537,12 @@ class Job:
 
         Without `detailed`, their contents are stored for later.
         """
-        dictionary = self._dictionary(connection)
+        dictionary = self.dictionary(connection)
 
         def beat() -> None:
-            self._renew(connection)
+            self.renew(connection)
 
-        with self._raw_beside(connection) as raw:
+        with self.raw_beside(connection) as raw:
             left_out = Unfit()
             segments, counts = self.source.segments(raw, start, end, ids=dictionary.ids, beat=beat, unfit=left_out)
         segments = dictionary.settle(segments)
@@ -583,7 +559,7 @@ class Job:
                 end=full,
                 audience=audience,
                 number_of=dictionary.number_of,
-                many=self._many(),
+                many=self.many(),
                 detailed=detailed,
             )
         return counts
@@ -605,9 +581,9 @@ class Job:
         `joined`: whether it gets their contents, which are taken away from them; if not, it has the measures alone.
         """
         most = self.source.most_values * (1 if unit == DAY else MONTH_FACTOR)
-        with self._transaction() as connection:
-            dictionary = self._dictionary(connection)
-            many = [number for name in self._many() if (number := dictionary.number_of(name)) is not None]
+        with self.transaction() as connection:
+            dictionary = self.dictionary(connection)
+            many = [number for name in self.many() if (number := dictionary.number_of(name)) is not None]
             for audience in (PEOPLE, BOTS):
                 mine = [part for part in parts if part.audience == audience]
                 whole, measures = self._read_merged(connection, mine, most, joined=joined)
@@ -621,7 +597,7 @@ class Job:
                     end=next_edge(start, unit, self.source.zone),
                     audience=audience,
                     number_of=dictionary.number_of,
-                    many=self._many(),
+                    many=self.many(),
                 )
                 if whole is not None:
                     store.strip(connection, self.tables, [part.id for part in mine], many=many)
@@ -642,79 +618,6 @@ class Job:
         measures.fold(most_values)
         return None, measures
 
-    def _many(self) -> set[str]:
-        """The dimensions with many values."""
-        return {name for name, dimension in self.source.dimensions.items() if dimension.many}
-
-    def _dictionary(self, connection: sa.Connection) -> Dictionary:
-        meta = read_meta(connection, self.tables)
-        key = bytes.fromhex(meta["visitor_key"])
-        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
-        if known_by != self._known_by:
-            self._known, self._known_by = Known(), known_by
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, known=self._known)
-        dictionary.register()
-        return dictionary
-
-    # ---- around --------------------------------------------------------------------------------------------------
-
-    def _as_holder(self, now: datetime, work: Callable[[], _Done]) -> _Done | None:
-        """What `work` says that it has done as the holder of the lease; None: another runner has it.
-
-        Raises `RollupError` if another one took it over meanwhile.
-        """
-        self._began = now, time.monotonic()
-        if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length):
-            return None
-        try:
-            return work()
-        except lease.LeaseLost as lost:
-            raise RollupError(
-                f"Another process took the rollups over, because this one had not got on for "
-                f"{self.lease_length.total_seconds():g} s. What it had done stays, and the other one does the rest."
-            ) from lost
-        finally:
-            lease.release(self.engine, self.tables, holder=self.holder)
-
-    def _renew(self, connection: sa.Connection) -> None:
-        """Keep the lease from this moment on, not from when the run began. Raises `LeaseLost`."""
-        began, started = self._began
-        now = began + timedelta(seconds=time.monotonic() - started)
-        lease.renew(connection, self.tables, holder=self.holder, now=now, length=self.lease_length)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        """A transaction of the lease's holder: it writes nothing once somebody else took over."""
-        try:
-            with self.engine.begin() as connection:
-                dialects.end_when_idle(connection, LONGEST_IDLE)
-                self._renew(connection)
-                yield connection
-        except BaseException:
-            self._known_by = b""  # what it learnt is rolled back
-            raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
-        """Connections to the rollups and to the raw table, which are one where these are in one database."""
-        with self.engine.connect() as connection, self._raw_beside(connection) as raw:
-            yield connection, raw
-
-    @contextmanager
-    def _raw_beside(self, connection: sa.Connection) -> Iterator[sa.Connection]:
-        """`connection`, or one to the raw table's own database, which commits before `connection` does."""
-        if self.raw_engine is None or self.raw_engine is self.engine:
-            yield connection
-            return
-        with self.raw_engine.begin() as raw:
-            yield raw
-
-    def _day_of(self, moment: datetime) -> datetime:
-        return midnight(to_local(moment, self.source.zone).date(), self.source.zone)
-
-    def _month_of(self, moment: datetime) -> datetime:
-        return midnight(to_local(moment, self.source.zone).date().replace(day=1), self.source.zone)
-
     def _frozen_before(self, connection: sa.Connection, raw: sa.Connection) -> datetime:
         """Hours that begin before this cannot be built again, as raw rows of theirs are gone: `NEVER` if none are.
 
@@ -724,7 +627,7 @@ class Job:
         if oldest is None:
             return ALWAYS
         pruned = read_meta(connection, self.tables).get(PRUNED)
-        first = Span(self._day_of(oldest), oldest + timedelta(microseconds=1), self.source.zone).edges("hour")[-2]
+        first = Span(self.day_of(oldest), oldest + timedelta(microseconds=1), self.source.zone).edges("hour")[-2]
         edge = first if pruned is None else max(first, datetime.fromisoformat(pruned))
         hour, segment = self.tables.hour.c, self.tables.segment.c
         last = connection.scalar(sa.select(sa.func.max(hour.start)).where(hour.start < edge))
@@ -732,52 +635,3 @@ class Job:
             return NEVER
         merged = (segment.unit == MONTH, segment.detailed, segment.start <= last, segment.end > edge)
         return max([edge, *(header.end for header in store.headers(connection, self.tables, *merged))])
-
-
-def coverage(connection: sa.Connection, tables: Tables) -> Coverage:
-    """Which part of time is rolled up."""
-    meta = read_meta(connection, tables)
-    start, end = meta.get("covered_from"), meta.get("covered_until")
-    return Coverage(
-        start=None if start is None else datetime.fromisoformat(start),
-        end=None if end is None else datetime.fromisoformat(end),
-    )
-
-
-def discard(connection: sa.Connection, tables: Tables) -> None:
-    """Empty all rollup tables but for the lease, so that the next run makes them anew."""
-    for table in tables.all():
-        if table is not tables.lease:
-            connection.execute(sa.delete(table))
-
-
-def read_meta(connection: sa.Connection, tables: Tables) -> Mapping[str, str]:
-    """What holds for all rollups."""
-    return {name: text for name, text in connection.execute(sa.select(tables.meta.c.name, tables.meta.c.text))}  # noqa: C416
-
-
-def write_meta(connection: sa.Connection, tables: Tables, values: Mapping[str, str]) -> None:
-    """Store `values`, instead of those of the same names."""
-    connection.execute(sa.delete(tables.meta).where(tables.meta.c.name.in_(list(values))))
-    connection.execute(sa.insert(tables.meta), [{"name": name, "text": text} for name, text in values.items()])
-
-
-def check_zone(meta: Mapping[str, str], zone: str) -> None:
-    """Raise `RollupError` if the rollups were made for another time zone than `zone`."""
-    made_for = meta.get("timezone", zone)
-    if made_for != zone:
-        raise RollupError(
-            f"STATISTICS_TIMEZONE is {zone!r}, but the rollups were made for {made_for!r}: their days and hours are others. "
-            "Run 'flask statistics rebuild --all' to make them anew, or set STATISTICS_TIMEZONE back."
-        )
-
-
-def note_late(connection: sa.Connection, tables: Tables, oldest: datetime) -> None:
-    """Let the next run count all hours again from `oldest` on (naive UTC): rows came in that are older than it would look."""
-    covered, noted = coverage(connection, tables).end, read_meta(connection, tables).get(LATE)
-    if (
-        covered is not None
-        and oldest < covered - RECOUNTED
-        and (noted is None or oldest < datetime.fromisoformat(noted))
-    ):
-        write_meta(connection, tables, {LATE: oldest.isoformat()})

@@ -30,7 +30,7 @@ from ..spans import Span, midnight, naive_utc, next_edge, to_local
 from . import bitmaps, store
 from .bitmaps import Column
 from .dictionary import Dictionary
-from .job import Coverage
+from .meta import Coverage
 from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header

@@ -17,8 +17,10 @@ from ..queries.answers import Freshness
 from ..queries.interface import Queries
 from ..queries.raw import RawQueries
 from . import lease, unfit
-from .dictionary import Dictionary
-from .job import LEASE, SHORTEST_LEASE, Job, Retention, RollupError, check_zone, coverage, note_late, read_meta
+from .dictionary import Dictionary, keys_in
+from .holder import LEASE, SHORTEST_LEASE
+from .job import Job, Retention
+from .meta import RollupError, check_zone, coverage, note_late, read_meta
 from .queries import RollupQueries
 from .scheduler import Scheduler
 from .segment import OTHER
@@ -75,7 +77,9 @@ class Rollups:
         """A job with a name of its own for the lease."""
         # shorter than an interval, so that a runner that died is replaced within two
         length = min(max(self.interval * 0.75, SHORTEST_LEASE), LEASE)
-        return Job(self.engine(), self.tables, self.source, self.retention, length, raw_engine=self.raw_engine())
+        return Job(
+            self.engine(), self.tables, self.source, length, raw_engine=self.raw_engine(), retention=self.retention
+        )
 
     def queries(self, connection: sa.Connection, raw_connection: sa.Connection, raw: RawQueries) -> Queries:
         """What answers from rollups, and over `raw_connection` from later rows; `raw` while there are none, or none that fit."""
@@ -92,8 +96,7 @@ class Rollups:
         covered = coverage(connection, self.tables)
         if covered.start is None or covered.end is None:
             return raw
-        key = bytes.fromhex(meta["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key)
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta))
         queries = RollupQueries(
             connection,
             self.tables,

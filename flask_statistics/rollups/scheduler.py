@@ -18,7 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import dialects
-from .job import SETTLING, Job, RollupError
+from .job import SETTLING, Job
+from .meta import RollupError
 
 BACKFILL_SECONDS = 20.0
 """How long one run works on history before it lets go of the lease."""

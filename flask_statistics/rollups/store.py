@@ -192,6 +192,11 @@ def _contents(
             yield number, part, content
 
 
+def values_in(contents: Mapping[str, bytes]) -> BitMap:
+    """The value ids that the stored columns among `contents` have."""
+    return bitmaps.union(bitmaps.of(_unpack_values(blob).ids) for part, blob in contents.items() if part.find(":") > 0)
+
+
 def empty(hits: int) -> Segment:
     """A segment of which nothing but the number of its requests is loaded."""
     return _segment({}, hits)

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from ..models import RawTable
 from ..recorder import Backlog, NotStored, Record
+from .causes import Cause, blames_row, fix
 from .rows import insert, row_of
-from .transaction import Locked, commit, fix, refuses_a_row
+from .transaction import Locked, commit
 
 LOCK_WAIT_MS = 1_000
 """How long an insert waits for another writer of a SQLite database."""
@@ -109,16 +110,16 @@ class DirectWriter:
     def _store(self, rows: list[dict[str, Any]], wait_ms: int) -> int:
         started = time.monotonic()
         if started < self._down_until:
-            raise NotStored(len(rows), "Is the database running and reachable?") from self._down_because
+            raise NotStored(len(rows), Cause.AWAY.value) from self._down_because
         engine = self._engine()
         try:
             commit(engine, lambda connection: self._execute(connection, rows), wait_ms=wait_ms)
         except sa.exc.SQLAlchemyError as error:
-            if len(rows) > 1 and refuses_a_row(error):
+            if len(rows) > 1 and blames_row(error):
                 return self._store_each(rows, wait_ms)
             if time.monotonic() - started > NOTICED_S:
                 self._down_until, self._down_because = _pause_after(started), error
-            raise NotStored(len(rows), fix(engine, self._raw.table, error)) from error
+            raise NotStored(len(rows), fix(error)) from error
         return len(rows)
 
     def _store_each(self, rows: list[dict[str, Any]], wait_ms: int) -> int:

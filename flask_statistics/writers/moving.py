@@ -19,10 +19,11 @@ import sqlalchemy as sa
 
 from ..models import RawTable, own_table
 from ..recorder import Record
+from .causes import blames_row
 from .journal import Rows
 from .rows import insert, rows_of
 from .spool_file import SpoolFile
-from .transaction import commit, refuses_a_row
+from .transaction import commit
 
 NAME = "statistics_spool"
 LATE = timedelta(days=1)
@@ -275,11 +276,10 @@ class _Moving:
             self._mover.late(oldest)
 
     def _is_about_a_row(self, error: sa.exc.SQLAlchemyError, rows: Rows) -> bool:
-        if refuses_a_row(error):
-            return True
-        if not isinstance(error, sa.exc.StatementError) or error.statement is None:
-            return False  # the connection failed
-        # some drivers report a violated CHECK, or a trigger's refusal, as they do a missing table
+        blamed = blames_row(error)
+        if blamed is not None:
+            return blamed
+        # what a trigger raises can be about the row, or about whatever the trigger asked for
         self._suspicious = self._suspicious or self._mover.takes_any(self._name, rows, self._fields, self._wait_ms)
         return self._suspicious
 

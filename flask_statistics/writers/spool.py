@@ -28,11 +28,12 @@ import sqlalchemy as sa
 from .. import dialects, user_agents
 from ..models import RawTable
 from ..recorder import Backlog, Counters, NotStored, Record
+from .causes import fix
 from .clickhouse import ClickHouseMover
 from .moving import FIELDS, UNREADABLE, Mover, decode, encode
 from .spool_file import SpoolFile, SpoolUnusable
 from .spool_folder import SpoolFolder
-from .transaction import Locked, fix
+from .transaction import Locked
 
 SWEEP_S = 5.0
 """How often a process looks for what dead ones left."""
@@ -234,7 +235,7 @@ class SpoolWriter:
             except Locked:
                 pass  # the host's transaction is open: at the end of its context is the next try
             except sa.exc.SQLAlchemyError as error:
-                help_ = fix(self._engine(), self._raw.table, error)
+                help_ = fix(error)
                 raise NotStored(0, f"It waits in the spool. {help_}", stored=stored) from error
             finally:
                 self._rows = spool.waiting()
@@ -427,7 +428,7 @@ class _Drain:
             self._fail(str(reason), "Another process keeps a transaction open.", said_after=LOCKED_S)
         except sa.exc.SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            self._fail(f"{type(error).__name__}: {cause}", self._fix(error))
+            self._fail(f"{type(error).__name__}: {cause}", fix(error))
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
             self._fail(f"{type(error).__name__}: {error}", HELP.format(folder=self._writer._path))
         except Exception as error:
@@ -542,9 +543,6 @@ class _Drain:
             self._own.note(trouble)
         except sqlite3.Error as error:
             self._writer._logger.error("Flask-Statistics: the spool cannot be written: %s", error)
-
-    def _fix(self, error: sa.exc.SQLAlchemyError) -> str:
-        return fix(self._writer._engine(), self._writer._raw.table, error)
 
     def _say_refused(self, spool: SpoolFile) -> None:
         refused, now = spool.refused(1), time.monotonic()

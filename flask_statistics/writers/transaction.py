@@ -52,25 +52,3 @@ def _commit(engine: sa.Engine, work: Callable[[sa.Connection], None], wait_ms: i
             if error.connection_invalidated:
                 raise _Disconnected(str(error), None, error) from error
             raise
-
-
-def refuses_a_row(error: sa.exc.SQLAlchemyError) -> bool:
-    """Whether it is certainly for a row's own sake that the database failed with `error`."""
-    if isinstance(error, sa.exc.DBAPIError):
-        return isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError))
-    return isinstance(error, sa.exc.StatementError)
-
-
-def fix(engine: sa.Engine, table: sa.Table, error: sa.exc.SQLAlchemyError) -> str:
-    """What the operator can do about `error`, found by looking whether `table` is there."""
-    if isinstance(error, sa.exc.TimeoutError):
-        return "Does the app give its connections back? Or raise pool_size in SQLALCHEMY_ENGINE_OPTIONS."
-    if not isinstance(error, sa.exc.StatementError) or error.statement is None:
-        return "Is the database running and reachable?"  # to look would be to wait for it once more
-    try:
-        there = sa.inspect(engine).has_table(table.name, schema=table.schema)
-    except sa.exc.SQLAlchemyError:
-        return "Is the database running and reachable?"
-    if not there:
-        return f"The table {table.name!r} is missing: run 'flask statistics init' once, or db.create_all()."
-    return "The table refused the row: do its columns allow what is recorded?"
