@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request, url_for
 
-from . import dialects, health, openapi, trail
+from . import dialects, health, openapi, parameters, trail
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
@@ -40,9 +40,19 @@ def register(blueprint: Blueprint) -> None:
         ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
         ("/api/requests", "api_requests", _requests),
     ):
-        blueprint.add_url_rule(rule, endpoint, _answering(answer))
-    blueprint.add_url_rule("/api/health", "api_health", _health)
-    blueprint.add_url_rule("/api/openapi.json", "api_openapi", _openapi)
+        blueprint.add_url_rule(rule, endpoint, _refusing_unknown(_answering(answer)))
+    blueprint.add_url_rule("/api/health", "api_health", _refusing_unknown(_health))
+    blueprint.add_url_rule("/api/openapi.json", "api_openapi", _refusing_unknown(_openapi))
+
+
+def _refusing_unknown(view: Callable[..., Response]) -> Callable[..., Response]:
+    """`view`, which is not asked if the URL has a parameter that nobody knows."""
+
+    def answer(**values: str) -> Response:
+        unknown = parameters.unknown(request.args, state_of(current_app).dimensions)
+        return _error(400, unknown[0]) if unknown else view(**values)
+
+    return answer
 
 
 def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]:

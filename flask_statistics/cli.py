@@ -35,7 +35,7 @@ from .state import State, state_of
 from .writers.spool import read_backlog, read_refused, spool_folder
 
 if TYPE_CHECKING:
-    from .rollups.job import Report
+    from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
 
 INTERRUPTED = 130

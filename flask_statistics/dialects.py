@@ -110,6 +110,16 @@ def end_when_idle(connection: sa.Connection, limit: timedelta) -> None:
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
 
 
+LEAST_PAUSE_S = 0.03
+"""Longer than what SQLite's own waiting leaves between two looks at a lock, at first."""
+
+
+def let_others_write(engine: sa.Engine, *, after: float) -> None:
+    """Leave SQLite's one lock for those who wait for it, for as long as a transaction held it (seconds); others have many."""
+    if engine.dialect.name == "sqlite" and shared_connection(engine) is None:
+        time.sleep(max(after, LEAST_PAUSE_S))
+
+
 # ---- fork ------------------------------------------------------------------------------------------------------------
 
 
@@ -487,44 +497,55 @@ def batches(
 ) -> Iterator[list[Sequence[Any]]]:
     """The rows of `query`, whose first columns are `date` and `key`, in their order, so many at a time: each column's values.
 
-    Other statements may run on the connection in between. MySQL's protocol cannot send rows in between, and would drop
-    those that are left; ClickHouse's driver has all rows of an answer in memory: there, each batch is a statement of its
-    own that begins behind the last row.
+    Each batch is a statement of its own that begins behind the last row, so that other statements may run on the
+    connection in between, and its transaction may end: one that is not read to its end keeps SQLite's writers waiting.
     """
     query = query.order_by(date, key)
-    if connection.dialect.name == "sqlite":
-        yield from _batches_of_sqlite(connection, query, size)
-    elif connection.dialect.name in (*MYSQL, *CLICKHOUSE):
-        rows = connection.execute(query.limit(size)).all()
-        while rows:
-            yield _columns_of(rows)
-            at, last = rows[-1][0], rows[-1][1]
-            behind = sa.and_(date >= at, sa.or_(date > at, key > last))
-            rows = connection.execute(query.where(behind).limit(size)).all() if len(rows) == size else []
-    else:
-        found = connection.execute(query, execution_options={"yield_per": size})
-        yield from map(_columns_of, found.partitions(size))
+    read = _rows_of_sqlite if connection.dialect.name == "sqlite" else _rows
+    columns, at, last = read(connection, query.limit(size))
+    while columns:
+        yield columns
+        if len(columns[0]) < size:
+            return
+        behind = sa.and_(date >= at, sa.or_(date > at, key > last))
+        columns, at, last = read(connection, query.where(behind).limit(size))
 
 
-def _columns_of(rows: Sequence[sa.Row[Any]]) -> list[Sequence[Any]]:
+def _rows(connection: sa.Connection, query: sa.Select[Any]) -> tuple[list[Sequence[Any]], Any, Any]:
+    """The columns of what `query` finds, none if it finds nothing, and the first two values of the last row."""
+    rows = connection.execute(query).all()
     # twice as fast as zip(), which makes an iterator for each row
-    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+    columns: list[Sequence[Any]] = [[row[place] for row in rows] for place in range(len(rows[0]))] if rows else []
+    return (columns, columns[0][-1], columns[1][-1]) if rows else ([], None, None)
 
 
-def _batches_of_sqlite(connection: sa.Connection, query: sa.Select[Any], size: int) -> Iterator[list[Sequence[Any]]]:
-    """The same without an object of SQLAlchemy's for each row, which would take a fifth of all the time of a backfill."""
+def _rows_of_sqlite(connection: sa.Connection, query: sa.Select[Any]) -> tuple[list[Sequence[Any]], Any, Any]:
+    """The same without an object of SQLAlchemy's for each row, which would take a fifth of all the time of a backfill.
+
+    The last row's values are as SQLite has them: its dates are text, and need not be written as SQLAlchemy writes them.
+    """
     dialect = connection.dialect
     fits = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns]
     result = connection.execute(query)
     errors = dialect.loaded_dbapi.Error
     try:
-        while rows := result.cursor.fetchmany(size):
-            columns = zip(*rows, strict=True)
-            yield [column if fit is None else list(map(fit, column)) for column, fit in zip(columns, fits, strict=True)]
+        rows = result.cursor.fetchall()
+        columns: list[Sequence[Any]] = [
+            column if fit is None else list(map(fit, column))
+            for column, fit in zip(zip(*rows, strict=True), fits, strict=False)
+        ]
     except errors as error:
         raise sa.exc.DBAPIError.instance(str(query), None, error, errors, dialect=dialect) from error
     finally:
         result.close()
+    at, last = (sa.literal(value, _AsItIs()) for value in rows[-1][:2]) if rows else (None, None)
+    return columns, at, last
+
+
+class _AsItIs(sa.types.UserDefinedType[Any]):
+    """Of a value that goes to the driver as it came from there."""
+
+    cache_ok = True
 
 
 def create_index(engine: sa.Engine, table: sa.Table, column: sa.Column[Any]) -> None:
@@ -574,6 +595,17 @@ def _exact_mysql(element: _Exact, compiler: Any, **kw: Any) -> str:
     # utf8mb4_bin, which both know, takes spaces at the end for nothing
     collation = "utf8mb4_nopad_bin" if compiler.dialect.is_mariadb else "utf8mb4_0900_bin"
     return f"CONVERT({column} USING utf8mb4) COLLATE {collation}"
+
+
+def can_hold(connection: sa.Connection, value: Any) -> bool:
+    """Whether a column of the database could hold `value`; what it cannot hold equals nothing that is stored.
+
+    No driver takes half a surrogate pair, and PostgreSQL no NUL in text.
+    """
+    if not isinstance(value, str):
+        return True
+    whole = value.isascii() or value.encode("utf-8", "ignore").decode("utf-8") == value
+    return whole and not ("\0" in value and connection.dialect.name == "postgresql")
 
 
 class _Extreme(FunctionElement[Any]):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from . import user_agents
+from . import parameters, user_agents
 from .addresses import normal
 from .config import SettingError
 
@@ -26,10 +26,25 @@ _logger = logging.getLogger(__name__)
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
-_PARAMETERS = "span start end unit metric vs q by sort search rows limit offset before after paused"
 _PANELS = "summary series paths recent requests exceptions failing missing links"
-RESERVED = frozenset(f"{_PARAMETERS} {_PANELS}".split())
+RESERVED = frozenset([*parameters.NAMES, *_PANELS.split()])
 """Names of query parameters and of panels that mean something else already."""
+
+
+OTHER_VALUE = "(other)"
+"""What rollups show for values that were folded together."""
+
+
+def apart(value: Value) -> Value:
+    """`value`, which nobody takes for the folded rest: a text that says `(other)` itself gets one more pair of brackets."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(\(+)other(\)+)", value)):
+        return f"({value})" if len(found[1]) == len(found[2]) else value
+    return value
+
+
+def from_apart(value: Value) -> Value:
+    """The text that `apart` made `value` of."""
+    return value[1:-1] if isinstance(value, str) and value != OTHER_VALUE and apart(value) != value else value
 
 
 class DimensionError(Exception):
@@ -49,7 +64,7 @@ def _one_text(text: str) -> tuple[Value, ...]:
 
 
 def _one_integer(text: str) -> tuple[Value, ...]:
-    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+    if not re.fullmatch(r"-?\d{1,19}", text, re.ASCII) or not -(2**63) <= int(text) < 2**63:
         raise ValueError("a whole number")
     return (int(text),)
 
@@ -150,7 +165,7 @@ class Dimension:
             raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
         if (self.derived and self.parse is _one_text and value is not None) or isinstance(value, bytes):
             value = str(value)  # as a URL can say it, and as rollups number it
-        return None if value == "" else value
+        return None if value == "" else apart(value)
 
     def values_of(self, text: str) -> tuple[Value, ...]:
         """The values that `text`, from a URL, selects: the empty text selects None, `5xx` a hundred status codes.
@@ -178,9 +193,10 @@ def _status_codes(text: str) -> tuple[Value, ...]:
     if re.fullmatch(r"[1-9]xx", text):
         first = int(text[0]) * 100
         return tuple(range(first, first + 100))
-    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):  # some servers and logs write 0 for what was not answered
-        raise ValueError("a status code such as 404, or a class of them such as 5xx")
-    return (int(text),)
+    try:
+        return _one_integer(text)  # other writers store more than three digits can say
+    except ValueError:
+        raise ValueError("a status code such as 404, or a class of them such as 5xx") from None
 
 
 def _status_label(code: int) -> str:
@@ -208,7 +224,27 @@ def _device(user_agent: str) -> str:
     return user_agents.parse(user_agent).device
 
 
+def _bot(user_agent: str) -> str | None:
+    return user_agents.parse(user_agent).bot
+
+
+def _bot_named(text: str) -> tuple[Value, ...]:
+    if text.lower() not in user_agents.KINDS:
+        raise ValueError("one of " + ", ".join(user_agents.KINDS))
+    return (text.lower(),)
+
+
+def _bot_label(kind: str) -> str:
+    return {"ai": "AI", "library": "HTTP library"}.get(kind, kind.capitalize())
+
+
 _ONE_OF_DEVICES = ("bot", "mobile", "tablet", "desktop", "other")
+
+
+def _known_device(stored: str) -> str:
+    """What another writer called a device, by the name used for it here."""
+    device = stored.strip().lower()
+    return device if device in _ONE_OF_DEVICES else "other"
 
 
 def _device_named(text: str) -> tuple[Value, ...]:
@@ -229,9 +265,22 @@ BUILT_IN: tuple[Dimension, ...] = (
         "browser", value=user_agents.browser_family, parse=_lower, display=user_agents.browser_label, none="(unknown)"
     ),
     Dimension("platform", value=user_agents.platform_name, none="(unknown)"),
-    Dimension("device", display=str.capitalize, parse=_device_named, none="(unknown)"),
+    Dimension("device", value=_known_device, display=str.capitalize, parse=_device_named, none="(unknown)"),
     Dimension(
         "device", column="user_agent", value=_device, display=str.capitalize, parse=_device_named, none="(unknown)"
+    ),
+    Dimension(
+        "bot", label="Kind of bot", plural="Kinds of bots", parse=_bot_named, display=_bot_label, none="(people)"
+    ),
+    Dimension(
+        "bot",
+        column="user_agent",
+        value=_bot,
+        label="Kind of bot",
+        plural="Kinds of bots",
+        parse=_bot_named,
+        display=_bot_label,
+        none="(people)",
     ),
     Dimension("status_code", label="Status", plural="Status codes", parse=_status_codes, display=_status_label),
     Dimension("method"),

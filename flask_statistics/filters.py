@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .dimensions import Dimension, Value
+from .parameters import CONTAINS
 
-CONTAINS = "q"
-"""The query parameter of the text that a path must contain."""
 MOST_VALUES = 100
 """More values of one dimension than this in a URL are refused."""
 

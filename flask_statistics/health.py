@@ -21,7 +21,7 @@ from .guards import BasicAuth, Guard, Token, TokenGuard
 from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
-from .spans import Span, naive_utc
+from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Storage:
     """Date of the oldest raw row, naive UTC; None: there is none."""
     newest: datetime | None
     """Naive UTC."""
+    impossible: int
+    """Raw rows without a date, or with one that cannot be, which no span counts."""
     rows: int | None
     """About how many raw rows there are, by their keys; None: the keys are no numbers."""
     tables: tuple[TableSize, ...]
@@ -153,7 +155,7 @@ def collect(state: State, now: datetime) -> Health:
                     rollups_error = _first_line(error)
     except sa.exc.SQLAlchemyError as error:
         database = _first_line(error)
-    lag = None if rollups is None or rollups.covered_until is None else now - rollups.covered_until
+    lag = None if rollups is None else _lag(rollups, now)
     late = state.rollups is not None and lag is not None and lag > LATE_AFTER * state.rollups.interval
     return Health(
         at=now,
@@ -170,8 +172,46 @@ def collect(state: State, now: datetime) -> Health:
         rollup_lag=lag,
         rollups_error=rollups_error,
         settings=tuple(_settings(state)),
-        problems=tuple(_problems(database, recording, rollups_error, rollups, late=late)),
+        problems=(
+            *_problems(database, recording, rollups_error, late=late),
+            *(() if rollups is None else _rollup_problems(rollups)),
+            *(() if storage is None else _storage_problems(storage)),
+        ),
     )
+
+
+def _lag(rollups: Status, now: datetime) -> timedelta | None:
+    """How far the rollups are behind; a run that looked further than now did so by a clock that was wrong."""
+    if rollups.looked_until is None or rollups.covered_until is None:
+        return None
+    known = rollups.looked_until if rollups.looked_until <= now else min(rollups.covered_until, now)
+    return now - known
+
+
+def _storage_problems(storage: Storage) -> list[str]:
+    if not storage.impossible:
+        return []
+    return [
+        f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
+        f"{LATEST.year - 1}. No span counts them."
+    ]
+
+
+def _rollup_problems(rollups: Status) -> list[str]:
+    problems = []
+    if rollups.kept:
+        start, why = min(rollups.kept.items())
+        problems.append(
+            f"{len(rollups.kept):,} periods of the rollups differ from their raw rows and are kept as they are, the first of "
+            f"them from {start:%Y-%m-%d %H:%M} UTC: {why}."
+        )
+    if rollups.unfit is not None:
+        odd = rollups.unfit
+        problems.append(
+            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
+            f"of ({', '.join(odd.names)}): they are counted without it."
+        )
+    return problems
 
 
 def _wrong_passwords(guard: Guard) -> int | None:
@@ -179,9 +219,7 @@ def _wrong_passwords(guard: Guard) -> int | None:
     return sum(counted) if counted else None
 
 
-def _problems(
-    database: str, recording: Recording | None, rollups_error: str | None, rollups: Status | None, *, late: bool
-) -> list[str]:
+def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
     problems = []
     if database != "ok":
         problems.append(f"The database did not answer: {database}")
@@ -189,12 +227,6 @@ def _problems(
         problems.append(f"The rollups cannot be read; run 'flask statistics init'. {rollups_error}")
     if late:
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
-    if rollups is not None and rollups.unfit is not None:
-        odd = rollups.unfit
-        problems.append(
-            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
-            f"of ({', '.join(odd.names)}): they are counted without it."
-        )
     if recording is not None:
         if recording.lost:
             problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
@@ -231,8 +263,13 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
 def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     raw, connection = state.raw, connections.raw
     # asked for together, SQLite would read the whole index
-    ends = (dialects.lowest, dialects.highest)
-    oldest, newest = (connection.scalar(sa.select(end(raw.columns["date"]))) for end in ends)
+    ends, date = (dialects.lowest, dialects.highest), raw.columns["date"]
+    possible = (date >= raw.instant(EARLIEST), date < raw.instant(LATEST))
+    oldest, newest = (connection.scalar(sa.select(end(date)).where(*possible)) for end in ends)
+    others = [date.is_(None), date < raw.instant(EARLIEST), date >= raw.instant(LATEST)]
+    impossible = sum(
+        connection.scalar(sa.select(sa.func.count()).select_from(raw.table).where(some)) or 0 for some in others
+    )
     rows = dialects.row_count(connection, raw.table)
     if rows is None:
         rows = _key_range(connection, raw.key)
@@ -247,6 +284,7 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     return Storage(
         oldest=None if oldest is None else naive_utc(oldest),
         newest=None if newest is None else naive_utc(newest),
+        impossible=impossible,
         rows=rows,
         tables=tuple(TableSize(table.fullname, sizes.get(table.fullname)) for table in tables),
         database=database,
@@ -361,6 +399,7 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
     return {
         "covered_from": utc(found.covered_from) if found.covered_from else None,
         "covered_until": utc(found.covered_until) if found.covered_until else None,
+        "kept": {utc(start): why for start, why in sorted(found.kept.items())},
         "lag_seconds": None if health.rollup_lag is None else health.rollup_lag.total_seconds(),
         "preparing": found.preparing,
         "last_run_seconds": found.last_run_seconds,

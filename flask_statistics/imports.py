@@ -244,8 +244,7 @@ def _take(lines: Iterator[str]) -> tuple[list[str], bool, ValueError | None]:
 
 def _values(entry: Entry) -> dict[str, Any]:
     values = entry._asdict()
-    agent = user_agents.parse(entry.user_agent)
-    values["browser"], values["platform"], values["device"] = agent.browser, agent.platform, agent.device
+    values |= user_agents.columns_of(entry.user_agent)
     if entry.query_string is not None:
         values["query_string"] = mask_secrets(entry.query_string)
     return values

@@ -31,7 +31,7 @@ ORIGINAL_COLUMNS = (
     "platform",
     "mimetype",
 )
-EXTRA_COLUMNS = ("route", "device", "query_string", "traceback")
+EXTRA_COLUMNS = ("route", "device", "bot", "query_string", "traceback")
 OURS = "flask_statistics"
 """Key in `Table.info` that marks the tables that belong to this package."""
 LONGEST_TEXT = 20_000
@@ -99,6 +99,8 @@ class RequestMixin:
     """Operating system's name; NULL if unknown."""
     device: Mapped[str | None] = mapped_column(text(16))
     """bot, mobile, tablet, desktop or other."""
+    bot: Mapped[str | None] = mapped_column(text(16))
+    """Kind of bot: search, ai, monitor, library, scanner, feed, preview or other; NULL for people."""
     referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .dimensions import Dimension
-from .filters import CONTAINS
+from .parameters import CONTAINS
 from .queries.interface import SORT_NAMES
 from .spans import PRESETS, UNITS
 

@@ -1,6 +1,6 @@
 """The state of a page, all of it in its URL: what to show, and the links that change one thing of it. Pure.
 
-A page falls back with a notice where its URL cannot be read (`read`); the API refuses (`notices` of it answer 400).
+A page falls back with a notice where its URL cannot be read; the API and exports refuse.
 Defaults are left out of links and the order of parameters is fixed, so that one state has one URL.
 """
 
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
+from . import parameters
 from .dimensions import Dimension
 from .filters import Filters, read_filters
 from .queries.interface import SORT_NAMES
@@ -174,6 +175,7 @@ def read_state(
     span = _clamped(_read_span(args, now, zone, default, earliest, notices), now, notices)
     filters, errors = read_filters(args.items(multi=True), dimensions)
     notices += [f"{error}; it was left out." for error in errors]
+    notices += parameters.unknown(args, dimensions)
     unit = args.get("unit") or None
     if unit is not None and unit not in UNITS:
         notices.append(f"unit is {unit!r}, but must be one of {', '.join(CHART_UNITS)}; it was left out.")

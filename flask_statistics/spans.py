@@ -16,6 +16,8 @@ UNITS = ("minute", "hour", "day", "week", "month")
 PRESETS = ("today", "24h", "7d", "28d", "91d", "12mo", "all")
 FIRST_YEAR, LAST_YEAR = 1990, 2200
 """Dates outside are refused: no request was recorded there, and the calendar of some time zones ends."""
+EARLIEST, LATEST = datetime(1900, 1, 1), datetime(LAST_YEAR + 1, 1, 1)
+"""Rows that are dated before the one, or not before the other, cannot be of any span: they are counted as such, no more."""
 
 _DAY = timedelta(days=1)
 _TYPICAL = {

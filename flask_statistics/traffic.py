@@ -92,6 +92,7 @@ class _Agent(NamedTuple):
     browser: str | None
     platform: str | None
     device: str
+    bot: str | None
 
 
 def generate(
@@ -233,7 +234,7 @@ class _Shop:
                     method, status_code = "GET", 200
                 elif chance > bot_share * 0.97:
                     referrer = _ORIGIN + "/"
-                user_agent, browser, platform, device = bots[number * spread % table]
+                user_agent, browser, platform, device, bot = bots[number * spread % table]
             else:
                 draw = random()
                 if draw < _LOYAL_SHARE:
@@ -246,7 +247,7 @@ class _Shop:
                     referrer = internal[int(random() * table)]
                 elif draw < 0.8:
                     referrer = external[int(random() * table)]
-                user_agent, browser, platform, device = people[number * spread % table]
+                user_agent, browser, platform, device, bot = people[number * spread % table]
             seconds *= factors[int(random() * table)] * load
             if incident:
                 seconds *= _INCIDENT_SLOWDOWN
@@ -275,6 +276,7 @@ class _Shop:
                 "mimetype": mimetype,
                 "route": route,
                 "device": device,
+                "bot": bot,
                 "query_string": queries[int(random() * len(queries))] if queries else None,
                 "traceback": traceback,
             }
@@ -556,7 +558,7 @@ def _agents(templates: Sequence[tuple[str, Sequence[object], float]]) -> list[tu
         for version, weight in zip(versions, weights, strict=True):
             text = template.format(version)
             parsed = user_agents.parse(text)
-            agent = _Agent(text, parsed.browser, parsed.platform, parsed.device)
+            agent = _Agent(text, parsed.browser, parsed.platform, parsed.device, parsed.bot)
             agents.append((agent, share * weight / sum(weights)))
     return agents
 

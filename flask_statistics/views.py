@@ -395,6 +395,8 @@ def export_csv(name: str) -> ResponseReturnValue:
         abort(404)
     with _page(_url("index")) as page:
         shown = page
+    if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
+        return Response("\n".join(shown.state.notices), 400, mimetype="text/plain")
     lines = _lines(state, shown, name)
     first = next(lines)  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")

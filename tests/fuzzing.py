@@ -192,6 +192,7 @@ PARAMETERS = (
         "referrer",
         "exception",
         "device",
+        "bot",
         "browser!",
         "path!",
         "token",

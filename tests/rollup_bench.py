@@ -17,9 +17,10 @@ from flask_statistics.dimensions import available
 from flask_statistics.models import map_model
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
-from flask_statistics.rollups.job import Job, Retention
+from flask_statistics.rollups.job import Job
 from flask_statistics.rollups.meta import coverage, read_meta
 from flask_statistics.rollups.queries import RollupQueries
+from flask_statistics.rollups.retention import Retention
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 

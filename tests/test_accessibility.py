@@ -8,7 +8,7 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from .conftest import PATIENCE_MS, Site
 
@@ -76,3 +76,59 @@ def violations(page: Page, rules: dict[str, Any]) -> list[Any]:
     """What axe finds with these rules: rule and elements."""
     found = page.evaluate("rules => axe.run({runOnly: rules, resultTypes: ['violations']})", rules)
     return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found["violations"]]
+
+
+STATES = (
+    """
+.seg a, .seg [aria-current], .seg.sm a, .seg.sm [aria-current], #fs-theme button, .tabs a, .tabs [aria-current],
+.btn, .step .btn, summary.btn, .pop .pri, .pop.list a, .kpi, .kpi[aria-current], .chip .op, .chip .x, .clear,
+thead a, tbody tr, tbody th a, .panel tbody a, .panel [aria-current], .more a, .foot a, .log tbody tr, .st, input, button
+""".replace("\n", " ")
+    .strip()
+    .split(", ")
+)
+"""What changes its looks under the pointer, by the keyboard or when it is chosen."""
+
+
+@pytest.mark.parametrize("view", ["filtered", "errors", "requests"])
+def test_accessibility_under_the_pointer_with_the_focus(page: Page, site: Site, view: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(site.url(VIEWS[view]))
+    page.evaluate("document.querySelectorAll('details').forEach((menu) => menu.open = true)")
+    for selector in STATES:
+        control = page.locator(f"#fs-main {selector}").first
+        if control.count() and control.is_visible():
+            control.focus()
+            control.hover(force=True)
+            assert contrasts(control) == [], selector
+
+
+def test_accessibility_of_what_was_just_clicked(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(site.url())
+    chosen = (
+        ".bar nav a >> text=28d",
+        "nav[aria-label=Interval] a >> text=Week",
+        "nav[aria-label='Group by'] a >> text=Path",
+    )
+    for control in (
+        *chosen,
+        ".kpi >> nth=1",
+        "nav[aria-label=Who] a >> text=People",
+        "thead a >> text=p95",
+        ".panel a",
+    ):
+        page.locator(control).first.click()
+        expect(page.locator("#fs-main")).not_to_have_attribute("aria-busy", "true")
+        assert contrasts(page.locator("#fs-main")) == [], control
+
+
+def contrasts(element: Locator) -> list[Any]:
+    """What axe finds with the rules of colours in that element, in either theme."""
+    found = []
+    for theme in ("light", "dark"):
+        element.page.emulate_media(color_scheme=theme)
+        options = {"runOnly": COLOR_RULES, "resultTypes": ["violations"]}
+        result = element.evaluate("(element, options) => axe.run(element, options)", options)
+        found += [(theme, node["html"][:200]) for rule in result["violations"] for node in rule["nodes"]]
+    return found

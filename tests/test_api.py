@@ -51,7 +51,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ),
         (
             "breakdown/color",
-            "dimension is 'color', but must be one of path, route, referrer, browser, platform, device, status_code, "
+            "dimension is 'color', but must be one of path, route, referrer, browser, platform, device, bot, status_code, "
             "method, mimetype, exception",
         ),
         (
@@ -73,8 +73,15 @@ def test_api_refuses(app: App, url: str, message: str) -> None:
     assert app.json(url, 400) == {"error": message}
 
 
-def test_api_ignores_parameters_of_others(app: App) -> None:
-    assert app.json(f"summary?{DAY}&utm_source=x&page=2")["hits"] == 5
+@pytest.mark.parametrize("url", ["summary", "series", "breakdown/path", "requests", "health", "openapi.json"])
+def test_api_names_unknown_parameters(app: App, url: str) -> None:
+    assert app.json(f"{url}?staus_code=500", 400) == {
+        "error": "'staus_code' is no parameter; did you mean status_code?"
+    }
+
+
+def test_api_knows_what_pages_link_to(app: App) -> None:
+    assert app.json(f"summary?{DAY}&metric=time&vs=off&sort=-p95&paused=1")["hits"] == 5
 
 
 def test_api_summary_of_nothing(app: App) -> None:

@@ -12,6 +12,7 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "parameters",
     "user_agents",
     "models",
     "dialects",

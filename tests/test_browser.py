@@ -123,18 +123,19 @@ def test_browser_filter_click_adds_a_chip(window: Window) -> None:
     assert window.is_same_load()
 
 
-def test_browser_sorting_swaps_the_panel_alone(window: Window) -> None:
+def test_browser_sorting_keeps_the_page(window: Window) -> None:
     window.open()
     window.site.control.asked.clear()
     window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("p95"))
     window.expect_url("/statistics/?sort=-p95")
     window.settle()
-    assert [url.partition("?")[0] for url in window.site.control.asked] == ["/statistics/panel/paths"]
+    assert window.site.control.asked == ["/statistics/?sort=-p95"]
     window.page.locator("#fs-paths input[type=search]").fill("page/1")
     window.page.keyboard.press("Enter")
-    window.expect_url("/statistics/?sort=-p95&search=page/1")
+    window.expect_url("/statistics/?sort=-p95&search=page%2F1")
     expect(window.page.locator("#fs-paths tbody tr").first).to_contain_text("/page/1")
+    assert window.is_same_load()
     window.page.reload()
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("p95"))
     assert window.problems == []
@@ -176,9 +177,9 @@ def test_browser_slow_then_fast_click_ends_on_the_last(window: Window) -> None:
     assert window.problems == []
 
 
-def test_browser_slow_panel_then_click_ends_on_the_click(window: Window) -> None:
+def test_browser_slow_sort_then_click_ends_on_the_click(window: Window) -> None:
     window.open()
-    with window.held("panel/paths"):
+    with window.held("sort=-p95"):
         window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
         window.span("28d")
         window.expect_span("28d")

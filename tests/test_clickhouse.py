@@ -17,7 +17,8 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_statistics import RequestMixin, SettingError, Statistics, dialects
 from flask_statistics.models import map_model
 from flask_statistics.rollups import source
-from flask_statistics.rollups.job import Job, Report
+from flask_statistics.rollups.job import Job
+from flask_statistics.rollups.report import Report
 from flask_statistics.spans import Span
 
 from .conftest import App, a_fortnight

@@ -87,6 +87,7 @@ def test_contract_summary(app: App) -> None:
         ("browser", [["firefox", 4, 2], ["mobile safari", 2, 1], ["googlebot", 1, 1], [None, 1, 1]]),
         ("platform", [["Windows", 4, 2], ["iOS", 2, 1], [None, 2, 2]]),
         ("device", [["desktop", 4, 2], ["mobile", 2, 1], ["bot", 1, 1], ["other", 1, 1]]),
+        ("bot", [[None, 7, 4], ["search", 1, 1]]),
         ("referrer", [[None, 6, 5], ["news.example", 1, 1], ["search.example", 1, 1]]),
         ("mimetype", [["text/html", 8, 5]]),
         ("exception", [[None, 7, 5], ["ZeroDivisionError", 1, 1]]),

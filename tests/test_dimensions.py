@@ -18,7 +18,7 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
 
 def test_available_in_order() -> None:
-    names = "path route referrer browser platform device status_code method mimetype exception"
+    names = "path route referrer browser platform device bot status_code method mimetype exception"
     assert list(WHOLE) == names.split()
     assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == names.replace("route ", "").split()
     assert available({"date": None}) == {}
@@ -55,6 +55,8 @@ def test_text_of_is_the_inverse_of_values_of(dimension: Dimension, value: Any) -
         value = 500
     elif dimension.name == "device" and value is not None:
         value = "bot"
+    elif dimension.name == "bot" and value is not None:
+        value = "ai"
     elif dimension.name != "status_code" and value == 404:
         value = "404"
     assert dimension.values_of(dimension.text_of(value)) == (value,)
@@ -70,6 +72,8 @@ def test_text_of_is_the_inverse_of_values_of(dimension: Dimension, value: Any) -
         ("browser", "mobile safari", "Mobile Safari"),
         ("browser", None, "(unknown)"),
         ("device", "bot", "Bot"),
+        ("bot", "ai", "AI"),
+        ("bot", None, "(people)"),
         ("route", None, "(no route matched)"),
     ],
 )

@@ -31,6 +31,7 @@ def rolled(request: pytest.FixtureRequest, new_database: Any) -> Iterator[Rolled
                 {"date": datetime(2026, 11, 2, 10), "path": "/a", "status_code": 500, "response_time": 0.5},
                 {"date": datetime(2026, 11, 2, 11), "path": "/a", "response_time": 1.5, "device": "bot"},
                 {"date": datetime(2026, 11, 2, 12), "path": "/b"},
+                {"date": datetime(2026, 11, 21, 10), "path": "/c"},  # of a day that is not over
             ]
         )
         rolled.job.run(datetime(2026, 11, 22))

@@ -61,10 +61,25 @@ def test_export_is_sorted_searched_and_filtered_as_the_page(app: App) -> None:
 
 
 def test_export_of_the_series(app: App) -> None:
+    app.insert(row(-37 * 60))
     table = export(app, "series", f"{SPAN}&metric=errors&unit=hour")
     assert table[0] == ["Start", "End", "5xx", "4xx", "Previous"]
     assert len(table) == 25
     assert table[14] == ["2026-03-01T13:00:00.000+01:00", "2026-03-01T14:00:00.000+01:00", "1", "2", "0"]
+
+
+def test_export_of_the_series_has_no_previous_before_the_first_request(app: App) -> None:
+    assert export(app, "series", SPAN)[0] == ["Start", "End", "Hits"]
+
+
+@pytest.mark.parametrize("name", ["path", "series", "requests"])
+def test_export_refuses_what_it_cannot_read(app: App, name: str) -> None:
+    response = app.client.get(f"/statistics/export/{name}.csv?{SPAN}&status_code=teapot&brwser=x")
+    assert (response.status_code, response.mimetype) == (400, "text/plain")
+    assert response.text.splitlines() == [
+        "status_code is 'teapot', but must be a status code such as 404, or a class of them such as 5xx; it was left out.",
+        "'brwser' is no parameter; did you mean browser?",
+    ]
 
 
 def test_export_of_the_series_is_the_one_that_the_page_draws(app: App) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_statistics.rollups import erase
-from flask_statistics.rollups import job as jobs
+from flask_statistics.rollups import closing, erase
 
 from .conftest import App
 from .rollup_bench import RAW, Rolled
@@ -133,7 +132,7 @@ def test_forget_corrects_rollups_whose_raw_rows_are_gone(make_app: MakeApp) -> N
 
 
 def test_forget_corrects_months_that_are_not_joined(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "MOST_JOINED", 0)
+    monkeypatch.setattr(closing, "MOST_JOINED", 0)
     some = rows([THEM, OTHER, OTHER])
     app = rolled_app(make_app, None, some)
     assert command(app, "forget", THEM, "--yes").exit_code == 0
@@ -239,7 +238,11 @@ def test_forget_while_the_job_runs(make_app: MakeApp) -> None:
     rollups = app.statistics_state().rollups
     assert rollups is not None
     with rollups.engine().begin() as connection:
-        lease = {"name": "rollup", "holder": "other", "expires_at": datetime(2100, 1, 1)}
+        lease = {
+            "name": "rollup",
+            "holder": "other",
+            "expires_at": datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(seconds=30),
+        }
         connection.execute(sa.delete(rollups.tables.lease))
         connection.execute(sa.insert(rollups.tables.lease).values(lease))
     result = command(app, "forget", THEM, "--yes")

@@ -31,9 +31,10 @@ class Stub:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.first = datetime(2025, 1, 1)
 
     def earliest(self) -> datetime:
-        return datetime(2026, 1, 1)
+        return self.first
 
     def recover(self) -> None: ...
 
@@ -96,6 +97,38 @@ def test_summary_compares_equal_elapsed_time() -> None:
         "server_errors": ("±0%", "flat"),
         "client_errors": ("−50%", "good"),
     }
+
+
+@pytest.mark.parametrize(
+    ("first", "compared"),
+    [
+        (datetime(2026, 11, 9, 23, 59), True),  # the earlier week began on that day
+        (datetime(2026, 11, 10), False),
+        (datetime(2026, 11, 20), False),
+    ],
+)
+def test_summary_compares_with_nothing_before_the_first_request(first: datetime, compared: bool) -> None:
+    stub = Stub()
+    stub.first = first
+    found = summary(page_of(stub=stub), MEASURES, label="")
+    assert [tile.change is not None for tile in found.tiles] == [compared] * 6
+    assert (found.incomparable is None) == compared
+    assert len(stub.spans) == compared
+
+
+def test_summary_of_hours_compares_with_the_hour_of_the_first_request() -> None:
+    stub = Stub()
+    for first, compared in ((datetime(2026, 11, 20, 15, 59), True), (datetime(2026, 11, 20, 16), False)):
+        stub.first = first
+        found = summary(page_of(("span", "24h"), stub=stub), MEASURES, label="")
+        assert (found.incomparable is None) == compared, first
+
+
+def test_summary_compares_with_nothing_that_is_still_prepared() -> None:
+    stub = Stub()
+    stub.freshness = Freshness(NOW, timedelta(minutes=1), preparing_before=datetime(2026, 11, 12))
+    found = summary(page_of(stub=stub), MEASURES, label="")
+    assert {tile.change for tile in found.tiles} == {None}
 
 
 @pytest.mark.parametrize(

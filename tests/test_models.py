@@ -56,7 +56,7 @@ def test_mixin_has_the_known_columns() -> None:
 
 def test_original_columns_are_the_thirteen() -> None:
     assert len(ORIGINAL_COLUMNS) == 13
-    assert EXTRA_COLUMNS == ("route", "device", "query_string", "traceback")
+    assert EXTRA_COLUMNS == ("route", "device", "bot", "query_string", "traceback")
 
 
 def test_original_model_is_filled(make_app: MakeApp, database_url: str) -> None:

@@ -45,7 +45,6 @@ def read(query: str, *, zone: str = "UTC", dimensions: dict[str, Dimension] | No
         ("start=2026-11-01T10:00&end=2026-11-01T12:30", "/statistics/?start=2026-11-01T10:00&end=2026-11-01T12:30"),
         ("path=/a b&q=%26", "/statistics/?path=/a+b&q=%26"),
         ("browser=", "/statistics/?browser="),
-        ("unknown=1", "/statistics/"),
         ("unit=hour&span=24h", "/statistics/?span=24h&unit=hour"),
         ("before=7&offset=50&rows=50&search=x&paused=1", "/statistics/?paused=1&search=x&rows=50&offset=50&before=7"),
     ],

@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.rollups import job, lease, meta, source
-from flask_statistics.rollups.job import Retention
+from flask_statistics.rollups import closing, job, lease, meta, retention, source
 from flask_statistics.rollups.meta import Coverage, RollupError, coverage, write_meta
+from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
 from .conftest import RAW_SHAPES
@@ -67,7 +67,8 @@ def units(rolled: Rolled) -> list[tuple[str, datetime, bool]]:
 
 
 def test_run_builds_hours_days_and_months(rolled: Rolled) -> None:
-    rolled.insert([{**at(1), "date": datetime(2026, month, 3, 4)} for month in (8, 10)] + [at(20), at(22, 10)])
+    rolled.insert([{**at(1), "date": datetime(2026, month, 3, 4)} for month in (8, 10)])
+    rolled.insert([at(20), at(22, 10), at(22, 13)])
     rolled.job.run(NOW)
     assert units(rolled) == [
         ("month", datetime(2026, 8, 1), True),
@@ -76,6 +77,7 @@ def test_run_builds_hours_days_and_months(rolled: Rolled) -> None:
         ("day", datetime(2026, 10, 3), True),
         ("day", datetime(2026, 11, 20), True),
         ("hour", datetime(2026, 11, 22, 10), True),
+        ("piece", datetime(2026, 11, 22, 13), True),
     ]
 
 
@@ -91,11 +93,16 @@ def test_run_twice_changes_nothing(rolled: Rolled) -> None:
 def test_run_closes_the_day_that_is_over(rolled: Rolled) -> None:
     rolled.insert([at(22, 10), at(22, 11)])
     rolled.job.run(NOW)
+    rolled.job.run(NOW + timedelta(days=1))  # what the clock says closes nothing
+    hours = [("hour", datetime(2026, 11, 22, 10)), ("piece", datetime(2026, 11, 22, 11))]
+    assert units(rolled) == [(*hour, True) for hour in hours]
+    rolled.insert([at(23)])
     rolled.job.run(NOW + timedelta(days=1))
     assert units(rolled) == [
         ("day", datetime(2026, 11, 22), True),
         ("hour", datetime(2026, 11, 22, 10), False),
         ("hour", datetime(2026, 11, 22, 11), False),
+        ("piece", datetime(2026, 11, 23, 12), True),
     ]
 
 
@@ -126,7 +133,7 @@ def test_run_stops_at_its_time_and_goes_on(rolled: Rolled) -> None:
     assert (report.complete, report.remaining_from) == (False, datetime(2026, 11, 1, 12, 30))
     rolled.job.run(NOW)
     with rolled.engine.connect() as connection:
-        assert coverage(connection, TABLES) == Coverage(datetime(2026, 11, 1), NOW)
+        assert coverage(connection, TABLES) == Coverage(datetime(2026, 11, 1), datetime(2026, 11, 19, 12, 30, 0, 1))
     assert [hits(rolled, day) for day in (1, 10, 19)] == [1, 1, 1]
 
 
@@ -217,7 +224,7 @@ def test_run_ends_when_another_took_over(rolled: Rolled) -> None:
     ):
         rolled.job.run(NOW, progress=progress)
     with rolled.engine.connect() as connection:
-        assert coverage(connection, TABLES).start == datetime(2026, 11, 21)
+        assert coverage(connection, TABLES).start == datetime(2026, 11, 20)
         assert lease.holder_of(connection, TABLES) == ("other", NOW + timedelta(hours=1, seconds=60))
 
 
@@ -252,8 +259,9 @@ def test_hours_of_closed_days_are_deleted(url: str) -> None:
     rolled = Rolled(url, hourly=timedelta(days=2))
     rolled.insert([at(22)])
     rolled.job.run(NOW)
+    rolled.insert([at(25)])
     rolled.job.run(NOW + timedelta(days=3))
-    assert units(rolled) == [("day", datetime(2026, 11, 22), True)]
+    assert units(rolled) == [("day", datetime(2026, 11, 22), True), ("piece", datetime(2026, 11, 25, 12), True)]
     rolled.close()
 
 
@@ -282,7 +290,7 @@ def test_rebuild_of_a_merged_month(rolled: Rolled) -> None:
         span = Span(datetime(2026, 8, 1), datetime(2026, 9, 1), rolled.zone)
         late = Filters().and_("path", "/late")
         assert (queries.summary(span, Filters()).hits, queries.summary(span, late).hits) == (4, 1)
-    assert [unit for unit, _, detailed in units(rolled) if detailed] == ["month", "hour"]
+    assert [unit for unit, _, detailed in units(rolled) if detailed] == ["month", "piece"]
 
 
 def test_another_time_zone_is_refused(rolled: Rolled) -> None:
@@ -336,7 +344,7 @@ def test_killed_rebuild_of_a_merged_month_on_each_database(rolled: Rolled, joine
 
 def rebuild_and_kill(rolled: Rolled, transaction: int, *, joined: bool) -> None:
     rolled.insert([of_october(day) for day in range(1, 32)])
-    with mock.patch.object(job, "JOINED_AFTER", timedelta(days=2 if joined else 62)):
+    with mock.patch.object(closing, "JOINED_AFTER", timedelta(days=2 if joined else 62)):
         rolled.job.run(NOW)
         with killed_at(rolled.engine, transaction):
             rolled.job.rebuild(datetime(2026, 10, 15), datetime(2026, 10, 16), NOW, progress=lambda day: None)
@@ -350,8 +358,8 @@ def rebuild_and_kill(rolled: Rolled, transaction: int, *, joined: bool) -> None:
 def test_late_rows_of_a_month_are_counted_when_they_are_noted(
     rolled: Rolled, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "JOINED_AFTER", timedelta(days=days))
-    rolled.insert([of_october(20)])
+    monkeypatch.setattr(closing, "JOINED_AFTER", timedelta(days=days))
+    rolled.insert([of_october(20), at(22)])
     rolled.job.run(NOW)
     rolled.insert([of_october(10), of_october(25)])
     rolled.job.run(NOW)
@@ -368,7 +376,7 @@ def test_late_rows_of_a_month_are_counted_when_they_are_noted(
 
 
 def test_rows_before_all_others_are_rolled_up(rolled: Rolled) -> None:
-    rolled.insert([of_october(20)])
+    rolled.insert([of_october(20), at(22)])
     rolled.job.run(NOW)
     rolled.insert([{**of_october(10), "date": datetime(2026, 9, 10)}, of_october(2)])
     rolled.job.run(NOW)
@@ -382,7 +390,12 @@ def test_long_run_keeps_its_lease(rolled: Rolled) -> None:
     others: list[object] = []
 
     def another(_: datetime) -> None:
-        others.append(rolled.another_job().run(NOW + timedelta(seconds=20 * len(others))))
+        with rolled.engine.connect() as connection:
+            held = lease.holder_of(connection, TABLES)
+        assert held is not None
+        expires_at = held[1]
+        assert expires_at > NOW + timedelta(seconds=60 + 10 * len(others))
+        others.append(rolled.another_job().run(expires_at - timedelta(seconds=1)))
 
     with mock.patch("time.monotonic", side_effect=itertools.count(0, 10)):
         assert rolled.job.run(NOW, progress=another) is not None
@@ -395,14 +408,15 @@ def test_killed_prune_goes_on_and_late_rows_do_not_stop_it(url: str, rolled: Rol
     rolled.insert([at(3, size=number) for number in range(20)] + [at(20)])
     rolled.job.run(NOW)
     pruning = rolled.job_with(raw=timedelta(days=10))
-    with mock.patch.object(job, "PRUNED_A_TIME", 5), killed_at(rolled.engine, 6):
+    with mock.patch.object(retention, "PRUNED_A_TIME", 5), killed_at(rolled.engine, 9):
         pruning.prune(NOW)
     left = raw_rows(rolled)
     assert 1 < left < 21
     rolled.insert([at(4)])
     later = NOW + timedelta(minutes=2)
+    pruning.run(later)  # which finds the late row
     pruning.run(later)
-    assert (raw_rows(rolled), hits(rolled, 3)) == (1, 20)
+    assert (raw_rows(rolled), hits(rolled, 3), hits(rolled, 4)) == (1, 20, 1)
     with pytest.raises(RollupError, match="later --from"):
         pruning.rebuild(datetime(2026, 11, 3), datetime(2026, 11, 4), later, progress=lambda day: None)
     assert rolled.job.differences(datetime(2026, 1, 1), NOW) == {}

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from flask_statistics import Dimension
+from flask_statistics.dimensions import OTHER_VALUE
 from flask_statistics.rollups import dictionary
-from flask_statistics.rollups.dictionary import OTHER_VALUE
 
 from .conftest import App
 
@@ -134,6 +134,22 @@ def test_text_that_no_database_takes_is_a_value_of_its_own(make_app: Callable[..
         both.rolled.client.get(path)
     both.roll()
     assert hits(both.rolled, "odd") == dict.fromkeys(names.values(), 1)
+
+
+def test_text_of_strangers_is_not_taken_for_the_folded_rest(make_app: Callable[..., App], database_url: str) -> None:
+    both = Both(make_app, database_url, STATISTICS_MAX_VALUES=10)
+    for number in range(30):
+        both.rolled.client.get(f"/{number}", headers={"Referer": f"http://{number}.example/"})
+    for text in ("(other)", "(other)", "((other))"):
+        both.rolled.client.get("/0", headers={"Referer": f"http://{text}/"}, environ_overrides={"REMOTE_ADDR": text})
+    assert hits(both.raw, "referrer")["((other))"] == 2
+    both.roll()
+    found = hits(both.rolled, "referrer")
+    assert sum(found.values()) == 33
+    assert found[OTHER_VALUE] == 33 - sum(count for value, count in found.items() if value != OTHER_VALUE)
+    for value, count in found.items():
+        assert both.rolled.json(f"summary?referrer={value}")["hits"] == count, value
+    both.same("summary?referrer=((other))", "summary?referrer=(((other)))")
 
 
 def test_status_of_nothing_is_a_number_in_both_modes(both: Both) -> None:

@@ -15,7 +15,7 @@ from flask_statistics.traffic import Row, generate
 START, END = datetime(2024, 1, 1), datetime(2024, 1, 29)
 COLUMNS = {
     *("response_time", "date", "method", "size", "status_code", "path", "user_agent", "remote_address", "exception"),
-    *("referrer", "browser", "platform", "mimetype", "route", "device", "query_string", "traceback"),
+    *("referrer", "browser", "platform", "mimetype", "route", "device", "bot", "query_string", "traceback"),
 }
 
 

@@ -319,14 +319,14 @@ def steady(markup: str) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
-    "": 11,
-    "?metric=time": 13,
+    "": 12,
+    "?metric=time": 14,
     "?vs=off": 8,
     "?span=all": 9,
-    "?device!=bot&browser=firefox": 16,
-    "?path=/": 10,
+    "?device!=bot&browser=firefox": 20,
+    "?path=/": 11,
     "?path=/nowhere": 2,
-    "errors": 8,
+    "errors": 9,
     "requests": 2,
     "requests?before=5": 3,
     "requests/1": 1,

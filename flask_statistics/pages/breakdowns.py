@@ -75,8 +75,6 @@ class Head:
 
     text: str
     url: str
-    partial_url: str | None
-    """The panel alone; None where there is none."""
     sorted: str | None
     """ascending, descending, or None."""
     optional: bool = False
@@ -100,10 +98,8 @@ class Table:
     search: str
     search_hidden: tuple[tuple[str, str], ...]
     base: str
-    partial_base: str | None
     more: Link | None
     """Shows more of it."""
-    more_partial_url: str | None
     shown: str
     """How much of the whole is shown."""
     newer_url: str | None
@@ -208,17 +204,14 @@ def paths(page: Page, dimension: str) -> Table | None:
     more_rows = next((rows for rows in (50, 200) if rows > state.table.rows), None)
     more = _more(page, found, more_rows)
     groupings = tuple(name for name in ("route", "path") if name in page.site.dimensions)
-    partial = page.site.url("panel", name="paths")
     return _table(
         page,
         found,
         heading="Paths",
-        partial=partial,
         groupings=tuple(Link(name.capitalize(), state.table_url(by=name), name == dimension) for name in groupings)
         if len(groupings) > 1
         else (),
         more=more,
-        more_partial=None if more_rows is None or more is None else _rows_url(page, partial, more_rows),
         csv=page.csv(dimension),
     )
 
@@ -267,10 +260,8 @@ def _table(
     *,
     heading: str,
     csv: str,
-    partial: str | None = None,
     groupings: tuple[Link, ...] = (),
     more: Link | None = None,
-    more_partial: str | None = None,
     newer: str | None = None,
     older: str | None = None,
 ) -> Table:
@@ -281,17 +272,15 @@ def _table(
         heading=heading,
         label=dimension.label,
         monospace=dimension.many,
-        value_head=_head(page, "value", dimension.label, partial),
-        heads=tuple(_head(page, column.sort, column.label, partial, column.optional) for column in columns),
+        value_head=_head(page, "value", dimension.label),
+        heads=tuple(_head(page, column.sort, column.label, column.optional) for column in columns),
         rows=tuple(_table_row(page, found.dimension, row, columns, most) for row in found.rows),
         empty=f"No {lower_first(dimension.plural)} {'match this search' if state.table.search else 'in this span'}.",
         groupings=groupings,
         search=state.table.search,
         search_hidden=tuple(state.hidden("search")),
         base=state.base,
-        partial_base=partial,
         more=more,
-        more_partial_url=more_partial,
         shown=_shown(state.table.offset, found, dimension.label.lower()),
         newer_url=newer,
         older_url=older,
@@ -299,15 +288,13 @@ def _table(
     )
 
 
-def _head(page: Page, sort: str, text: str, partial: str | None, optional: bool = False) -> Head:
+def _head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
     present = page.state.table.sort
     descending = present == f"-{sort}"
     following = sort if descending or (sort == "value" and present != "value") else f"-{sort}"
-    url = page.state.table_url(sort=following)
     return Head(
         text=text,
-        url=url,
-        partial_url=None if partial is None else partial + _query_of(url),
+        url=page.state.table_url(sort=following),
         sorted="descending" if descending else "ascending" if present == sort else None,
         optional=optional,
     )
@@ -352,19 +339,10 @@ def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:
     return Link(f"Show {min(rest, rows - len(found.rows)):,} more of {noun}", page.state.table_url(rows=rows))
 
 
-def _rows_url(page: Page, partial: str, rows: int) -> str:
-    return partial + _query_of(page.state.table_url(rows=rows))
-
-
 def _shown(offset: int, found: Breakdown, noun: str) -> str:
     if not found.rows:
         return ""
     return f"{offset + 1:,}–{offset + len(found.rows):,} of {plural(found.total, noun)}"
-
-
-def _query_of(url: str) -> str:
-    query = url.partition("?")[2]
-    return f"?{query}" if query else ""
 
 
 def _percent(part: int, whole: int) -> float:

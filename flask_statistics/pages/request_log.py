@@ -57,9 +57,7 @@ class RequestTable:
     kept: str | None
     """How long requests are kept."""
     newer_url: str | None = None
-    newer_partial_url: str | None = None
     older_url: str | None = None
-    older_partial_url: str | None = None
     all_url: str | None = None
     """The whole log, where this is the beginning of it."""
     csv_url: str = ""
@@ -117,15 +115,10 @@ def requests(page: Page) -> RequestTable | None:
     log = page.asker.ask("requests", lambda queries: _ask(page, queries))
     if log is None:
         return None
-    partial = page.site.url("panel", name="requests")
-    newer = None if log.newer is None else state.table_url(after=log.newer)
-    older = None if log.older is None else state.table_url(before=log.older)
     return replace(
         _table(page, log, heading="Requests"),
-        newer_url=newer,
-        newer_partial_url=None if newer is None else _partial(partial, newer),
-        older_url=older,
-        older_partial_url=None if older is None else _partial(partial, older),
+        newer_url=None if log.newer is None else state.table_url(after=log.newer),
+        older_url=None if log.older is None else state.table_url(before=log.older),
     )
 
 
@@ -159,10 +152,6 @@ def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
         kept=None if days is None else f"Raw requests are kept for {plural(days, 'day')}.",
         csv_url=page.csv("requests"),
     )
-
-
-def _partial(partial: str, url: str) -> str:
-    return f"{partial}?{url.partition('?')[2]}"
 
 
 def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from ..formatting import Change, change, compact, duration, number, share
+from ..formatting import Change, change, clock, compact, duration, number, share
 from ..queries.answers import Measures
 from ..queries.interface import EVERYTHING
-from ..spans import Span
+from ..spans import Span, next_edge
 from .page import Page
 
 VERSUS = {"prev": "vs previous", "year": "vs last year"}
@@ -64,14 +65,48 @@ class Summary:
 
     label: str
     tiles: tuple[Tile, ...]
+    incomparable: str | None = None
+    """Why no tile has a change although a comparison is asked for."""
 
 
 def comparable_span(page: Page) -> Span | None:
-    """The period to compare with; None if there is none: comparing is off, or the span is all there is."""
+    """The period to compare with; None if there is none: comparing is off, the span is all there is, or not all of that
+    period is recorded, so that numbers of a part of it would be taken for those of the whole.
+    """
+    before = _chosen_span(page)
+    return before if before is not None and _is_recorded(page, before) else None
+
+
+def _chosen_span(page: Page) -> Span | None:
     state = page.state
     if state.vs == "off" or state.span.name == "all":
         return None
     return state.span.year_before() if state.vs == "year" else state.span.moved(-1)
+
+
+def _is_recorded(page: Page, span: Span) -> bool:
+    """Whether the numbers reach back to the beginning of `span`: to its first hour, or the first day of a week or more."""
+    first, freshness = _first_request(page), page.asker.queries.freshness
+    if first is None or (freshness and freshness.preparing_before and span.start < freshness.preparing_before):
+        return False
+    unit = "day" if (span.whole_days or 0) >= 7 else "hour"
+    return first < next_edge(span.start, unit, span.zone)
+
+
+def _first_request(page: Page) -> datetime | None:
+    return page.asker.ask("first request", lambda queries: page.asker.earliest())
+
+
+def _incomparable(page: Page) -> str | None:
+    """Why there is no period to compare with although one is asked for; None: there is, or none is asked for."""
+    before = _chosen_span(page)
+    if before is None or _is_recorded(page, before):
+        return None
+    first = _first_request(page)
+    if first is None:
+        return None
+    since = clock(page.local(first), now=page.local_now)
+    return f"Nothing to compare with: not all of the earlier period was recorded, the first request is of {since}."
 
 
 def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures | None:
@@ -100,10 +135,11 @@ def summary(
         previous = page.asker.ask(
             "summary before", lambda queries: queries.summary(elapsed, page.state.filters, want=want)
         )
-    tiles = (_tile(page, name, measures, previous) for name in offered(page, names))
-    if urls is None:
-        return Summary(label, tuple(tiles))
-    return Summary(label, tuple(replace(tile, url=urls[tile.measure], current=False) for tile in tiles))
+    versus = VERSUS.get(page.state.vs, "") if before is not None else ""
+    tiles = (_tile(page, name, measures, previous, versus) for name in offered(page, names))
+    if urls is not None:
+        tiles = (replace(tile, url=urls[tile.measure], current=False) for tile in tiles)
+    return Summary(label, tuple(tiles), _incomparable(page))
 
 
 def offered(page: Page, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,7 +156,7 @@ def value_of(name: str, measures: Measures) -> float | None:
     return value
 
 
-def _tile(page: Page, name: str, measures: Measures, previous: Measures | None) -> Tile:
+def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, versus: str) -> Tile:
     value = value_of(name, measures)
     timed, errors = name in ("p50", "p95"), name.endswith("errors")
     part = share(measures.client_errors if name == "client_errors" else measures.server_errors, measures.hits)
@@ -130,7 +166,7 @@ def _tile(page: Page, name: str, measures: Measures, previous: Measures | None) 
         text=duration(value) if timed else compact(value),
         exact=duration(value) if timed else number(value),
         change=None if previous is None else change(value, value_of(name, previous), lower_is_better=timed or errors),
-        versus=VERSUS.get(page.state.vs, ""),
+        versus=versus,
         hint=f"{part} of hits" if errors and part else None,
         url=page.state.url(metric=METRIC_OF[name]),
         current=page.state.metric == METRIC_OF[name],

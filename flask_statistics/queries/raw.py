@@ -18,10 +18,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from .. import dialects, latency
-from ..dimensions import Dimension, Value
+from ..dimensions import OTHER_VALUE, Dimension, Value, from_apart
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
-from ..spans import Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, naive_utc
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .interface import (
     EVERYTHING,
@@ -36,7 +36,7 @@ from .interface import (
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
-COMBINED = (("browser", "platform", "device", "user_agent"), ("status_code", "method", "mimetype", "exception"))
+COMBINED = (("browser", "platform", "device", "bot", "user_agent"), ("status_code", "method", "mimetype", "exception"))
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
@@ -62,7 +62,9 @@ class RawQueries:
     # ---- questions -----------------------------------------------------------------------------------------------
 
     def earliest(self) -> datetime | None:
-        return _naive(self._connection.scalar(sa.select(dialects.lowest(self._column("date")))))
+        date = self._column("date")
+        possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
+        return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)
@@ -262,7 +264,7 @@ class RawQueries:
         if dimension.derived:
             raws = self._raw_values(dimension, span)
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [self._raw.fit(dimension.column, value) for value in wanted if value is not None]
+        raws = [raw for raw in _stored(wanted) if dialects.can_hold(self._connection, raw)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
@@ -426,7 +428,7 @@ class RawQueries:
         column = self._column(dimension.column)
         narrowed = list(where)
         if values is not None and not dimension.derived and None not in values:
-            narrowed.append(_member(column, [value for value in values if value is not None]))
+            narrowed.append(_member(column, _stored(values)))
         for (raw,), histogram in self._latency(narrowed, column).items():
             tally = tallies.get(dimension.value_of(raw))
             if tally is not None:
@@ -498,6 +500,11 @@ def _most(dimension: Dimension, by_raw: Counter[Any], limit: int) -> Breakdown:
         hits[dimension.value_of(raw)] += count
     rows = [Row(value, Tally(hits=count).measures()) for value, count in hits.items()]
     return Breakdown(dimension.name, len(rows), cut(rows, sort="-hits", limit=limit, offset=0), hits.total())
+
+
+def _stored(values: Iterable[Value]) -> list[Any]:
+    """How a column that is no function's holds `values`, but for None, and for the folded rest, of which there is none here."""
+    return [from_apart(value) for value in values if value is not None and value != OTHER_VALUE]
 
 
 def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:

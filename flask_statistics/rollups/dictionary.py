@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from ..dimensions import Dimension, DimensionError, Value
+from ..dimensions import OTHER_VALUE, Dimension, DimensionError, Value
+from .meta import read_meta, write_meta
 from .segment import NOBODY, NONE, OTHER, PASSING, UNREADABLE, VISITOR, Segment, passing_of, renumbered
 from .tables import TOTAL, Tables
 
 _logger = logging.getLogger(__name__)
 
-OTHER_VALUE = "(other)"
-"""What a breakdown shows for values that were folded together."""
 CHUNK = 500
 """Hashes looked up by one statement: below what any database takes as parameters."""
 MOST_CACHED = 100_000
@@ -96,7 +95,11 @@ class Known:
 
 
 class Dictionary:
-    """Looks numbers up over one connection; what has none gets a passing number, which is this object's alone."""
+    """Looks numbers up over one connection; what has none gets a passing number, which is this object's alone.
+
+    `settle` gives lasting ones, and `write` stores these, so that whoever reads long needs no transaction before there is
+    something to write.
+    """
 
     def __init__(
         self,
@@ -118,12 +121,12 @@ class Dictionary:
         self._passing: dict[int, Value] = {}
         self._passing_texts: dict[str, dict[str, int]] = {}
         self._passing_visitors: dict[int, int] = {}
-        self._hashed_before: dict[
-            int, tuple[int, int]
-        ] = {}  # by their new hash: the one that is stored, and the number
+        self._hashed_before: dict[int, tuple[int, int]] = {}  # by a new hash: the one that is stored, and its number
         self._next: dict[str, int] = {}
+        self._next_passing: dict[str, int] = {}
         self._failed: dict[str, str] = {}  # the type of its error
         self._drop_unsettled()  # what another one did not settle means nothing here
+        self._learnt: list[tuple[sa.Table, dict[str, Any]]] = []
 
     def number_of(self, dimension: str) -> int | None:
         """The dimension's number in the tables; None if nothing was rolled up by it."""
@@ -211,40 +214,32 @@ class Dictionary:
 
     # ---- lasting numbers -----------------------------------------------------------------------------------------
 
-    def settle(self, segments: Mapping[int, Segment], connection: sa.Connection | None = None) -> dict[int, Segment]:
+    def settle(self, segments: Mapping[int, Segment]) -> dict[int, Segment]:
         """`segments`, by audience, with lasting numbers instead of passing ones. Whatever is stored has to come through here.
 
-        Only values that they name get one, as what was folded into `OTHER` is not kept. Writes over `connection`, or over
-        the one that reads if it is None.
+        Only values that they name get one, as what was folded into `OTHER` is not kept.
         """
         self._complain()
-        connection = connection or self._connection
         passing = [passing_of(segment) for segment in segments.values()]
         lasting: dict[str, dict[int, int]] = {}
         for name in self._passing_texts:
             wanted = set().union(*(found.get(name, ()) for found in passing))
             named = {text: number for text, number in self._passing_texts[name].items() if number in wanted}
-            if named:
-                numbers = self._lasting_numbers(connection, "value", len(named))
-                dimension = self._numbers[name]
-                rows = [
-                    {"id": number, "dimension_id": dimension, "hash": _hash(text), "text": text}
-                    for number, text in zip(numbers, named, strict=True)
-                ]
-                connection.execute(sa.insert(self._tables.value), rows)
-                lasting[name] = dict(zip(named.values(), numbers, strict=True))
+            numbers, dimension = self._lasting_numbers("value", len(named)), self._numbers[name]
+            self._learnt += [
+                (self._tables.value, {"id": number, "dimension_id": dimension, "hash": _hash(text), "text": text})
+                for number, text in zip(numbers, named, strict=True)
+            ]
+            lasting[name] = dict(zip(named.values(), numbers, strict=True))
         wanted = set().union(*(found.get(VISITOR, ()) for found in passing))
         new = sorted(value for value, number in self._passing_visitors.items() if number in wanted)
-        if new:
-            numbers = self._lasting_numbers(connection, "visitor", len(new))
-            rows = [{"hash": value, "id": number} for value, number in zip(new, numbers, strict=True)]
-            connection.execute(sa.insert(self._tables.visitor), rows)
-            lasting[VISITOR] = {self._passing_visitors[row["hash"]]: row["id"] for row in rows}
-            self._known.visitors.add({row["hash"]: row["id"] for row in rows})
-        for now, (value, number) in self._hashed_before.items():
-            table = self._tables.visitor
-            connection.execute(sa.update(table).where(table.c.hash == value, table.c.id == number).values(hash=now))
-        self._hashed_before = {}
+        rows = [
+            {"hash": value, "id": number}
+            for value, number in zip(new, self._lasting_numbers("visitor", len(new)), strict=True)
+        ]
+        self._learnt += [(self._tables.visitor, row) for row in rows]
+        lasting[VISITOR] = {self._passing_visitors[row["hash"]]: row["id"] for row in rows}
+        self._known.visitors.add({row["hash"]: row["id"] for row in rows})
         self._keep(lasting)
         return {audience: renumbered(segment, lasting) for audience, segment in segments.items()}
 
@@ -274,6 +269,25 @@ class Dictionary:
                 if known.get(raw, 0) >= PASSING:
                     del known[raw]
         self._known.unsettled.clear()
+
+    @property
+    def learnt(self) -> int:
+        """How many new numbers and hashes are not stored yet."""
+        return len(self._learnt) + len(self._hashed_before)
+
+    def write(self, connection: sa.Connection, most: int | None = None) -> None:
+        """Store the new numbers, at most so many of them, in the transaction of `connection`."""
+        table = self._tables.visitor
+        for now, (value, number) in self._hashed_before.items():
+            connection.execute(sa.update(table).where(table.c.hash == value, table.c.id == number).values(hash=now))
+        self._hashed_before = {}
+        some = self._learnt[:most]
+        for table in (self._tables.value, self._tables.visitor):
+            if rows := [row for of, row in some if of is table]:
+                connection.execute(sa.insert(table), rows)
+        if some:
+            write_meta(connection, self._tables, {f"next_{kind}": str(number) for kind, number in self._next.items()})
+        del self._learnt[: len(some)]
 
     def register(self) -> None:
         """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""
@@ -328,20 +342,19 @@ class Dictionary:
 
     def _passing_numbers(self, kind: str, count: int) -> range:
         """`count` numbers that nothing stored has: down from the top of 32 bits."""
-        end = self._next.get(kind, 2**32)
-        self._next[kind] = end - count
+        end = self._next_passing.get(kind, 2**32)
+        self._next_passing[kind] = end - count
         return range(end - count, end)
 
-    def _lasting_numbers(self, connection: sa.Connection, kind: str, count: int) -> range:
+    def _lasting_numbers(self, kind: str, count: int) -> range:
         """The next `count` numbers: after the last ones given."""
+        if not count:
+            return range(0)
         # remembered rather than read from the tables, where an index for it alone would be as large as that of visitors
-        meta, name = self._tables.meta, f"next_{kind}"
-        before = connection.scalar(sa.select(meta.c.text).where(meta.c.name == name))
-        start = _FIRST if before is None else int(before)
-        if before is None:
-            connection.execute(sa.insert(meta).values(name=name, text=str(start + count)))
-        else:
-            connection.execute(sa.update(meta).where(meta.c.name == name).values(text=str(start + count)))
+        if kind not in self._next:
+            self._next[kind] = int(read_meta(self._connection, self._tables).get(f"next_{kind}", _FIRST))
+        start = self._next[kind]
+        self._next[kind] = start + count
         return range(start, start + count)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -26,8 +26,6 @@ LEASE = timedelta(seconds=60)
 """How long, at most, a runner that died keeps the others waiting; a living one renews it as it works."""
 SHORTEST_LEASE = timedelta(seconds=3)
 """A living runner may count raw rows for so long before it renews."""
-LONGEST_IDLE = timedelta(minutes=5)
-"""How long a runner may work between two statements of a transaction: a host that vanished is given up after it."""
 
 _Done = TypeVar("_Done")
 
@@ -48,6 +46,8 @@ class Holder:
     """That of the raw table; None: it is in the rollups' database."""
     _began: tuple[datetime, float] = (NEVER, 0.0)
     """When the present run began, naive UTC and by the monotonic clock."""
+    _renewed: float = 0.0
+    """When the lease was renewed last, by the monotonic clock."""
     _known: Known = field(default_factory=Known)
     """Numbers of values and visitors that transactions learnt, or found, and committed."""
     _known_by: bytes = b""
@@ -59,6 +59,7 @@ class Holder:
         Raises `RollupError` if another one took it over meanwhile.
         """
         self._began = now, time.monotonic()
+        self._renewed = self._began[1]
         if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length):
             return None
         try:
@@ -74,7 +75,8 @@ class Holder:
     def renew(self, connection: sa.Connection) -> None:
         """Keep the lease from this moment on, not from when the run began. Raises `LeaseLost`."""
         began, started = self._began
-        now = began + timedelta(seconds=time.monotonic() - started)
+        self._renewed = time.monotonic()
+        now = began + timedelta(seconds=self._renewed - started)
         lease.renew(connection, self.tables, holder=self.holder, now=now, length=self.lease_length)
 
     @contextmanager
@@ -82,12 +84,28 @@ class Holder:
         """A transaction of the lease's holder: it writes nothing once somebody else took over."""
         try:
             with self.engine.begin() as connection:
-                dialects.end_when_idle(connection, LONGEST_IDLE)
+                # a runner that stands still with the lease's row in its hands would keep the next one waiting
+                dialects.end_when_idle(connection, self.lease_length)
                 self.renew(connection)
                 yield connection
         except BaseException:
             self._known_by = b""  # what it learnt is rolled back
             raise
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Around work whose new numbers are stored at its end: if it fails, they are numbers of nothing."""
+        try:
+            yield
+        except BaseException:
+            self._known_by = b""
+            raise
+
+    def keep(self, connection: sa.Connection) -> None:
+        """Renew the lease over `connection`, which is in no transaction, if it is time to."""
+        if time.monotonic() - self._renewed > self.lease_length.total_seconds() / 3:
+            with connection.begin():
+                self.renew(connection)
 
     @contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
@@ -104,16 +122,30 @@ class Holder:
         with self.raw_engine.begin() as raw:
             yield raw
 
+    @contextmanager
+    def reading_long(self) -> Iterator[tuple[sa.Connection, sa.Connection, Callable[[], None]]]:
+        """As `reading`, with what is called between two statements: it ends the transactions, so that nobody waits for them."""
+        apart = self.raw_engine is not None and self.raw_engine is not self.engine
+        with (
+            self.engine.connect() as connection,
+            self.raw_engine.connect() if apart and self.raw_engine else nullcontext(connection) as raw,
+        ):
+
+            def beat() -> None:
+                raw.rollback()
+                connection.rollback()
+                self.keep(connection)
+
+            yield connection, raw, beat
+
     def dictionary(self, connection: sa.Connection) -> Dictionary:
-        """Numbers for values and visitors, new ones where they have none yet."""
+        """Numbers for values and visitors, new ones where they have none yet, which its `write` stores."""
         meta = read_meta(connection, self.tables)
         # visitors and values that were forgotten meanwhile get new numbers
         known_by = (meta[VISITOR_KEY] + meta.get(FORGOTTEN, "")).encode()
         if known_by != self._known_by:
             self._known, self._known_by = Known(), known_by
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta), known=self._known)
-        dictionary.register()
-        return dictionary
+        return Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta), known=self._known)
 
     def many(self) -> set[str]:
         """The dimensions with many values."""

@@ -25,10 +25,13 @@ def new_holder() -> str:
 
 
 def acquire(engine: sa.Engine, tables: Tables, *, holder: str, now: datetime, length: timedelta) -> bool:
-    """Whether `holder` has the lease until `now + length` (naive UTC): it was free, expired, or its own already."""
+    """Whether `holder` has the lease until `now + length` (naive UTC): it was free, expired, or its own already.
+
+    One that ends later than any could that was taken now was taken by a clock that was wrong, and is void.
+    """
     lease = tables.lease
     mine = {"holder": holder, "expires_at": now + length}
-    free = sa.or_(lease.c.holder == holder, lease.c.expires_at <= now)
+    free = sa.or_(lease.c.holder == holder, lease.c.expires_at <= now, lease.c.expires_at > now + 2 * length)
     with engine.connect() as connection:
         # read first: an update would wait for the holder's transaction, and all other processes with it
         stored = connection.execute(sa.select(lease.c.holder, free.label("free")).where(lease.c.name == NAME)).first()

@@ -68,6 +68,12 @@ def coverage(connection: sa.Connection, tables: Tables) -> Coverage:
     return coverage_in(read_meta(connection, tables))
 
 
+def looked_until(meta: Mapping[str, str]) -> datetime | None:
+    """Up to when the last run looked for requests, or until when they are rolled up; naive UTC. None: there was no run."""
+    covered, last = coverage_in(meta).end, meta.get("last_run")
+    return max((covered, datetime.fromisoformat(last))) if covered is not None and last is not None else covered
+
+
 def discard(connection: sa.Connection, tables: Tables) -> None:
     """Empty all rollup tables but for the lease, so that the next run makes them anew."""
     for table in tables.all():

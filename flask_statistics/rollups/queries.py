@@ -34,7 +34,7 @@ from .meta import Coverage
 from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header
-from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, TOTAL, Tables
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL, Tables
 
 MOST_TAIL_ROWS = 200_000
 """Raw rows built into memory at most; more mean that the job has stopped, which the page says."""
@@ -345,13 +345,9 @@ class RollupQueries:
     def _condition(self, condition: Condition) -> tuple[frozenset[int], bool]:
         """The value ids that a condition names, and whether it excludes them."""
         dimension = self._source.dimensions[condition.dimension]
-        values = {self._stored_value(condition.dimension, value) for value in condition.values(dimension)}
-        numbers = self._dictionary.values(condition.dimension, values)
+        values = condition.values(dimension)
+        numbers = self._dictionary.values(condition.dimension, set(values))
         return frozenset(numbers[value] for value in values), condition.negated
-
-    def _stored_value(self, name: str, value: Value) -> Value:
-        dimension = self._source.dimensions[name]
-        return value if dimension.derived or value is None else self._source.raw.fit(dimension.column, value)
 
     def _members(self, details: Sequence[_Detail], filters: Filters) -> list[tuple[_Detail, BitMap]]:
         """The ordinals of each segment that are asked for and that `filters` let through; none are left out."""
@@ -448,7 +444,7 @@ class RollupQueries:
         self, start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], *, kept: int
     ) -> list[tuple[datetime, datetime]]:
         """The merged months, closed days and, today, hours that lie within and are `kept`, none within another."""
-        zone, limit = self._source.zone, self._until()
+        zone = self._source.zone
         cuts = set(edges)
         merged = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
         if cuts:
@@ -456,7 +452,9 @@ class RollupQueries:
         if kept == MONTHS:
             return merged
         merged_days = {h.start for h in found if h.unit == DAY and not h.detailed} if kept == SETS else set()
-        in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in found if h.unit == HOUR}
+        parts = [h for h in found if h.unit in (PIECE, HOUR)]
+        in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in parts}
+        stored = {h.start for h in parts if h.unit == HOUR}
         chosen: list[tuple[datetime, datetime]] = list(merged)
         gaps = _minus(start, end, merged)
         for since, until in gaps:
@@ -468,8 +466,8 @@ class RollupQueries:
                     chosen.append((at, following))
                 elif begins in in_hours:
                     hour = next_edge(at, "hour", zone)
-                    if _starts_hour(at, zone) and min(hour, limit) <= until:
-                        chosen.append((at, min(hour, limit)))
+                    if at in stored and hour <= until:  # of pieces of hours the contents answer
+                        chosen.append((at, hour))
                     following = hour
                 at = following
         return sorted(chosen)

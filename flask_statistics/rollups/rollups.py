@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from ..queries.raw import RawQueries
 from . import lease, unfit
 from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
-from .job import Job, Retention
-from .meta import RollupError, check_zone, coverage, note_late, read_meta
+from .job import KEPT, Job
+from .meta import RollupError, check_zone, coverage, looked_until, note_late, read_meta
 from .queries import RollupQueries
+from .retention import Retention
 from .scheduler import Scheduler
 from .segment import OTHER
 from .source import Source
@@ -35,7 +37,11 @@ class Status:
     covered_from: datetime | None
     """Naive UTC; None: the job has never run."""
     covered_until: datetime | None
-    """Naive UTC."""
+    """Naive UTC; the newest request that is rolled up began just before."""
+    looked_until: datetime | None
+    """Up to when the last run looked for requests, naive UTC; None: the job has never run."""
+    kept: dict[datetime, str]
+    """Periods that the last run left as they are though their raw rows differ: start (naive UTC) and why."""
     oldest_raw: datetime | None
     """Naive UTC; older days than this are frozen. None: there are no raw rows."""
     last_run_seconds: float | None
@@ -108,7 +114,7 @@ class Rollups:
         )
         oldest = self.source.oldest(raw_connection)
         queries.freshness = Freshness(
-            as_of=covered.end,
+            as_of=looked_until(meta) or covered.end,
             interval=self.interval,
             preparing_before=covered.start if oldest is not None and oldest < covered.start else None,
         )
@@ -129,6 +135,8 @@ class Rollups:
         return Status(
             covered_from=covered.start,
             covered_until=covered.end,
+            looked_until=looked_until(meta),
+            kept={datetime.fromisoformat(at): why for at, why in json.loads(meta.get(KEPT, "{}")).items()},
             oldest_raw=self.source.oldest(raw_connection),
             last_run_seconds=float(meta["last_run_seconds"]) if "last_run_seconds" in meta else None,
             segments=_counts(connection, sa.select(segment.unit, sa.func.count()).group_by(segment.unit)),

@@ -733,6 +733,45 @@ def measured(segment: Segment) -> Measured:
     return answer
 
 
+def total(segment: Segment) -> Measured:
+    """The measures of all requests of `segment`, which has some, without those of each value."""
+    sums = segment.measures_at(slice(None), summed=True, timed=True, seen=True).sums(timed=True)
+    sums.hits, sums.last = segment.hits, segment.moment(segment.hits - 1)
+    return Measured(sums)
+
+
+def hours_of(segment: Segment) -> list[tuple[datetime, int]]:
+    """The hours of a segment with how many requests each has."""
+    ends = [*(first for _, first in segment.hours), segment.hits][1:]
+    return [(start, end - first) for (start, first), end in zip(segment.hours, ends, strict=True)]
+
+
+def part(segment: Segment, start: datetime, end: datetime) -> Segment:
+    """The requests of `segment` from `start` (included) to `end` (excluded), naive UTC."""
+    return chosen(segment, np.arange(segment.ordinal(start), segment.ordinal(end)))
+
+
+def flaws(segment: Segment) -> list[str]:
+    """What of a stored segment's contents cannot be, as it would be after a part of them was cut, lost or taken for another."""
+    hits = segment.hits
+    found = [name for name in ("offsets", "visitors", "sizes", "times", "bins") if len(getattr(segment, name)) != hits]
+    if segment.keys is not None and len(segment.keys) != hits:
+        found.append("keys")
+    firsts = [first for _, first in segment.hours]
+    if firsts[:1] != [0] or any(a >= b for a, b in pairwise([*firsts, hits])):
+        found.append("hours")
+    found += ["errors" for members in segment.errors.values() if members and members.max() >= hits]
+    for name, sets in segment.indexes.items():
+        if (
+            sum(map(len, sets.values())) != hits
+            or len(bitmaps.union(sets.values())) != hits
+            or (hits and bitmaps.union(sets.values()).max() != hits - 1)
+        ):
+            found.append(name)
+    found += [name for name, column in segment.columns.items() if len(column[:]) != hits]
+    return found
+
+
 def last_of(order: Column, starts: Column) -> Column:
     """The last place of each group in `order`; each begins at one of `starts`."""
     lasts: Column = order[np.append(starts[1:], len(order)) - 1]

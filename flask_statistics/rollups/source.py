@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, naive_utc
 from . import reading
 from .bitmaps import Column
 from .segment import FIXED, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
@@ -97,12 +97,15 @@ class Source:
         """How many raw rows each period between `edges` has, by its start; periods without any are left out."""
         if connection.dialect.name in dialects.CLICKHOUSE and len(edges) > MOST_RANGES:
             return self._counts_in_one_pass(connection, edges)
+        return self.counts_of(connection, list(pairwise(edges)))
+
+    def counts_of(self, connection: sa.Connection, periods: Sequence[tuple[datetime, datetime]]) -> dict[datetime, int]:
+        """How many raw rows each of `periods` has, by its start; those without any are left out."""
         counts: dict[datetime, int] = {}
-        periods = list(pairwise(edges))
         query, instant = _counting(self.raw.table, self.raw.columns["date"]), self.raw.instant
         for first in range(0, len(periods), COUNTED):
-            some = periods[first : first + COUNTED]
-            some += [(edges[-1], edges[-1])] * (COUNTED - len(some))
+            some = list(periods[first : first + COUNTED])
+            some += [(some[-1][1], some[-1][1])] * (COUNTED - len(some))
             values = {f"start{n}": instant(start) for n, (start, _) in enumerate(some)}
             values |= {f"end{n}": instant(end) for n, (_, end) in enumerate(some)}
             for number, rows in connection.execute(query, values):
@@ -122,17 +125,18 @@ class Source:
         return counts
 
     def newest(self, connection: sa.Connection, *, before: datetime | None = None) -> datetime | None:
-        """When the newest raw row, of those `before` an instant, began, naive UTC; None if there is none."""
-        column = self.raw.columns["date"]
-        query = sa.select(dialects.highest(column))
-        if before is not None:
-            query = sa.select(column).where(column < self.raw.instant(before)).order_by(column.desc()).limit(1)
-        date: datetime | None = connection.scalar(query)
+        """When the newest raw row, of those `before` an instant, began, naive UTC; None if there is none.
+
+        Rows whose date cannot be are none, here as everywhere.
+        """
+        within = self.within(EARLIEST, LATEST if before is None else min(before, LATEST))
+        date: datetime | None = connection.scalar(sa.select(dialects.highest(self.raw.columns["date"])).where(*within))
         return None if date is None else naive_utc(date)
 
-    def oldest(self, connection: sa.Connection) -> datetime | None:
-        """When the oldest raw row began, naive UTC; None if there is none."""
-        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])))
+    def oldest(self, connection: sa.Connection, *, since: datetime = EARLIEST) -> datetime | None:
+        """When the oldest raw row, of those `since` an instant, began, naive UTC; None if there is none."""
+        within = self.within(max(since, EARLIEST), LATEST)
+        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])).where(*within))
         return None if date is None else naive_utc(date)
 
     def segments(

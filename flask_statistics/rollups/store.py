@@ -17,8 +17,9 @@ from pyroaring import BitMap
 from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
+from .meta import read_meta, write_meta
 from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join, passing_of
-from .tables import DAY, HOUR, TOTAL, Tables
+from .tables import DAY, HOUR, PIECE, TOTAL, Tables
 
 CHUNK = 400
 """Segments named by one statement."""
@@ -26,6 +27,10 @@ PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "bins", "erro
 """Parts of every segment, stored as `:hours` and so on; besides, each dimension's index or `dimension:column`."""
 MEASURES = {":visitors": "visitors", ":bins": "bins", ":sizes": "sizes", ":times": "times", ":errors": "classes"}
 """The parts that `Columns` are read from, and what they are there."""
+PACKED = ":all"
+"""The part of a piece that has all of them."""
+ROWS_A_TIME = 2_000
+"""Rows inserted by one statement."""
 _NARROW = ("B", "H", "I", "Q")
 """Types of columns, the shortest first."""
 _SET = b"R"
@@ -60,6 +65,104 @@ def headers(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[
     return [Header(*row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A segment to be stored."""
+
+    unit: str
+    start: datetime
+    end: datetime
+    audience: int
+    segment: Segment | None
+    """None: its parts keep their contents, and only the measures are stored."""
+    measures: Measured
+    detailed: bool = True
+    """Whether its contents answer; if not, not until `show`."""
+
+    @property
+    def hits(self) -> int:
+        return self.measures.whole.hits
+
+    def header(self, number: int) -> Header:
+        """What names it once it is stored under `number`."""
+        detailed = self.detailed and self.segment is not None
+        return Header(number, self.unit, self.start, self.end, self.audience, self.hits, detailed)
+
+
+def rows_of(
+    number: int, draft: Draft, *, number_of: Callable[[str], int | None], many: Collection[str]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """All rows of a draft but the one that names it, some at a time: the table's name here, and its rows.
+
+    Of the dimensions `many`, which have many values, the columns of hours and days answer: their measures are stored for
+    days, to be queried by hand, and with all their sets for months. A piece is soon part of an hour: of it nothing is stored
+    by value, and its contents are one row.
+    """
+    whole, unit = draft.measures.whole, draft.unit
+    rollups, sets = [_rollup(number, TOTAL, 0, whole)], [_sets_of(number, TOTAL, 0, whole)]
+    for name, of_values in draft.measures.values.items() if unit != PIECE else ():
+        dimension = number_of(name)
+        assert dimension is not None  # noqa: S101 - the job registers every dimension before it builds
+        measured = sorted(of_values.items())
+        for first in range(0, len(measured), ROWS_A_TIME):
+            some = measured[first : first + ROWS_A_TIME]
+            if name not in many or unit != HOUR:
+                rollups += [_rollup(number, dimension, *one) for one in some]
+            if name not in many or unit not in (HOUR, DAY):
+                sets += [_sets_of(number, dimension, *one) for one in some]
+            if len(rollups) >= ROWS_A_TIME:
+                yield "rollup", rollups
+                rollups = []
+            if len(sets) >= ROWS_A_TIME:
+                yield "sets", sets
+                sets = []
+    if rollups:
+        yield "rollup", rollups
+    if sets:
+        yield "sets", sets
+    if draft.segment is not None:
+        assert not any(passing_of(draft.segment).values())  # noqa: S101 - the dictionary settles what is stored
+        parts: Iterable[tuple[str, bytes]] = _parts(draft.segment)
+        if unit == PIECE:
+            parts = [(PACKED, _pack_parts(dict(parts)))]
+        for part, content in parts:  # one at a time, as those of a month are large
+            yield "index", [{"segment_id": number, "part": part, "content": content}]
+
+
+def new_ids(connection: sa.Connection, tables: Tables, count: int) -> range:
+    """So many numbers that no segment ever had: what is left of a deleted one must not pass for another's."""
+    stored = read_meta(connection, tables).get("next_segment")
+    known = (
+        0
+        if stored is not None
+        else max(
+            connection.scalar(sa.select(sa.func.max(column))) or 0
+            for column in (
+                tables.segment.c.id,
+                *(table.c.segment_id for table in (tables.rollup, tables.sets, tables.index)),
+            )
+        )
+    )
+    start = int(stored) if stored is not None else known + 1
+    write_meta(connection, tables, {"next_segment": str(start + count)})
+    return range(start, start + count)
+
+
+def insert_header(connection: sa.Connection, tables: Tables, header: Header) -> None:
+    """Let a segment answer whose rows are stored."""
+    connection.execute(
+        sa.insert(tables.segment).values(
+            id=header.id,
+            unit=header.unit,
+            start=header.start,
+            end=header.end,
+            audience=header.audience,
+            hits=header.hits,
+            detailed=header.detailed,
+        )
+    )
+
+
 def write(
     connection: sa.Connection,
     tables: Tables,
@@ -74,38 +177,16 @@ def write(
     many: Collection[str],
     detailed: bool = True,
 ) -> None:
-    """Store a segment and its `measures` anew, instead of the one of that unit, start and audience.
-
-    An empty one is not stored. None: its parts keep their contents, and only the measures are stored. Without `detailed`,
-    its contents answer nothing until `show`. Of the dimensions
-    `many`, which have many values, the columns of hours and days answer: their measures are stored for days, to be
-    queried by hand, and with all their sets for months.
-    """
+    """Store a segment and its `measures` anew, instead of the one of that unit, start and audience; none if it is empty."""
     columns = tables.segment.c
     delete(connection, tables, columns.unit == unit, columns.start == start, columns.audience == audience)
-    whole = measures.whole
-    if not whole.hits:
+    draft = Draft(unit, start, end, audience, segment, measures, detailed)
+    if not draft.hits:
         return
-    values = {"unit": unit, "start": start, "end": end, "audience": audience, "hits": whole.hits}
-    values["detailed"] = detailed and segment is not None
-    key = connection.execute(sa.insert(tables.segment).values(values)).inserted_primary_key
-    assert key is not None  # noqa: S101 - an insert of one row always has it
-    rollups, sets = [_rollup(key[0], TOTAL, 0, whole)], [_sets_of(key[0], TOTAL, 0, whole)]
-    for name, of_values in measures.values.items():
-        number = number_of(name)
-        assert number is not None  # noqa: S101 - the job registers every dimension before it builds
-        measured = sorted(of_values.items())
-        if name not in many or unit != HOUR:
-            rollups += [_rollup(key[0], number, *one) for one in measured]
-        if name not in many or unit not in (HOUR, DAY):
-            sets += [_sets_of(key[0], number, *one) for one in measured]
-    connection.execute(sa.insert(tables.rollup), rollups)
-    connection.execute(sa.insert(tables.sets), sets)
-    if segment is not None:
-        assert not any(passing_of(segment).values())  # noqa: S101 - the dictionary settles what is stored
-        insert = sa.insert(tables.index)
-        for part, content in _parts(segment):  # one at a time, as those of a month are large
-            connection.execute(insert, {"segment_id": key[0], "part": part, "content": content})
+    (number,) = new_ids(connection, tables, 1)
+    for table, rows in rows_of(number, draft, number_of=number_of, many=many):
+        connection.execute(sa.insert(getattr(tables, table)), rows)
+    insert_header(connection, tables, draft.header(number))
 
 
 def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
@@ -139,6 +220,14 @@ def read_joined(
     connection: sa.Connection, tables: Tables, headers: Sequence[Header], names: Sequence[str], *, most_values: int
 ) -> Segment:
     """The segments of `headers`, one audience's in time order, joined into one, with all they have of the dimensions `names`."""
+    parts = read_segments(connection, tables, headers, names)
+    return join(parts, most_values=most_values) if parts else empty(0)
+
+
+def read_segments(
+    connection: sa.Connection, tables: Tables, headers: Sequence[Header], names: Sequence[str]
+) -> list[Segment]:
+    """The segments of `headers`, one audience's, ready to be joined, with all they have of the dimensions `names`."""
     hits = {header.id: header.hits for header in headers}
     parts = [
         _segment(contents, hits[number]) for number, contents in read_contents(connection, tables, hits, None).items()
@@ -148,7 +237,7 @@ def read_joined(
         nothing = {NONE: BitMap(range(part.hits))}  # of dimensions that came after it was built
         part.indexes = {name: part.indexes.get(name, nothing) for name in names if name not in many}
         part.columns = {name: part.columns.get(name, np.zeros(part.hits, np.uint32)) for name in names if name in many}
-    return join(parts, most_values=most_values) if parts else empty(0)
+    return parts
 
 
 def read_contents(
@@ -185,16 +274,28 @@ def _contents(
 ) -> Iterator[tuple[int, str, bytes]]:
     """The stored `parts` (None: all) of segments, packed, each read when it is asked for."""
     table = tables.index.c
-    wanted = [] if parts is None else [table.part.in_(list(parts))]
+    names = None if parts is None else set(parts)
+    wanted = [] if names is None else [table.part.in_([*names, PACKED])]
     for some in chunks(ids):
         query = sa.select(table.segment_id, table.part, table.content).where(table.segment_id.in_(some), *wanted)
-        for number, part, content in connection.execute(query):  # noqa: UP028 - a row is no tuple to the type checker
-            yield number, part, content
+        for number, part, content in connection.execute(query):
+            if part != PACKED:
+                yield number, part, content
+                continue
+            for name, blob in _unpack_parts(content):
+                if names is None or name in names:
+                    yield number, name, blob
 
 
 def values_in(contents: Mapping[str, bytes]) -> BitMap:
-    """The value ids that the stored columns among `contents` have."""
-    return bitmaps.union(bitmaps.of(_unpack_values(blob).ids) for part, blob in contents.items() if part.find(":") > 0)
+    """The value ids that the stored contents of a segment have."""
+    found = BitMap()
+    for part, blob in contents.items():
+        if part.find(":") > 0:
+            found |= bitmaps.of(_unpack_values(blob).ids)
+        elif not part.startswith(":"):
+            found.update(bitmaps.Packed(blob))
+    return found
 
 
 def empty(hits: int) -> Segment:
@@ -294,6 +395,24 @@ def _parts(segment: Segment) -> Iterator[tuple[str, bytes]]:
         yield name, bitmaps.pack(sets)
     for name, column in segment.columns.items():
         yield f"{name}:column", _pack_values(column[:])
+
+
+def _pack_parts(parts: Mapping[str, bytes]) -> bytes:
+    """All parts of a segment in one blob: how many, then of each the lengths of name and content and both of them."""
+    names = [name.encode() for name in parts]
+    pieces = [_LENGTH.pack(len(names))]
+    for name, content in zip(names, parts.values(), strict=True):
+        pieces += [_LENGTH.pack(len(name)), _LENGTH.pack(len(content)), name, content]
+    return b"".join(pieces)
+
+
+def _unpack_parts(blob: bytes) -> Iterator[tuple[str, bytes]]:
+    (count,), place = _LENGTH.unpack_from(blob), _LENGTH.size
+    for _ in range(count):
+        (of_name,), (of_content,) = _LENGTH.unpack_from(blob, place), _LENGTH.unpack_from(blob, place + _LENGTH.size)
+        place += 2 * _LENGTH.size
+        yield blob[place : place + of_name].decode(), blob[place + of_name : place + of_name + of_content]
+        place += of_name + of_content
 
 
 def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:

@@ -67,18 +67,16 @@ def _ids(holder: Holder, *where: sa.ColumnElement[bool]) -> list[int]:
 
 def _named_values(holder: Holder) -> BitMap:
     """The numbers of all values that segments name: by their measures or, where these are not stored, in their contents."""
-    rollup, segment, dimension = holder.tables.rollup.c, holder.tables.segment.c, holder.tables.dimension
+    rollup, segment = holder.tables.rollup.c, holder.tables.segment.c
     named, ids = BitMap(), _ids(holder)
     for first in range(0, len(ids), MARKED):
         some = ids[first : first + MARKED]
         with holder.engine.connect() as connection:
             query = sa.select(rollup.value_id).where(rollup.segment_id.in_(some), rollup.dimension_id != TOTAL)
             named.update(connection.scalars(query.distinct()))
-    with holder.engine.connect() as connection:
-        columns = [f"{name}:column" for name in connection.scalars(sa.select(dimension.c.name))]
     for number in _ids(holder, segment.unit.not_in((DAY, MONTH)), segment.detailed):
         with holder.engine.connect() as connection:
-            (contents,) = store.read_contents(connection, holder.tables, [number], columns).values()
+            (contents,) = store.read_contents(connection, holder.tables, [number], None).values()
         named |= store.values_in(contents)
     return named
 

@@ -1,6 +1,7 @@
 """The rollup tables, in the metadata of the user's model or of `STATISTICS_BIND_KEY`: `db.create_all()` and migrations see them.
 
-`statistics_segment` has a row for each hour, day and month and audience; `statistics_rollup` the measures of each value
+`statistics_segment` has a row for each hour, day and month and audience, and for pieces of the present hour;
+`statistics_rollup` the measures of each value
 in it, which can be queried by hand, and `statistics_sets` what of them cannot be added up; `statistics_index` answers
 filters. Values and visitors are numbered in `statistics_value` and `statistics_visitor`. `statistics_hour` remembers how
 many raw rows each hour was built from, `statistics_unfit` how many of them hold what cannot be, `statistics_meta` what holds
@@ -16,7 +17,8 @@ from sqlalchemy.dialects import mysql
 
 from ..models import moment, own_table
 
-HOUR, DAY, MONTH = "hour", "day", "month"
+PIECE, HOUR, DAY, MONTH = "piece", "hour", "day", "month"
+"""Units of segments. A piece is a part of an hour that is not over: what came in between two runs."""
 PEOPLE, BOTS = 0, 1
 """Audiences. Where the model cannot tell, all are people."""
 TOTAL = 0
@@ -56,8 +58,8 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             metadata,
             schema,
             "statistics_segment",
-            sa.Column("id", _INTEGER, primary_key=True),
-            sa.Column("unit", sa.String(8), nullable=False),  # hour, day or month
+            sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("unit", sa.String(8), nullable=False),  # piece, hour, day or month
             sa.Column("start", _MOMENT, nullable=False),  # naive UTC
             sa.Column("end", _MOMENT, nullable=False),  # naive UTC, excluded
             sa.Column("audience", sa.SmallInteger, nullable=False),  # 0 people, 1 bots
@@ -141,7 +143,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             metadata,
             schema,
             "statistics_unfit",
-            sa.Column("start", _MOMENT, primary_key=True),  # of an hour, naive UTC
+            sa.Column("start", _MOMENT, primary_key=True),  # of an hour or a piece of one, naive UTC
             sa.Column("raw_rows", _INTEGER, nullable=False),  # rows of which something was left out
             sa.Column("names", sa.String(200), nullable=False),  # columns and dimensions that were, with commas
         ),

@@ -60,7 +60,9 @@ def note(connection: sa.Connection, tables: Tables, unfit: Unfit, start: datetim
     connection.execute(sa.delete(table).where(table.c.start >= start, table.c.start < end))
     names = ",".join(sorted(unfit.names))[:LONGEST_NAMES]
     if unfit.rows:
-        rows = [{"start": hour, "raw_rows": count, "names": names} for hour, count in sorted(unfit.rows.items())]
+        # a piece of an hour has a row of its own
+        hours = [(max(hour, start), count) for hour, count in sorted(unfit.rows.items())]
+        rows = [{"start": hour, "raw_rows": count, "names": names} for hour, count in hours]
         connection.execute(sa.insert(table), rows)
 
 

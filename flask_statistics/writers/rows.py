@@ -31,8 +31,7 @@ def rows_of(records: Iterable[Mapping[str, Any]], raw: RawTable) -> list[dict[st
 
 
 def _with_agent(values: Mapping[str, Any]) -> dict[str, Any]:
-    agent = user_agents.parse(values["user_agent"])
-    return {**values, "browser": agent.browser, "platform": agent.platform, "device": agent.device}
+    return {**values, **user_agents.columns_of(values["user_agent"])}
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,89 @@
+"""Any value that a dimension lists, used as a filter, gives its hits: whatever another writer stored, in both modes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+
+from flask_statistics.dimensions import BUILT_IN
+
+from .conftest import App
+
+NAMES = tuple(dict.fromkeys(dimension.name for dimension in BUILT_IN))
+NOW = datetime(2026, 3, 10, 12)
+SPAN = "start=2026-03-01&end=2026-03-09"
+TEXTS = (
+    *("Firefox 72.0", "firefox 73.1", "FIREFOX", "Mobile Safari 17.1", "  spaced  ", "spaced", " ", "", None),
+    *("100%", "a%25b", "a+b", "a&b=c", "a;b", "#x", "?", "!", "'\"", "<b>", "\\", "/", "//", "..", "(none)", "(other)", "null"),
+    *("Ünïcode", "U\u0308nïcode", "ünïcode", "İstanbul", "ΑΣ", "ẞ", "\N{KELVIN SIGN}", "日本", "🙂", "👩\u200d🚀", "\u202eabc"),
+    *("a\tb", "a\nb", "\x7f", "\ufeffbom", "é" * 15, "Bot", "BOT", "bot", "Mobile", "toaster", "200", "5xx", "0"),
+    *("https://WWW.Example.org:8080/a?b", "https://example.org/", "http://[::1]/x", "http://münchen.example/", "http://"),
+    *("KeyError('cart')", "keyerror('cart')", "(odd)", "None None", "72.0", "None"),
+)  # fmt: skip
+NUMBERS = (200, 404, 0, 1, 99, -1, 1000, 999_999, 2**31 - 1, -(2**31), None, 500)
+
+
+def stored() -> list[dict[str, Any]]:
+    """Rows of another writer: each text in each column, in different numbers of rows."""
+    texts = ("path", "route", "referrer", "browser", "platform", "device", "method", "mimetype", "exception")
+    rows = []
+    for number, text in enumerate(TEXTS * 3):
+        shifted = {name: TEXTS[(number + 7 * place) % len(TEXTS)] for place, name in enumerate(texts)}
+        shifted |= dict.fromkeys(("device", "method"), (text or "")[:16] or None)
+        rows.append(
+            {
+                **shifted,
+                "date": datetime(2026, 3, 1, 12) + timedelta(hours=number),
+                "status_code": NUMBERS[number % len(NUMBERS)],
+                "remote_address": f"192.0.2.{number % 11}",
+            }
+        )
+    return rows
+
+
+@pytest.fixture(params=["raw", "rollups"])
+def app(request: pytest.FixtureRequest, make_app: Callable[..., App], database_url: str) -> App:
+    """With those rows, in each mode on each database."""
+    app = make_app(
+        database_url,
+        STATISTICS_ENABLED=False,
+        STATISTICS_ROLLUPS=request.param == "rollups",
+        STATISTICS_SCHEDULER=False,
+    )
+    app.insert(*stored())
+    rollups = app.statistics_state().rollups
+    if rollups is not None:
+        rollups.job().run(NOW)
+    return app
+
+
+def test_values_that_are_listed_select_their_hits(app: App) -> None:
+    for name in NAMES:
+        rows = app.json(f"breakdown/{name}?{SPAN}&limit=1000")["rows"]
+        links = re.findall(
+            r'<tr><th scope="row"[^>]*>.*?<a href="([^"]*)"',
+            app.client.get(f"/statistics/list/{name}?{SPAN}&limit=1000").text,
+        )
+        links = [unescape(link).partition("?")[2] for link in links]
+        assert len(links) == min(len(rows), 50)
+        for row, link in zip(rows, links, strict=False):
+            found = app.json(f"summary?{link}")
+            assert (found["hits"], found["visitors"]) == (row["hits"], row["visitors"]), (name, row["value"], link)
+        assert sum(row["hits"] for row in rows) == 3 * len(TEXTS)
+
+
+def test_values_are_the_same_in_both_modes(make_app: Callable[..., App]) -> None:
+    both = []
+    for rolled in (False, True):
+        app = make_app(STATISTICS_ENABLED=False, STATISTICS_ROLLUPS=rolled, STATISTICS_SCHEDULER=False)
+        app.insert(*stored())
+        rollups = app.statistics_state().rollups
+        if rollups is not None:
+            rollups.job().run(NOW)
+        both.append({name: app.json(f"breakdown/{name}?{SPAN}&limit=1000")["rows"] for name in NAMES})
+    assert both[0] == both[1]
