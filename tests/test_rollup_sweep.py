@@ -76,7 +76,8 @@ def test_values_that_no_segment_names_any_more_are_deleted(rolled: Rolled) -> No
     rolled.insert(seen(today.replace(hour=11), number, path=f"/late/{number % 10}") for number in range(100))
     rolled.job.run(NOW)
     assert "/early/1" in texts(rolled)
-    rolled.job.run(NOW + timedelta(days=1))
+    rolled.insert([seen(NOW + timedelta(days=1), 1, path="/late/1")])  # so the day is over
+    rolled.job.run(NOW + timedelta(days=1, hours=1))
     assert {text for text in texts(rolled) if text.startswith("/")} == {f"/late/{number}" for number in range(10)}
     with rolled.rollups() as queries:
         rows = queries.breakdown("path", Span(today, NOW, rolled.zone), Filters()).rows

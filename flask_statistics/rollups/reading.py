@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from .. import dialects
 from ..models import RawTable
+from ..spans import naive_utc
 from .segment import UNREADABLE
 from .unfit import Unfit
 
@@ -87,6 +88,39 @@ def _value(connection: sa.Connection, raw: RawTable, column: Any, key: Any) -> A
         if not _is_of_a_value(error):
             raise
         return UNREADABLE
+
+
+def edge(
+    connection: sa.Connection, raw: RawTable, where: Sequence[sa.ColumnElement[bool]], *, newest: bool
+) -> datetime | None:
+    """When the newest, or oldest, raw row that meets `where` began, naive UTC; None if there is none.
+
+    SQLite compares dates as text, so one that another writer stored in another form is not where it belongs: it is passed over.
+    """
+    date = raw.columns["date"]
+    query = sa.select((dialects.highest if newest else dialects.lowest)(date)).where(*where)
+    try:
+        found: datetime | None = connection.scalar(query)
+    except ValueError:
+        found = None
+    else:
+        plain = connection.dialect.name != "sqlite" or not isinstance(date.type, sa.DateTime)
+        if found is None or plain or _is_stored(connection, date, found):
+            return None if found is None else naive_utc(found)
+    order = date.desc() if newest else date
+    for text in connection.scalars(sa.select(sa.cast(date, sa.Text)).where(*where).order_by(order)):
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            continue
+        if _is_stored(connection, date, found):
+            return found
+    return None
+
+
+def _is_stored(connection: sa.Connection, date: Any, moment: datetime) -> bool:
+    """Whether that instant is stored in the form in which it is compared."""
+    return connection.scalar(sa.select(sa.literal(1)).where(date == moment).limit(1)) is not None
 
 
 def rise(dates: Sequence[Any], latest: datetime, end: datetime) -> bool:

@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import EARLIEST, LATEST, Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, midnight, naive_utc, to_local
 from . import reading
 from .bitmaps import Column
-from .segment import FIXED, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
+from .segment import FIXED, MICROSECOND, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
 from .tables import BOTS, PEOPLE
 from .unfit import Unfit
 
@@ -130,14 +130,12 @@ class Source:
         Rows whose date cannot be are none, here as everywhere.
         """
         within = self.within(EARLIEST, LATEST if before is None else min(before, LATEST))
-        date: datetime | None = connection.scalar(sa.select(dialects.highest(self.raw.columns["date"])).where(*within))
-        return None if date is None else naive_utc(date)
+        return reading.edge(connection, self.raw, within, newest=True)
 
     def oldest(self, connection: sa.Connection, *, since: datetime = EARLIEST) -> datetime | None:
         """When the oldest raw row, of those `since` an instant, began, naive UTC; None if there is none."""
         within = self.within(max(since, EARLIEST), LATEST)
-        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])).where(*within))
-        return None if date is None else naive_utc(date)
+        return reading.edge(connection, self.raw, within, newest=False)
 
     def segments(
         self,
@@ -154,6 +152,9 @@ class Source:
         `beat` is called after each batch; `unfit` is told what was left out.
         """
         hours = Span(start, end, self.zone).edges("hour")
+        # offsets are from the hour's own start, which is a whole second, also where the period begins within it
+        day = midnight(to_local(start, self.zone).date(), self.zone)
+        hours[0] = Span(day, start + MICROSECOND, self.zone).edges("hour")[-2]
         parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
         shape, unfit = self.shape, Unfit() if unfit is None else unfit
