@@ -6,12 +6,16 @@ Panels, filters, the API, exports and rollups know of it from here alone. Pure.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import CodeType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -115,6 +119,8 @@ class Dimension:
     """A value, never None, to the text shown."""
     none: str
     """Text shown for None."""
+    version: str
+    """Of the function, where a change does not show in its own code."""
     many: bool
     """Whether it usually has thousands of values (rollups keep those another way)."""
     whole: bool
@@ -132,6 +138,7 @@ class Dimension:
         display: Callable[[Any], str] = _text,
         none: str = "(none)",
         many: bool = False,
+        version: str = "",
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
             raise SettingError(
@@ -150,10 +157,26 @@ class Dimension:
             "display": display,
             "none": none,
             "many": many,
+            "version": version,
             "whole": False,
         }
         for key, field in fields.items():
             object.__setattr__(self, key, field)
+
+    @property
+    def fingerprint(self) -> str:
+        """What its values are made by: another column, function or `version`, and they may be others. At most 64 characters.
+
+        Of a function of yours it is the code that counts, with its defaults and what it closes over, but not what it calls;
+        of ours, the name. The code is one Python's, so what stays the same in others stands before it.
+        """
+        rough, exact = _identity(self.value) if self.derived else ("", "")
+        return f"{_digest(self.column, self.many, self.version, rough)} {_PYTHON} {_digest(exact)}"
+
+    def is_made_by(self, fingerprint: str) -> bool:
+        """Whether values that were made by what had that fingerprint are the same as now; a new Python alone changes none."""
+        mine, other = self.fingerprint.split(" "), fingerprint.split(" ")
+        return mine == other or (len(other) == 3 and mine[0] == other[0] and mine[1] != other[1])
 
     def value_of(self, raw: Any) -> Value:
         """The dimension's value of a raw value; None if there is none. Raises `DimensionError` if `value` fails."""
@@ -172,6 +195,8 @@ class Dimension:
 
         Raises `ValueError` that completes "must be ...".
         """
+        if text == OTHER_VALUE:
+            return (OTHER_VALUE,)
         return (None,) if text == "" else self.parse(text)
 
     def text_of(self, value: Value) -> str:
@@ -187,6 +212,60 @@ class Dimension:
         except Exception:
             _logger.exception("Flask-Statistics: the dimension %r cannot display %r.", self.name, value)
             return _text(value)
+
+
+_PYTHON = sys.implementation.cache_tag or sys.implementation.name
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _identity(function: Any) -> tuple[str, str]:
+    """What tells a function from another that would give other values: what any Python sees, and what this one does."""
+    if isinstance(function, functools.partial):
+        rough, exact = _identity(function.func)
+        bound = f"{_plain(function.args)} {_plain(function.keywords)}"
+        return f"{rough} {bound}", f"{exact} {bound}"
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None and not hasattr(function, "__qualname__"):  # an object that can be called
+        rough, exact = _identity(type(function).__call__)
+        return f"{type(function).__qualname__} {rough}", exact
+    module = getattr(function, "__module__", None) or ""
+    if code is None or module.partition(".")[0] == __package__:
+        return f"{module}.{function.__qualname__}", ""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    given = f"{_plain(function.__defaults__)} {_plain(function.__kwdefaults__)} {_plain(cells)}"
+    texts, exact = _code(code)
+    return f"{sorted(texts)} {given}", exact
+
+
+def _code(code: CodeType) -> tuple[set[str], str]:
+    """The texts in a function, and what it does, but for where it stands."""
+    texts = {one for one in code.co_consts if isinstance(one, str)}
+    inner = []
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            more, exact = _code(one)
+            texts |= more
+            inner.append(exact)
+        else:
+            inner.append(_plain(one))
+    return texts, f"{code.co_code.hex()} {inner} {code.co_names} {code.co_varnames}"
+
+
+def _plain(value: Any) -> str:
+    """A value as text, without an address in memory, which each process has another of."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_plain(key)}: {_plain(one)}' for key, one in value.items())}}}"
+    if isinstance(value, (str, bytes, int, float, complex, type(None), type(...), re.Pattern)):
+        return repr(value)
+    return " ".join(_identity(value)) if callable(value) else type(value).__qualname__
 
 
 def _status_codes(text: str) -> tuple[Value, ...]:

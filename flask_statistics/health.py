@@ -407,6 +407,7 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
         "values": found.values,
         "visitors": found.visitors,
         "folded": found.folded,
+        "incomplete": {name: None if since is None else utc(since) for name, since in found.incomplete.items()},
         "unfit": None
         if found.unfit is None
         else {"requests": found.unfit.rows, "names": list(found.unfit.names), "latest": utc(found.unfit.latest)},

@@ -170,11 +170,20 @@ def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:
         Fact("Numbered", f"{found.values:,} values, {found.visitors:,} visitors"),
         Fact("Folded", _folded(found)),
         Fact("Left out", _left_out(found)),
+        Fact("Not complete", _incomplete(page, found)),
     )
 
 
 def _folded(status: Status) -> str:
     return ", ".join(f"{name} {hits:,}" for name, hits in sorted(status.folded.items())) or "nothing"
+
+
+def _incomplete(page: Page, status: Status) -> str:
+    found = [
+        f"{name}, not recorded {'yet' if since is None else 'before ' + _at(page, since)}"
+        for name, since in sorted(status.incomplete.items())
+    ]
+    return "; ".join(found) or "nothing"
 
 
 def _left_out(status: Status) -> str:

@@ -66,6 +66,12 @@ class RawQueries:
         possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
         return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
 
+    def complete_from(self, span: Span, filters: Filters, dimensions: Sequence[str] = ()) -> datetime | None:
+        return None
+
+    def undecided(self, span: Span, filters: Filters) -> int:
+        return 0
+
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)
         row = self._connection.execute(sa.select(*self._aggregates(want)).where(*where)).one()

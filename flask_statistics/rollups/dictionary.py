@@ -17,6 +17,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -116,7 +117,7 @@ class Dictionary:
         self._tables = tables
         self._dimensions = dimensions
         self._key, self._key_before = key, key_before
-        self._numbers = {name: number for number, name in connection.execute(sa.select(*tables.dimension.c))}
+        self._numbers = {name: number for name, number, _ in connection.execute(_known_dimensions(tables))}
         self._known = Known() if known is None else known
         self._passing: dict[int, Value] = {}
         self._passing_texts: dict[str, dict[str, int]] = {}
@@ -289,18 +290,31 @@ class Dictionary:
             write_meta(connection, self._tables, {f"next_{kind}": str(number) for kind, number in self._next.items()})
         del self._learnt[: len(some)]
 
-    def register(self) -> None:
-        """Number the dimensions that have no number yet: no request that is rolled up already had a value in them."""
-        for name in self._dimensions:
+    def register(self, until: datetime | None) -> None:
+        """Number the dimensions that have no number yet, and note which are others than before.
+
+        What is rolled up `until` then (naive UTC; None: nothing is) knows nothing of these: see `recorded`.
+        """
+        table = self._tables.dimension
+        made_by = {name: of for name, _, of in self._connection.execute(_known_dimensions(self._tables))}
+        for name, dimension in self._dimensions.items():
             if name not in self._numbers:
                 number = self._numbers[name] = max(self._numbers.values(), default=0) + 1
-                self._connection.execute(sa.insert(self._tables.dimension), {"id": number, "name": name})
-                for table in (self._tables.rollup, self._tables.sets):
-                    measures = [column for column in table.c if not column.primary_key]
+                values = {"id": number, "name": name, "made_by": dimension.fingerprint, "since": until}
+                self._connection.execute(sa.insert(table).values(values))
+                for measured in (self._tables.rollup, self._tables.sets):
+                    measures = [column for column in measured.c if not column.primary_key]
                     names = ["segment_id", "dimension_id", "value_id", *(column.name for column in measures)]
-                    key = (table.c.segment_id, sa.literal(number), sa.literal(NONE))
-                    none = sa.select(*key, *measures).where(table.c.dimension_id == TOTAL)
-                    self._connection.execute(sa.insert(table).from_select(names, none))
+                    key = (measured.c.segment_id, sa.literal(number), sa.literal(NONE))
+                    none = sa.select(*key, *measures).where(measured.c.dimension_id == TOTAL)
+                    self._connection.execute(sa.insert(measured).from_select(names, none))
+            elif made_by[name] != dimension.fingerprint:
+                changed: dict[str, Any] = {"made_by": dimension.fingerprint}
+                changed |= {} if dimension.is_made_by(made_by[name]) else {"since": until}
+                self._connection.execute(sa.update(table).where(table.c.name == name).values(changed))
+        gone = [name for name, of in made_by.items() if of and name not in self._dimensions]
+        if gone:  # what is built without them has a hole
+            self._connection.execute(sa.update(table).where(table.c.name.in_(gone)).values(made_by=""))
 
     # ---- looking up ----------------------------------------------------------------------------------------------
 
@@ -356,6 +370,11 @@ class Dictionary:
         start = self._next[kind]
         self._next[kind] = start + count
         return range(start, start + count)
+
+
+def _known_dimensions(tables: Tables) -> sa.Select[Any]:
+    """Name, number and fingerprint of each."""
+    return sa.select(tables.dimension.c.name, tables.dimension.c.id, tables.dimension.c.made_by)
 
 
 _ESCAPE = "\x1a"

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import next_edge, to_local
-from . import closing, erase, keeping, lease, retention, store, sweep, writing
+from . import closing, erase, keeping, lease, recorded, retention, store, sweep, writing
 from .building import MONTH_FACTOR, build_day, build_month, rows_noted
 from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
 from .holder import Holder
@@ -31,6 +31,7 @@ from .meta import (
     RollupError,
     check_zone,
     coverage,
+    coverage_in,
     discard,
     read_meta,
     write_meta,
@@ -107,6 +108,8 @@ class Job(Holder):
             self._remember(now, report)
             closing.close(self, now, report)
             self._backfill(now, report, deadline, progress)
+            if report.complete:
+                recorded.complete(self, now, report, deadline, progress)
             retention.prune(self, self.retention, now, report)
             if report.merged or report.raw_deleted:
                 sweep.sweep(self, now)
@@ -274,7 +277,7 @@ class Job(Holder):
             if "timezone" not in meta:
                 write_meta(connection, self.tables, {"timezone": zone, VISITOR_KEY: new_key()})
             check_zone(meta, zone)
-            self.dictionary(connection).register()
+            self.dictionary(connection).register(coverage_in(meta).end)
         writing.sweep(self)  # what a run that was killed left
 
     def _remember(self, now: datetime, report: Report) -> None:

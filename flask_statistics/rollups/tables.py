@@ -111,6 +111,10 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             "statistics_dimension",
             sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
             sa.Column("name", sa.String(64), nullable=False, unique=True),
+            sa.Column(
+                "made_by", sa.String(64), nullable=False
+            ),  # fingerprint of column and function; empty: of none now
+            sa.Column("since", _MOMENT),  # segments from before do not know it, naive UTC; NULL: all do
         ),
         value=own_table(
             metadata,
