@@ -190,8 +190,8 @@ def record(path: str, date: datetime, method: str) -> Record:
 
 def moved(mover: ClickHouseMover, spool: SpoolFile) -> tuple[int, int]:
     """How many were taken from the spool, and how many of them stored."""
-    taken, stored, _ = mover.move(spool, wait_ms=0)
-    return taken, stored
+    found = mover.move(spool, wait_ms=0)
+    return found.taken, found.stored
 
 
 @pytest.fixture
@@ -307,8 +307,8 @@ def test_move_sets_aside_what_is_refused(bench: Bench) -> None:
     bench.append("/c")
     assert bench.move() == (4, 3)
     assert bench.paths() == ["/a", "/b", "/c"]
-    ((_, error),) = bench.spool.refused(10)
-    assert "Constraint `c` for table" in error
+    (refused,) = bench.spool.refused(10)
+    assert "Constraint `c` for table" in refused.error
 
 
 def test_move_sets_aside_one_that_comes_alone(bench: Bench) -> None:

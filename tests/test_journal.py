@@ -12,6 +12,7 @@ from flask_statistics.writers import journal
 from flask_statistics.writers.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
 
 RANGE = 1 << RANGE_BITS
+HEADER = {"spool": "s", "fields": "f"}
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def base(tmp_path: Path) -> Path:
 
 def begun(base: Path, *records: bytes, first: int = RANGE) -> FileJournal:
     made = FileJournal(base)
-    made.begin(first)
+    made.begin(first, HEADER)
     for record in records:
         made.append(record)
     made.close()
@@ -35,7 +36,7 @@ def files(base: Path) -> list[Path]:
 @pytest.mark.parametrize("kind", ["file", "memory"])
 def test_journal_gives_what_was_appended(base: Path, kind: str) -> None:
     made: Journal = FileJournal(base) if kind == "file" else MemoryJournal()
-    made.begin(RANGE)
+    made.begin(RANGE, HEADER)
     for record in (b"a", b"b", b"c"):
         made.append(record)
     assert made.after(0, 2) == ([(RANGE, b"a"), (RANGE + 1, b"b")], True)
@@ -62,7 +63,7 @@ def test_journal_is_read_from_anywhere(base: Path) -> None:
 def test_journal_is_many_files_that_are_deleted_when_they_are_moved(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "FILE_BYTES", 100)
+    monkeypatch.setattr(journal, "FILE_BYTES", 100 + len(journal.as_header(HEADER)))
     made = begun(base, *(b"x" * 30 for _ in range(20)))
     assert len(files(base)) == 7
     assert made.waiting(0) == 20
@@ -101,7 +102,7 @@ def test_journal_leaves_a_line_that_is_not_whole_yet(base: Path) -> None:
 
 def test_journal_goes_on_after_a_line_that_the_disk_had_no_space_for(base: Path) -> None:
     made = FileJournal(base)
-    made.begin(RANGE)
+    made.begin(RANGE, HEADER)
     made.append(b"a")
     whole = made._file
     assert whole is not None
@@ -117,6 +118,38 @@ def test_journal_goes_on_after_a_line_that_the_disk_had_no_space_for(base: Path)
     made.append(b"c")
     assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"c")]
     made.close()
+
+
+def damage(base: Path, number: int, *, wrong_id: int) -> None:
+    (file,) = files(base)
+    file.write_bytes(file.read_bytes().replace(b"\n%d " % (RANGE + number), b"\n%d " % (RANGE + wrong_id)))
+
+
+@pytest.mark.parametrize("wrong_id", [250, 51, 3, 0, 390, 399, 400, 5_000])
+def test_journal_wrong_id_costs_nothing(base: Path, wrong_id: int) -> None:
+    made = begun(base, *(b"%d" % number for number in range(400)))
+    damage(base, 50, wrong_id=wrong_id)
+    rows: list[tuple[int, bytes]] = []
+    last = 0
+    while batch := made.after(last, 30)[0]:
+        rows += batch
+        last = batch[-1][0]
+    assert rows == [(RANGE + number, b"%d" % number) for number in range(400)]
+    assert made.waiting(0) == 400
+    assert FileJournal(base).after(RANGE + 47, 4)[0] == rows[48:52]
+    assert FileJournal(base).waiting(RANGE + 47) == 352
+
+
+def test_journal_leaves_a_gap_where_lines_are_missing(base: Path) -> None:
+    made = begun(base, *(b"%d" % number for number in range(400)))
+    (file,) = files(base)
+    text = bytearray(file.read_bytes())
+    text[2_000:4_000] = bytes(2_000)
+    file.write_bytes(text)
+    rows = made.after(0, 500)[0]
+    damaged = [record for _, record in rows if b"\0" in record]
+    assert (len(damaged), rows[0][0], rows[-1][0]) == (1, RANGE, RANGE + 399)
+    assert all(record == b"%d" % (number - RANGE) for number, record in rows if b"\0" not in record)
 
 
 def test_journal_damaged_line_stands_for_the_records_that_are_missing(base: Path) -> None:
@@ -149,7 +182,7 @@ def test_journal_damaged_id_does_not_reach_into_another_range(base: Path) -> Non
     (file,) = files(base)
     file.write_bytes(file.read_bytes().replace(b"%d b" % (RANGE + 1), b"%d b" % (9 * RANGE)))
     begun(base, b"c", first=2 * RANGE)
-    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"%d b" % (9 * RANGE))]
+    assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"b")]
     assert made.after(RANGE + 1, 9)[0] == [(2 * RANGE, b"c")]
 
 
@@ -180,7 +213,7 @@ def test_journal_leaves_foreign_files_alone(base: Path) -> None:
 
 def test_journal_that_ended_takes_nothing(base: Path) -> None:
     made = FileJournal(base)
-    made.begin(RANGE)
+    made.begin(RANGE, HEADER)
     made.append(b"a")
     made.end()
     with pytest.raises(OSError, match="about to end"):
@@ -190,7 +223,7 @@ def test_journal_that_ended_takes_nothing(base: Path) -> None:
 
 def test_journal_rests_when_all_is_moved(base: Path) -> None:
     made = FileJournal(base)
-    made.begin(RANGE)
+    made.begin(RANGE, HEADER)
     made.append(b"a")
     made.append(b"b")
     made.rest(RANGE)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_statistics.writers.journal import RANGE_BITS
-from flask_statistics.writers.spool_file import SpoolFile, SpoolUnusable
+from flask_statistics.writers.journal import RANGE_BITS, PulledAway
+from flask_statistics.writers.spool_file import EPOCH_S, Refused, SpoolFile, SpoolUnusable
 
 RANGE = 1 << RANGE_BITS
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 def claimed(path: Path, *records: bytes, fields: str = "f") -> SpoolFile:
     spool = SpoolFile(path, create=True)
-    assert spool.claim(fields)
+    assert spool.claim(fields, now=0.0)
     for record in records:
         spool.append(record)
     return spool
@@ -76,25 +76,26 @@ def test_spool_file_is_another_spool_when_it_was_copied(path: Path, tmp_path: Pa
 def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Path) -> None:
     claimed(path, b"a").close()
     second = SpoolFile(path, create=True)
-    assert not second.claim("other")
+    assert not second.claim("other", now=0.0)
     second.forget(RANGE)
-    assert second.claim("other")
+    assert second.claim("other", now=0.0)
     assert second.batch(1).fields == "other"
     second.close()
 
 
 def test_spool_file_sets_aside(path: Path) -> None:
     spool = claimed(path, b"a", b"b")
-    spool.set_aside(RANGE, b"a", "refused")
+    spool.set_aside(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
     assert (spool.refused(9), spool.waiting()) == ([], 2)
     spool.forget(RANGE)
-    assert (spool.refused(9), spool.count_refused(), spool.waiting()) == ([(b"a", "refused")], 1, 1)
+    assert spool.refused(9) == [Refused(RANGE, b"a", "refused", "s", "f", 0)]
+    assert (spool.count_refused(), spool.waiting()) == (1, 1)
     spool.close()
 
 
 def test_spool_file_stored_after_all_is_not_refused(path: Path) -> None:
     spool = claimed(path, b"a")
-    spool.set_aside(RANGE, b"a", "refused")
+    spool.set_aside(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
     spool.forget(RANGE, stored_from=RANGE)
     assert spool.count_refused() == 0
     spool.close()
@@ -153,7 +154,7 @@ def test_spool_file_of_another_version_is_left_alone(path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(SpoolUnusable, match="is of version 99, and not of 1"):
+    with pytest.raises(SpoolUnusable, match="is of version 99, and not of 2"):
         SpoolFile(path, create=True).claim("f")
     assert path.read_bytes() == before
 
@@ -184,10 +185,81 @@ def test_spool_file_gives_records_again_under_the_same_ids_after_a_power_cut(pat
     spool.close()
 
 
-def test_spool_file_that_was_deleted_leaves_no_journal_to_a_new_one(path: Path) -> None:
-    claimed(path, b"a").close()
-    path.unlink()
+def test_spool_file_that_was_deleted_is_made_again_from_its_journal(path: Path) -> None:
+    first = claimed(path, b"a", b"b")
+    name = first.batch(1).spool
+    first.close()
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        file.unlink(missing_ok=True)
+    spool = claimed(path, b"c")
+    batch = spool.batch(9)
+    assert (batch.spool, batch.fields, batch.rows) == (name, "f", [(RANGE, b"a"), (RANGE + 1, b"b")])
+    spool.forget(RANGE + 1)  # as the database says
+    assert spool.batch(9).rows == [(2 * RANGE, b"c")]
+    spool.close()
+
+
+def test_spool_file_without_a_header_is_nobodys(path: Path) -> None:
+    (path.parent / f"{path.name}.{RANGE}.journal").write_bytes(b"%d a\n" % RANGE)
     spool = claimed(path, b"b")
     assert spool.batch(9).rows == [(RANGE, b"b")]
     assert [file.name for file in path.parent.glob("*.stray")] == [f"spool.sqlite.{RANGE}.journal.stray"]
+    spool.close()
+
+
+def test_spool_file_begins_ranges_that_a_machine_put_back_has_not_seen(path: Path) -> None:
+    spool = SpoolFile(path, create=True)
+    spool.claim("f", now=EPOCH_S + 100)
+    spool.append(b"a")
+    assert spool.batch(1).rows == [(100 * RANGE, b"a")]
+    spool.close()
+    assert spool.claim("f", now=EPOCH_S + 50)  # its clock was put back
+    spool.append(b"b")
+    spool.forget(100 * RANGE)
+    assert spool.batch(2).rows == [(101 * RANGE, b"b")]
+    spool.close()
+
+
+@pytest.mark.parametrize(("moved", "another"), [(None, False), (RANGE - 1, False), (RANGE, True), (9 * RANGE, True)])
+def test_spool_file_is_another_spool_when_the_database_saw_its_range(
+    path: Path, moved: int | None, another: bool
+) -> None:
+    spool = claimed(path, b"a")
+    before = spool.batch(1)
+    assert before.unmet
+    assert spool.meet(before.first, moved) is another
+    after = spool.batch(1)
+    assert (after.spool != before.spool, after.rows, after.unmet) == (another, before.rows, False)
+    assert not spool.meet(before.first, RANGE)  # it was moved meanwhile
+    spool.close()
+
+
+def test_spool_file_notices_that_it_was_deleted(path: Path) -> None:
+    spool = claimed(path, b"a", b"b")
+    spool.watch()
+    spool.look()
+    for file in path.parent.iterdir():
+        file.unlink()
+    with pytest.raises(PulledAway):
+        spool.look()
+    spool.note_moved(RANGE)
+    saved = path.with_name("saved.sqlite")
+    assert (spool.salvage(saved), spool.gone()) == (1, 0)
+    other = SpoolFile(saved, create=True)
+    batch = other.batch(9)
+    assert (batch.rows, batch.last, batch.rest_of) == ([(RANGE + 1, b"b")], RANGE, spool.batch(1).spool)
+    for one in (spool, other):
+        one.close()
+
+
+def test_spool_file_that_was_moved_away_is_not_saved(path: Path) -> None:
+    spool = claimed(path, b"a", b"b")
+    spool.watch()
+    away = path.parent / "away"
+    away.mkdir()
+    for file in path.parent.glob("spool*"):
+        file.rename(away / file.name)
+    with pytest.raises(PulledAway):
+        spool.look()
+    assert (spool.salvage(path.with_name("saved.sqlite")), spool.gone()) == (0, 2)
     spool.close()

@@ -222,7 +222,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.drain()
         assert set(self.stored()) == self.appended
-        refused = moving.decode([record for record, _ in self.other_spool.refused(10_000)], FIELDS)
+        refused = moving.decode([one.record for one in self.other_spool.refused(10_000)], FIELDS)
         assert {record["path"] for record in refused} == self.poison
         assert len(self.appended) + len(self.poison) + len(self.turned_away) == self.number
         assert self.other_spool.waiting() == 0

@@ -24,7 +24,7 @@ from ..spans import naive_utc
 from .journal import RANGE_BITS, Rows
 from .moving import MOST_TRIED, UNREADABLE, InsertFailed, Moved, Mover, Overtaken, decode
 from .rows import insert, rows_of
-from .spool_file import SpoolFile
+from .spool_file import Refused, SpoolFile
 from .spool_folder import try_lock
 from .transaction import Locked, commit
 
@@ -136,6 +136,14 @@ class ClickHouseMover(Mover):
 
         commit(self._engine, note, wait_ms=wait_ms)
         self._moved[spool] = last
+
+    def store_again(self, one: Refused, *, wait_ms: int) -> None:
+        """As for other databases: it has the key that it always had, by which it is known if it is there."""
+        self._known(one.spool, wait_ms)
+        records = decode([one.record], one.fields)
+        self.late(records[0]["date"])  # before as well, as the process may end in between
+        self._insert_missing(self.rows(one.spool, [one.number], records))
+        self.late(records[0]["date"])
 
     def _insert_missing(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert those of `rows` that are not there, in one piece. Raises `InsertFailed` and the database's error."""

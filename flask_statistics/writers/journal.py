@@ -1,20 +1,55 @@
 """Records that wait on the local disk, a line each: one system call to append, and no request waits for whoever reads.
 
 A journal is a row of plain files, `<spool>.<id of its first line>.journal`. One process appends; any may read. A line is
-an id, which only grows, and a record. What a record is, and how far a journal is moved, others know. A killed process
-loses nothing; a power cut loses what the system had not written to the disk yet (usually the last 30 seconds).
+an id, which only grows by one, and a record. The first line of each file is a header: whose records these are. What a
+record is, and how far a journal is moved, others know. A killed process loses nothing; a power cut loses what the system
+had not written to the disk yet (usually the last 30 seconds).
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import json
+import math
 import os
+import sys
 import threading
-from collections.abc import Sequence
-from itertools import pairwise
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+if sys.platform == "win32":
+
+    def _hold(descriptor: int) -> None:
+        """Nothing: an open file cannot be deleted there, nor its lock file, so nobody else can take it."""
+
+    def _is_held(path: Path) -> bool:
+        return False
+else:
+    import fcntl
+
+    def _hold(descriptor: int) -> None:
+        """Let others see that its owner lives, also when the lock file of the spool was deleted."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _is_held(path: Path) -> bool:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
 
 RANGE_BITS = 32
 """Each owner begins a range of ids of its own. After a power cut the files may have forgotten ids that are moved already,
@@ -22,6 +57,10 @@ and to use them again would be to take new records for moved ones."""
 FILE_BYTES = 1 << 20
 """A longer file is followed by a new one, and deleted when it is moved."""
 
+LOOK_S = 1.0
+"""How often an append looks whether the files are still where they were."""
+
+_HEADER = b"# "
 _CANCELLED = b"\x18"
 """Ends a line that could not be written as a whole, and that nobody was told is stored."""
 _NEVER = 1 << 63
@@ -29,16 +68,52 @@ _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would translate line ends."""
 
 READ_BYTES = 4 * FILE_BYTES
+LOOKAHEAD = 8
+"""Lines that are looked at to tell a damaged id from ids that are missing."""
 
 Rows = Sequence[tuple[int, bytes]]
 """Id and record, in the order of their ids."""
 
 
+class PulledAway(OSError):
+    """The files are not where they were: deleted, moved or replaced by somebody."""
+
+
+class Salvage(NamedTuple):
+    """What is left of the files of a journal that were pulled away."""
+
+    first: int
+    """Id of the first line of `text`."""
+    text: bytes
+    """The lines of the last file, if it was deleted: what was moved away may come back, and must not be stored twice."""
+    gone: int
+    """Records that waited in files that were deleted or moved away, and are not in `text`."""
+
+
+Identity = tuple[int, int]
+"""Device and inode of a file."""
+
+
+def identity_of(path: Path) -> Identity | None:
+    """What tells a file from another one of the same name; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:  # also where the disk is gone
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Journal(Protocol):
     """Where records wait."""
 
-    def begin(self, first: int) -> None:
-        """Give the id `first` to the next record."""
+    complete: bool
+    """Whether nobody appends any more, so that what is damaged at the end is told."""
+
+    def begin(self, first: int, header: Mapping[str, str]) -> None:
+        """Give the id `first` to the next record; new files begin with `header`."""
+
+    def describe(self, header: Mapping[str, str]) -> None:
+        """Begin new files with another header from now on."""
 
     def append(self, record: bytes) -> None:
         """Add a record without line ends. When this returns, the end of the process cannot lose it. Raises `OSError`."""
@@ -55,8 +130,11 @@ class Journal(Protocol):
     def clear(self) -> None:
         """Delete everything. Only where nothing waits, and nobody appends."""
 
+    def headers(self) -> list[tuple[int, dict[str, str]]]:
+        """Of each file, the id of its first line and its header, in the order of their ids; empty: it has none."""
+
     def leave(self) -> None:
-        """Put away what is there: its ids mean nothing any more."""
+        """Put away what is there: nobody knows whose it is."""
 
     def end(self) -> None:
         """Append no more: who tries to gets an `OSError`."""
@@ -69,12 +147,19 @@ class MemoryJournal:
     """Records of this process alone."""
 
     def __init__(self) -> None:
+        self.complete = False
         self.lock = threading.Lock()
         self._next_id = 0
         self._rows: list[tuple[int, bytes]] = []
 
-    def begin(self, first: int) -> None:
+    def begin(self, first: int, header: Mapping[str, str]) -> None:
         self._next_id = first
+
+    def describe(self, header: Mapping[str, str]) -> None:
+        """Nobody else reads it."""
+
+    def headers(self) -> list[tuple[int, dict[str, str]]]:
+        return []
 
     def append(self, record: bytes) -> None:
         with self.lock:
@@ -112,17 +197,30 @@ class FileJournal:
     def __init__(self, base: Path) -> None:
         self.lock = threading.Lock()
         self._base = base
+        self._header = b""
         self._next_id = 0
         self._file: io.FileIO | None = None
+        self._path = base
+        """Of the file that is open."""
+        self._begun: list[int] = []
+        """First ids of the files that were begun here."""
         self._bytes = 0
+        self._look_at = 0.0
+        self.watched: tuple[tuple[Path, Identity | None], ...] = ()
+        """Files that must stay where they are, as somebody else could take the spool without them."""
+        self.complete = False
         self._ended = False
         self._torn = False
         """Whether the last line is not whole, because the disk was full."""
         self._ends: dict[int, tuple[int, int]] = {}
         """Of the ids read last: the file, by its first id, and the offset at which the line ends."""
 
-    def begin(self, first: int) -> None:
+    def begin(self, first: int, header: Mapping[str, str]) -> None:
         self._next_id = first
+        self.describe(header)
+
+    def describe(self, header: Mapping[str, str]) -> None:
+        self._header = as_header(header)
 
     # ---- written by its owner ------------------------------------------------------------------------------------
 
@@ -130,8 +228,12 @@ class FileJournal:
         with self.lock:
             if self._file is None or self._bytes > FILE_BYTES:
                 self._begin_file()
+            elif time.monotonic() >= self._look_at:
+                self._look()
             assert self._file is not None  # noqa: S101 - begun above
             line = b"%d %s\n" % (self._next_id, record)
+            if not self._bytes:
+                line = self._header + line
             if self._torn:
                 line = _CANCELLED + b"\n" + line
             self._torn = True
@@ -151,15 +253,57 @@ class FileJournal:
         if self._ended:
             raise OSError("the process is about to end")
         path = Path(f"{self._base}.{self._next_id}.journal")
-        file = io.FileIO(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | _BINARY, 0o600), "w")
+        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | _BINARY
+        file = io.FileIO(os.open(path, flags, 0o600), "r+")
+        try:
+            _hold(file.fileno())
+        except OSError as error:
+            file.close()
+            raise PulledAway(errno.ESTALE, "another process has the spool") from error
         if self._file is not None:
             self._file.close()
-        self._file, self._bytes, self._torn = file, 0, False
+        self._file, self._path, self._bytes, self._torn = file, path, 0, False
+        self._begun.append(self._next_id)
+        self._look()  # now that others see the file: either we see that they took the spool, or they that it is ours
+
+    def look(self) -> None:
+        """Raise `PulledAway` if a file is not where it was. Only for the process that appends."""
+        with self.lock:
+            self._look()
+
+    def _look(self) -> None:
+        self._look_at = time.monotonic() + LOOK_S
+        for path, identity in self.watched:
+            if identity_of(path) != identity:
+                raise PulledAway(errno.ESTALE, "it was deleted, moved or replaced", str(path))
+        if self._file is not None:
+            open_ = os.fstat(self._file.fileno())
+            if identity_of(self._path) != (open_.st_dev, open_.st_ino):
+                raise PulledAway(errno.ESTALE, "it was deleted, moved or replaced", str(self._path))
+
+    def salvage(self, last: int) -> Salvage:
+        """What can still be read of what came after the id `last`, and how much cannot."""
+        with self.lock:
+            first, text = self._next_id, b""
+            if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
+                first, text = self._begun[-1], _read(self._file.fileno(), 0)
+            gone = 0
+            for start, following in pairwise([*self._begun, self._next_id]):
+                if start == first and text:
+                    continue
+                if following > last + 1 and not Path(f"{self._base}.{start}.journal").exists():
+                    gone += following - max(start, last + 1)
+            return Salvage(first, text, gone)
+
+    def count(self, saved: Salvage, last: int) -> int:
+        """How many records of what was saved came after the id `last`."""
+        return len(_parse(saved.text, saved.first - 1, last, _NEVER, math.inf, complete=True))
 
     def rest(self, last: int) -> None:
         with self.lock:
             if last == self._next_id - 1:
                 self._close()
+                self._begun.clear()
                 self.clear()
 
     def close(self) -> None:
@@ -178,12 +322,16 @@ class FileJournal:
             if following <= last + 1:  # all of its ids are smaller
                 path.unlink(missing_ok=True)
                 continue
-            offset, text = self._rest(path, first, last)
+            known, offset = self._ends.get(last, (first, 0))
+            if known != first:
+                offset = 0
             # a damaged id must not reach into the range of a later owner
             end = min(following, ((first >> RANGE_BITS) + 1) << RANGE_BITS)
-            rows = self._parse(text, offset, max(last, first - 1), end, limit, complete=following < _NEVER)
+            complete = self.complete or following < _NEVER
+            before = last if offset else first - 1
+            rows = _parse(_read_from(path, offset), before, last, end, limit, complete=complete)
             if rows:
-                self._ends = {number: (first, end) for number, _, end in rows}
+                self._ends = {number: (first, offset + end) for number, _, end in rows}
                 return [(number, record) for number, record, _ in rows], len(rows) >= limit or following < _NEVER
         return [], False
 
@@ -193,8 +341,17 @@ class FileJournal:
             if first > last and first >> RANGE_BITS == following >> RANGE_BITS:
                 total += following - first  # ids have no gaps: after an outage, to count lines would be to read them
             elif following > last + 1:
-                total += _lines(self._rest(path, first, last)[1])
+                known, offset = self._ends.get(last, (first, 0))
+                text = _read_from(path, offset if known == first else 0)
+                if first > last or (known == first and offset):
+                    total += _lines(text)
+                else:
+                    total += len(_parse(text, first - 1, last, following, math.inf, complete=True))
         return total
+
+    def is_held(self) -> bool:
+        """Whether a living process appends to it."""
+        return any(_is_held(path) for _, _, path in self._files())
 
     def clear(self) -> None:
         for _, _, path in self._files():
@@ -204,9 +361,14 @@ class FileJournal:
         for _, _, path in self._files():
             path.rename(f"{path}.stray")
 
+    def headers(self) -> list[tuple[int, dict[str, str]]]:
+        return [(first, _header_of(path)) for first, _, path in self._files()]
+
     def _files(self) -> list[tuple[int, int, Path]]:
         """First id, first id of the next file, and path of each file, in the order of their ids."""
         prefix, suffix = f"{self._base.name}.", ".journal"
+        if not self._base.parent.is_dir():
+            return []
         names = [
             name
             for name in os.listdir(self._base.parent)  # noqa: PTH208 - a Path for each file of a large folder takes long
@@ -217,78 +379,115 @@ class FileJournal:
         edges = [*(first for first, _ in files), _NEVER]
         return [(first, following, path) for (first, path), (_, following) in zip(files, pairwise(edges), strict=True)]
 
-    def _rest(self, path: Path, first: int, last: int) -> tuple[int, bytes]:
-        """What a file has after the id `last`, and the offset at which that begins."""
-        known, offset = self._ends.get(last, (first, 0))
-        if known != first:
-            offset = 0
-        try:
-            text = _read(path, offset)
-        except FileNotFoundError:  # whoever else moves it was faster
-            return offset, b""
-        if offset or first > last:
-            return offset, text
-        skipped = 0
-        for line in text.splitlines(keepends=True):
-            number, _ = _split(line)
-            if not 0 <= number <= last:  # a damaged line stands for what is missing, see `_parse`
-                break
-            skipped += len(line)
-        return skipped, text[skipped:]
 
-    @staticmethod
-    def _parse(
-        text: bytes, offset: int, last: int, following: int, limit: int, *, complete: bool
-    ) -> list[tuple[int, bytes, int]]:
-        """Id, record, and where its line ends, of the first `limit` in `text`; what is not whole yet is left.
+class _Line(NamedTuple):
+    """One line of a file."""
 
-        A damaged line stands for the records whose ids are missing where it is.
-        """
-        rows: list[tuple[int, bytes, int]] = []
-        damaged, start = b"", 0
-        while len(rows) < limit:
-            end = text.find(b"\n", start)
-            if end < 0:
-                if damaged and complete and last + 1 < following:
-                    rows.append((last + 1, damaged, offset + start))
-                break
-            line = text[start:end]
-            number, record = _split(line)
-            if line.endswith(_CANCELLED):
-                pass
-            elif last < number < following:
-                if damaged and number > last + 1:
-                    rows.append((number - 1, damaged, offset + start))
-                rows.append((number, record, offset + end + 1))
-                last, damaged = number, b""
-            else:
-                damaged = line
-            start = end + 1
-        return rows
+    number: int
+    """Its id; -1 if that cannot be read."""
+    record: bytes
+    end: int
+    """Where the next line begins."""
 
 
-def _read(path: Path, offset: int) -> bytes:
-    """What a file has from `offset` on, in as few calls as can be: after each the thread waits for the interpreter."""
-    descriptor = os.open(path, os.O_RDONLY | _BINARY)
+def _lines_of(text: bytes) -> Iterator[_Line]:
+    """The whole lines of `text`, but for headers and those that were cancelled."""
+    start = 0
+    while (end := text.find(b"\n", start)) >= 0:
+        line = text[start:end]
+        number, _, record = line.partition(b" ")
+        if line.endswith(_CANCELLED) or line.startswith(_HEADER):
+            pass
+        elif number.isdigit() and len(number) < 20:
+            yield _Line(int(number), record, end + 1)
+        else:
+            yield _Line(-1, line, end + 1)
+        start = end + 1
+
+
+def _parse(
+    text: bytes, before: int, last: int, end: int, limit: float, *, complete: bool
+) -> list[tuple[int, bytes, int]]:
+    """Id, record, and where its line ends, of the first `limit` in `text` after the id `last`.
+
+    `before` is the id before the first line, and ids stay below `end`. They have no gaps, so a line whose id is damaged gets
+    the one that is missing where it is; what is missing beside leaves a gap.
+    """
+    rows: list[tuple[int, bytes, int]] = []
+    damaged: list[_Line] = []
+    lines = _lines_of(text)
+    ahead = deque(islice(lines, LOOKAHEAD))
+    while ahead and len(rows) < limit:
+        line = ahead.popleft()
+        ahead.extend(islice(lines, 1))
+        expected = before + 1 + len(damaged)
+        if line.number != expected and not (before < line.number < end and _goes_on(ahead, line.number, expected)):
+            damaged.append(line)
+            continue
+        for number, stray in enumerate(damaged[: line.number - before - 1], before + 1):
+            if number > last:
+                rows.append((number, stray.record, stray.end))
+        if line.number > last:
+            rows.append((line.number, line.record, line.end))
+        before, damaged = line.number, []
+    if complete and not ahead:
+        for number, stray in enumerate(damaged[: end - before - 1], before + 1):
+            if number > last:
+                rows.append((number, stray.record, stray.end))
+    return rows
+
+
+def _goes_on(ahead: Collection[_Line], number: int, expected: int) -> bool:
+    """Whether the next lines go on from the id `number`, and not from the one that was expected instead of it."""
+    from_it = sum(line.number == number + place for place, line in enumerate(ahead, 1))
+    return from_it >= sum(line.number == expected + place for place, line in enumerate(ahead, 1))
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    """What a file has from `offset` on; nothing, if whoever else moves it was faster and deleted it."""
     try:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        text = os.read(descriptor, READ_BYTES)
-        while text and len(text) % READ_BYTES == 0:
-            part = os.read(descriptor, READ_BYTES)
-            if not part:
-                break
-            text += part
-        return text
+        descriptor = os.open(path, os.O_RDONLY | _BINARY)
+    except FileNotFoundError:
+        return b""
+    try:
+        return _read(descriptor, offset)
     finally:
         os.close(descriptor)
 
 
+def _read(descriptor: int, offset: int) -> bytes:
+    """The same of an open file, in as few calls as can be: after each the thread waits for the interpreter."""
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    text = os.read(descriptor, READ_BYTES)
+    while text and len(text) % READ_BYTES == 0:
+        part = os.read(descriptor, READ_BYTES)
+        if not part:
+            break
+        text += part
+    return text
+
+
+def as_header(header: Mapping[str, str]) -> bytes:
+    """The first line of a file."""
+    return _HEADER + json.dumps(header).encode("ascii") + b"\n"
+
+
+def _header_of(path: Path) -> dict[str, str]:
+    """The header of a file; empty: it has none that can be read."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(1 << 16).split(b"\n")
+    except OSError:
+        return {}
+    for line in lines:
+        if line.startswith(_HEADER) and not line.endswith(_CANCELLED):
+            with suppress(ValueError):
+                found = json.loads(line[len(_HEADER) :])
+                return {name: text for name, text in found.items() if isinstance(text, str)}
+    return {}
+
+
 def _lines(text: bytes) -> int:
-    """How many whole lines there are, but for those that were cancelled."""
-    return text.count(b"\n") - text.count(_CANCELLED + b"\n")
-
-
-def _split(line: bytes) -> tuple[int, bytes]:
-    """Id and record of a line; -1 as the id if it is damaged."""
-    number, _, record = line.partition(b" ")
-    return (int(number), record) if number.isdigit() and len(number) < 19 else (-1, line)
+    """How many whole lines there are, but for headers and those that were cancelled."""
+    headers = text.count(b"\n" + _HEADER) + text.startswith(_HEADER)
+    return text.count(b"\n") - text.count(_CANCELLED + b"\n") - headers

@@ -2,12 +2,18 @@
 
 With the rows, in the same transaction, `statistics_spool` gets the highest id moved of that spool; the change is made
 only if it still has the id that this process knows, so of two that move the same rows one is refused. Only afterwards
-the spool forgets. What the raw table refuses is set aside in the spool before the others go on.
+the spool forgets. What the raw table refuses is set aside in the spool before the others go on, and is tried again later.
+
+One row of `statistics_spool` is no spool: `database` has a random number, by which spool files know the database, whatever
+its address and name are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -20,9 +26,9 @@ import sqlalchemy as sa
 from ..models import RawTable, own_table
 from ..recorder import Record
 from .causes import blames_row
-from .journal import Rows
+from .journal import RANGE_BITS, Rows
 from .rows import insert, rows_of
-from .spool_file import SpoolFile
+from .spool_file import Batch, Refused, SpoolFile
 from .transaction import commit
 
 NAME = "statistics_spool"
@@ -31,6 +37,10 @@ LATE = timedelta(days=1)
 ROWS_A_TIME = 500
 FLUSH_S = 0.5
 """How long a record waits for others, so that they are moved together."""
+PAUSE_S = (60.0, 86_400.0)
+"""After how long what was set aside is tried again for the first time, and how long the pauses become at most."""
+DATABASE = "database"
+"""What the row of `statistics_spool` is called that has the random number of the database."""
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
 
@@ -53,7 +63,8 @@ def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         metadata,
         schema,
         NAME,
-        sa.Column("spool", sa.String(32), primary_key=True),  # random name of the file
+        # random name of the file, or of a record that was set aside and is stored after all, or `DATABASE`
+        sa.Column("spool", sa.String(32), primary_key=True),
         sa.Column("moved", sa.BigInteger, nullable=False),  # highest id that is in the raw table, or was refused by it
         # of the spool, for keys that the raw table's database does not make; NULL: it makes them
         sa.Column("number", sa.Integer, unique=True),
@@ -109,6 +120,8 @@ class Moved(NamedTuple):
     """Records that are in the raw table now."""
     more: bool
     """Whether more may wait."""
+    lost: int = 0
+    """Records that were damaged beyond being known."""
 
 
 class Overtaken(Exception):
@@ -117,6 +130,11 @@ class Overtaken(Exception):
 
 class _Refused(Exception):
     """The rows, or one of them, cannot be stored; the message says why."""
+
+    def __init__(self, reason: str, *, again: bool) -> None:
+        super().__init__(reason)
+        self.again = again
+        """Whether to try it again by itself: a record that cannot be read will never be one."""
 
 
 class InsertFailed(Exception):
@@ -153,19 +171,83 @@ class Mover:
         if not batch.rows:
             return Moved(0, 0, more=False)
         try:
+            if batch.unmet and not spool.abandoned:
+                self._moved.pop(batch.spool, None)
             moved = self._known(batch.spool, wait_ms)
-            if moved is not None and batch.rows[0][0] <= moved:
+            if batch.unmet and not spool.abandoned and spool.meet(batch.first, moved):
+                return Moved(0, 0, more=True)
+            if not moved and batch.rest_of:
+                moved = self._moved_before(batch, wait_ms)
+            if moved and batch.rows[0][0] <= moved:
                 # whoever moved them was stopped before the spool forgot them
                 spool.forget(moved)
                 return Moved(sum(number <= moved for number, _ in batch.rows), 0, more=True)
-            stored = _Moving(self, spool, batch.spool, batch.fields, wait_ms).move(batch.rows)
+            moving = _Moving(self, spool, batch, wait_ms)
+            stored = moving.move(batch.rows)
         except Overtaken:
             self._moved.pop(batch.spool, None)
             return Moved(len(batch.rows), 0, more=True)
         except BaseException:
             self._moved.pop(batch.spool, None)  # a commit that failed may have been one all the same
             raise
-        return Moved(len(batch.rows), stored, batch.more)
+        return Moved(len(batch.rows), stored, batch.more, moving.lost)
+
+    def _moved_before(self, batch: Batch, wait_ms: int) -> int | None:
+        """How far the spool was moved that these records were in before; None: they were not reached, or others came since."""
+        self._moved.pop(batch.rest_of, None)
+        moved = self._known(batch.rest_of, wait_ms)
+        same_range = moved is not None and moved >> RANGE_BITS == batch.rows[0][0] >> RANGE_BITS
+        return moved if same_range else None
+
+    def identity(self, *, wait_ms: int) -> str:
+        """By what spool files know the raw table: the random number of its database, made if there is none, and its name.
+
+        Raises `Overtaken`, `Locked` and the database's error.
+        """
+        columns = self._table.c
+        found: list[int] = []
+
+        def ask(connection: sa.Connection) -> None:
+            known = connection.scalar(sa.select(columns.moved).where(columns.spool == DATABASE))
+            if known is None:
+                known = secrets.randbits(62)
+                try:
+                    connection.execute(sa.insert(self._table).values(spool=DATABASE, moved=known))
+                except sa.exc.IntegrityError as error:  # another process was faster
+                    raise Overtaken from error
+            found.append(known)
+
+        commit(self._engine, ask, wait_ms=wait_ms)
+        return f"{found[-1]:x}:{self.raw.table.fullname}"
+
+    def store_again(self, one: Refused, *, wait_ms: int) -> None:
+        """Store what was set aside, once, however often it is tried.
+
+        Raises what `decode` does, `InsertFailed`, `Locked` and the database's error.
+        """
+        records = decode([one.record], one.fields)
+        values, date = self.rows(one.spool, [one.number], records), records[0]["date"]
+        name = hashlib.sha256(f"{one.spool} {one.number}".encode()).hexdigest()[:32]
+
+        def work(connection: sa.Connection) -> None:
+            try:
+                connection.execute(sa.insert(self._table).values(spool=name, moved=one.number))
+            except sa.exc.IntegrityError as error:
+                raise Overtaken from error
+            inserting.append(True)
+            insert(connection, self.raw.table, values)
+
+        inserting: list[bool] = []
+        self.late(date)  # before as well, as the process may end in between
+        try:
+            commit(self._engine, work, wait_ms=wait_ms)
+        except Overtaken:  # it was stored, and whoever did it was stopped before the spool knew
+            pass
+        except sa.exc.SQLAlchemyError as error:
+            if inserting:
+                raise InsertFailed(error) from error
+            raise
+        self.late(date)
 
     def _known(self, spool: str, wait_ms: int) -> int | None:
         if spool not in self._moved:
@@ -234,11 +316,14 @@ class _Taken(Exception):
 class _Moving:
     """One batch on its way: halved where the raw table refuses it, until the row is found that it is about."""
 
-    def __init__(self, mover: Mover, spool: SpoolFile, name: str, fields: str, wait_ms: int) -> None:
+    def __init__(self, mover: Mover, spool: SpoolFile, batch: Batch, wait_ms: int) -> None:
+        self.lost = 0
+        """Records of which nothing was left to move."""
         self._mover = mover
         self._spool = spool
-        self._name = name
-        self._fields = fields
+        self._name = batch.spool
+        self._fields = batch.fields
+        self._last = batch.last
         self._wait_ms = wait_ms
         self._suspicious = False
         """Whether an error that could be the database's is known to be a row's."""
@@ -254,14 +339,24 @@ class _Moving:
             half = len(rows) // 2
             return self.move(rows[:half]) + self.move(rows[half:])
         self._spool.forget(rows[-1][0], stored_from=rows[0][0])
+        self._count_lost(rows)
         return len(rows)
+
+    def _count_lost(self, rows: Rows) -> None:
+        """Count the ids that are missing before and among `rows`: within the range of an owner there are no gaps."""
+        if rows[-1][0] - self._last != len(rows):
+            last = self._last
+            for number, _ in rows:
+                self.lost += number - 1 - max(last, (number >> RANGE_BITS << RANGE_BITS) - 1)
+                last = number
+        self._last = rows[-1][0]
 
     def _store(self, rows: Rows) -> None:
         try:
             records = decode([record for _, record in rows], self._fields)
             values = self._mover.rows(self._name, [number for number, _ in rows], records)
         except UNREADABLE as error:  # somebody else wrote into the file
-            raise _Refused(_line(error)) from error
+            raise _Refused(one_line(error), again=False) from error
         oldest = min(record["date"] for record in records)
         late = oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE
         if late:
@@ -270,7 +365,7 @@ class _Moving:
             self._mover.store(self._name, rows[-1][0], values, wait_ms=self._wait_ms)
         except InsertFailed as failure:
             if self._is_about_a_row(failure.error, rows):
-                raise _Refused(_line(failure.error)) from failure
+                raise _Refused(one_line(failure.error), again=True) from failure
             raise failure.error from None
         if late:
             self._mover.late(oldest)
@@ -285,13 +380,40 @@ class _Moving:
 
     def _set_aside(self, row: tuple[int, bytes], reason: _Refused) -> None:
         number, record = row
+        next_at = time.time() + PAUSE_S[0] if reason.again else None
         # before the database learns that it is moved, so that a crash in between cannot lose it
-        self._spool.set_aside(number, record, str(reason))
+        self._spool.set_aside(number, record, str(reason), spool=self._name, fields=self._fields, next_at=next_at)
         self._mover.store(self._name, number, [], wait_ms=self._wait_ms)
         self._spool.forget(number)
+        self._count_lost([row])
 
 
-def _line(error: Exception) -> str:
+def try_again(mover: Mover, spool: SpoolFile, one: Refused, *, wait_ms: int) -> bool:
+    """Store what was set aside in `spool`, or note why it was refused once more; whether it is stored.
+
+    Raises `Locked` and the database's error, if that is not about the row.
+    """
+    try:
+        mover.store_again(one, wait_ms=wait_ms)
+    except UNREADABLE as error:
+        spool.tried(one.number, one_line(error), next_at=None)
+        return False
+    except InsertFailed as failure:
+        if blames_row(failure.error) is False:
+            raise failure.error from None
+        spool.tried(one.number, one_line(failure.error), next_at=time.time() + pause_after(one.tries))
+        return False
+    spool.take_back(one.number)
+    return True
+
+
+def pause_after(tries: int) -> float:
+    """Seconds until what was refused so many times after it was set aside is tried once more."""
+    shortest, longest = PAUSE_S
+    return min(shortest * 2.0 ** min(tries + 1, 30), longest)
+
+
+def one_line(error: BaseException) -> str:
     """An error in one line, without the values that the database repeats."""
     cause = getattr(error, "orig", None) or error
     text = "".join(filter(str.isprintable, str(cause).partition("\n")[0]))

@@ -18,9 +18,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,11 +28,13 @@ import sqlalchemy as sa
 from .. import dialects, user_agents
 from ..models import RawTable
 from ..recorder import Backlog, Counters, NotStored, Record
-from .causes import fix
+from .causes import Cause, cause_of, fix, fix_folder
 from .clickhouse import ClickHouseMover
-from .moving import FIELDS, UNREADABLE, Mover, decode, encode
-from .spool_file import SpoolFile, SpoolUnusable
-from .spool_folder import SpoolFolder
+from .journal import PulledAway
+from .moving import FIELDS, Mover, Overtaken, encode, one_line, try_again
+from .spool_file import SpoolFile, SpoolUnusable, has_no_space
+from .spool_folder import PREFIX, SpoolFolder
+from .spool_list import read_backlog
 from .transaction import Locked
 
 SWEEP_S = 5.0
@@ -46,14 +48,13 @@ LOCK_WAIT_MS = 2_000
 LOCKED_S = 10.0
 """A SQLite database that is locked for so long is worth a line in the log."""
 INLINE_LOCK_WAIT_MS = 1_000
+TRIED_A_TIME = 50
+"""Of what was set aside, as many are tried again at once."""
 BACK_OFF_S = (0.5, 10.0)
 """The shortest and the longest pause between attempts while the database is away."""
 OPEN_AGAIN_S = 1.0
 """After this time a request tries again to open a spool that could not be opened."""
-HELP = (
-    "Requests are served and not recorded until the spool can be written: is there space on the disk, and may the app's "
-    "user write to {folder}? STATISTICS_SPOOL_PATH can name another folder."
-)
+HELP = "Requests are served and not recorded until the spool can be written."
 
 
 class SpoolWriter:
@@ -86,6 +87,7 @@ class SpoolWriter:
         self._late = late
         self._begin_lock = threading.Lock()
         self._not_before = 0.0
+        self._help = HELP
         self._reset()
         with _register:
             _writers.add(self)
@@ -110,6 +112,8 @@ class SpoolWriter:
         self._inline_lock = threading.Lock()
         self._rows = 0
         """Records that wait, as far as this process knows."""
+        self._fresh = False
+        """Whether the files were pulled away, so that none must be taken in which records wait."""
 
     # ---- in the request ------------------------------------------------------------------------------------------
 
@@ -124,9 +128,12 @@ class SpoolWriter:
                 f"the spool is full, {self._rows:,} records wait",
             )
         try:
-            spool.append(encode(record))
+            try:
+                spool.append(encode(record))
+            except PulledAway as reason:
+                self.renew(spool, reason).append(encode(record))
         except (sqlite3.Error, OSError) as error:
-            raise self._broken() from error
+            raise self._broken(error) from error
         self._rows += 1
         if self._inline:
             return self._move_inline(0 if host_in_transaction else INLINE_LOCK_WAIT_MS)
@@ -156,7 +163,7 @@ class SpoolWriter:
         """What waits in all spool files of the app, also in those of other processes."""
         if self._inline and self._spool is not None:
             return Backlog(self._spool.waiting(), None, self._spool.count_refused())
-        return read_backlog(self._folder(self._engine()))
+        return read_backlog(self.folder())
 
     def close(self) -> None:
         """Move what can be moved within `STOP_S`, end the thread and close the files."""
@@ -173,13 +180,38 @@ class SpoolWriter:
 
     # ---- the beginning -------------------------------------------------------------------------------------------
 
+    def renew(self, spool: SpoolFile, reason: PulledAway) -> SpoolFile:
+        """Go on in another file than `spool`, whose files somebody deleted, moved or replaced; with what can be saved.
+
+        Raises `NotStored`.
+        """
+        with self._begin_lock:
+            if self._spool is spool:
+                drain, self._drain, self._spool, self._fresh = self._drain, None, None, True
+                self._not_before = 0.0
+                if drain is not None:
+                    saved, lost = drain.retire(spool)
+                    if lost:
+                        self._counters.lose(lost, type(reason).__name__, str(reason))
+                    self._logger.error(
+                        "Flask-Statistics: somebody deleted, moved or replaced files of the spool (%s). Requests are recorded "
+                        "in new ones; of those that waited, %s are saved and %s are lost. Does something tidy up the folder "
+                        "%s? If it was moved away, put its files back, and what they have is stored.",
+                        reason.filename or reason,
+                        f"{saved:,}",
+                        f"{lost:,}",
+                        self._path,
+                    )
+                spool.close()
+        return self._begin()
+
     def _begin(self) -> SpoolFile:
         """Take a spool file and start the thread, once in each process."""
         with self._begin_lock:
             if self._spool is not None:
                 return self._spool
             if time.monotonic() < self._not_before:
-                raise NotStored(1, HELP.format(folder=self._path), "the spool cannot be opened")
+                raise NotStored(1, self._help, "the spool cannot be opened")
             engine = self._engine()
             mover = self._make_mover(engine)
             shared = any(dialects.shared_connection(one) for one in (engine, self._table_engine()))
@@ -188,14 +220,14 @@ class SpoolWriter:
                 spool = SpoolFile(None)
                 spool.claim(FIELDS)
             else:
-                folder = self._folder(engine)
+                folder = self.folder()
                 try:
-                    spool = folder.claim(FIELDS)
+                    spool = folder.claim(FIELDS, fresh=self._fresh)
                     self._rows = spool.waiting()
                 except (sqlite3.Error, OSError) as error:
                     folder.release()
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
-                    raise self._broken() from error
+                    raise self._broken(error) from error
                 drain = _Drain(self, mover, spool, folder)
                 dialects.expect_forks()
                 try:
@@ -215,11 +247,17 @@ class SpoolWriter:
             return ClickHouseMover(self._raw, self._table, self._table_engine(), self._late, raw_engine=engine)
         return Mover(self._raw, self._table, engine, self._late)
 
-    def _folder(self, engine: sa.Engine) -> SpoolFolder:
-        return spool_folder(self._path, engine.url, self._raw.table, self._logger)
+    def folder(self) -> SpoolFolder:
+        """The folder of the spool files, as this app sees it."""
+        return spool_folder(self._path, self._engine().url, self._raw.table, self._logger)
 
-    def _broken(self) -> NotStored:
-        return NotStored(1, HELP.format(folder=self._path))
+    def mover(self) -> Mover:
+        """What moves records into the raw table."""
+        return self._make_mover(self._engine())
+
+    def _broken(self, error: Exception) -> NotStored:
+        self._help = f"{HELP} {fix_folder(error, self._path)}"
+        return NotStored(1, self._help)
 
     def _move_inline(self, wait_ms: int) -> int:
         spool, stored = self._spool, 0
@@ -243,56 +281,11 @@ class SpoolWriter:
 
 
 def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logger) -> SpoolFolder:
-    """The spool files in `path` of one raw table: another database's requests must not get into it."""
+    """The spool files in `path`; those of this raw table, as it is addressed now, have a name of their own."""
     place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname)
-    name = f"requests-{hashlib.sha256(repr(place).encode()).hexdigest()[:10]}"
-    return SpoolFolder(path, name, logger)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[SpoolFile]:
-    file = SpoolFile(path)
-    try:
-        yield file
-    finally:
-        file.close()
-
-
-def read_backlog(folder: SpoolFolder) -> Backlog:
-    """What waits in the files of `folder`, whichever process they belong to."""
-    files = [_backlog_of(path) for path in folder.files()]
-    return Backlog(
-        waiting=sum(file.waiting for file in files),
-        trouble=next((file.trouble for file in files if file.trouble is not None), None),
-        refused=sum(file.refused for file in files),
-    )
-
-
-def _backlog_of(path: Path) -> Backlog:
-    try:
-        with _reading(path) as file:
-            return Backlog(file.waiting(), file.trouble(), file.count_refused())
-    except (sqlite3.Error, OSError, SpoolUnusable) as error:
-        return Backlog(0, f"{path.name}: {error}")
-
-
-def read_refused(folder: SpoolFolder, most: int = 20) -> list[tuple[str, str]]:
-    """Of the latest requests that were refused, at most `most`: what was asked for and why it was refused."""
-    found: list[tuple[str, str]] = []
-    for path in folder.files():
-        with _reading(path) as file:
-            fields = file.fields()
-            found += [(_shown(record, fields), error) for record, error in file.refused(most)]
-    return found[-most:]
-
-
-def _shown(record: bytes, fields: str) -> str:
-    try:
-        (request,) = decode([record], fields)
-        path = "".join(filter(str.isprintable, request["path"]))[:200]
-        return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
-    except UNREADABLE:
-        return "unreadable record"
+    name = f"{PREFIX}{hashlib.sha256(repr(place).encode()).hexdigest()[:10]}"
+    address = url.set(username=None, password=None, query={}).render_as_string()
+    return SpoolFolder(path, name, logger, f"{address}, table {table.fullname}")
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------
@@ -309,6 +302,10 @@ class _Drain:
         self._folder = folder
         self._others: dict[Path, SpoolFile] = {}
         self._unusable: set[Path] = set()
+        self._unknown: set[Path] = set()
+        """Files that were not looked at yet whether they are whole."""
+        self._foreign: set[Path] = set()
+        """Files that the log has named as of other databases."""
         self._wake = threading.Event()
         self._appended_at: float | None = None
         """When the first record came that no round has looked for; None: there is none."""
@@ -327,6 +324,16 @@ class _Drain:
         """Whether the log has it."""
         self._back_off = 0.0
         self._refusals_said_at = -math.inf
+        self._noted = True
+        """Whether what is to be noted in the own file could be written there."""
+        self._database = ""
+        """As which the database is known; empty: it was not asked yet, or was away since."""
+        self._described = False
+        """Whether the headers of new files say what is known since."""
+        self._retired = False
+        """Whether the own file was pulled away."""
+        self._kept: int | None = None
+        """Descriptor of a lock, until the thread has ended: of a file with records that it may be storing."""
         self._thread = threading.Thread(target=self._run, name="flask-statistics-spool", daemon=True)
 
     def start(self) -> None:
@@ -368,6 +375,33 @@ class _Drain:
         """Whether there is something to move, as far as is known."""
         return self._in_round or self._appended_at is not None
 
+    def retire(self, spool: SpoolFile) -> tuple[int, int]:
+        """End the thread, as the file was pulled away, and save what it has; how many records are saved, and how many lost."""
+        self._retired = True
+        self.wake()
+        spool.note_moved(self._own.seen_moved())
+        saved, lost = 0, spool.gone()
+        try:
+            path, self._kept = self._folder.spare()
+            saved = spool.salvage(path)
+        except OSError as error:
+            self._writer._logger.error("Flask-Statistics: what waited in the spool cannot be saved: %s", error)
+            lost += max(0, self._writer._rows - lost)
+        try:
+            spool.look_at_itself()
+        except PulledAway:  # what was set aside is gone as well, and can still be counted
+            with suppress(sqlite3.Error):
+                lost += self._own.count_refused()
+        if not self._thread.is_alive():
+            self._let_go()
+        self._folder.release()
+        return saved, lost
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            os.close(kept)
+
     def leave(self) -> None:
         """Let go of the file: it is the parent's, or the thread has ended. One that has not keeps it."""
         if self._thread is threading.current_thread() or not self._thread.is_alive():
@@ -381,12 +415,14 @@ class _Drain:
         try:
             while not self._stopping:
                 self._guarded(self._turn)
-            if self.busy() or self._failed_since is not None:
+            if not self._retired and (self.busy() or self._failed_since is not None):
                 self._guarded(self._round)
-            self._guarded(self._keep_house)
+            if not self._retired:
+                self._guarded(self._keep_house)
         finally:
             for file in (self._own, *self._others.values()):
                 file.close()
+            self._let_go()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do it, whatever comes: without the thread, records would only wait."""
@@ -421,47 +457,115 @@ class _Drain:
         asked, self._in_round = self._asked, True
         self._appended_at, self._fresh, self._full = None, 0, False
         self._tried_at = time.monotonic()
+        failure: Callable[[], None] = self._succeed
         try:
+            self._look()
+            self._introduce()
             self._move_all(everybody=asked > self._answered)
         except Locked as reason:
             # usual where several write one SQLite database, unless it lasts
-            self._fail(str(reason), "Another process keeps a transaction open.", said_after=LOCKED_S)
+            failure = partial(self._fail, str(reason), Cause.LOCKED.value, said_after=LOCKED_S)
         except sa.exc.SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            self._fail(f"{type(error).__name__}: {cause}", fix(error))
+            passing = cause_of(error) in (Cause.LOCKED, Cause.CONFLICT, Cause.STOPPED)
+            failure = partial(self._fail, one_line(error), fix(error), said_after=LOCKED_S if passing else 0.0)
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
-            self._fail(f"{type(error).__name__}: {error}", HELP.format(folder=self._writer._path))
+            failure = partial(self._fail, one_line(error), fix_folder(error, self._writer._path))
         except Exception as error:
-            self._fail(f"{type(error).__name__}: {error}", "This is a fault of Flask-Statistics; please report it.")
             self._writer._logger.exception("Flask-Statistics: moving records to the raw table failed.")
-        else:
-            self._succeed()
-        self._keep_house()
+            failure = partial(self._fail, one_line(error), "This is a fault of Flask-Statistics; please report it.")
+        if not self._retired:
+            failure()
+            self._keep_house()
         self._in_round = False
         with self._round_over:
             self._answered = asked
             self._round_over.notify_all()
 
+    def _look(self) -> None:
+        """See that the own files are where they were, also while nothing is appended."""
+        spool = self._writer._spool
+        if spool is not None and not self._stopping:
+            try:
+                spool.look()
+            except PulledAway as reason:
+                with suppress(NotStored):  # the next request tries it again, and says so
+                    self._writer.renew(spool, reason)
+
+    def _introduce(self) -> None:
+        """Ask the database who it is: at the beginning, and when it was away, as another one may have come back."""
+        if self._database or self._retired:
+            return
+        try:
+            self._database = self._mover.identity(wait_ms=LOCK_WAIT_MS)
+        except Overtaken:  # another process gave it its number at the same time
+            self._database = self._mover.identity(wait_ms=LOCK_WAIT_MS)
+        before = self._own.hints()["database"]
+        if before not in ("", self._database):
+            self._writer._logger.warning(
+                "Flask-Statistics: the database is another one than before; requests of this process that wait go into it."
+            )
+        try:
+            self._own.belong_to({"database": self._database})
+        except sqlite3.OperationalError as error:
+            if not has_no_space(error):
+                raise
+        self._described = False
+        self._folder.know(self._database)
+
     def _move_all(self, *, everybody: bool) -> None:
         """Move what is in the own spool, now and then in those of dead processes, and in all if `everybody`."""
+        if self._retired:
+            return
         self._empty(self._own)
+        if not self._described and self._writer._spool is not None:
+            self._writer._spool.describe()
+            self._described = True
         if everybody:
-            for path in self._folder.others():
+            for path in filter(Path.exists, self._folder.others()):
                 with self._other(path) as other:
-                    self._empty(other)
+                    if self._folder.is_ours(other, self._database):
+                        self._empty(other)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_S
+            self._try_again(self._own)
             for path in self._folder.others():
-                with self._other(path) as other, self._folder.abandoned(path) as abandoned:
+                with self._other(path), self._folder.abandoned(path) as abandoned:
                     if abandoned:
-                        self._empty(other)
-                        other.tidy()
+                        self._sweep(path)
+
+    def _sweep(self, path: Path) -> None:
+        """Empty the file of a dead process, if it is for this database."""
+        if path in self._unknown:
+            self._unknown.discard(path)
+            self._others[path] = self._folder.repaired(path)
+        other = self._others[path]
+        if not self._folder.is_ours(other, self._database):
+            self._say_foreign(other)
+            return
+        other.abandoned = True
+        try:
+            self._empty(other)
+            self._try_again(other)
+            other.tidy()
+            over = not self._folder.is_numbered(path) and not other.waiting() and not other.count_refused()
+        finally:
+            other.abandoned = False
+        if over:
+            self._others.pop(path).close()
+            self._folder.remove(path)
+
+    def _try_again(self, spool: SpoolFile) -> None:
+        """Try what was set aside and is due."""
+        for one in spool.refused(TRIED_A_TIME, due_at=time.time()):
+            if try_again(self._mover, spool, one, wait_ms=LOCK_WAIT_MS):
+                self._writer._counters.store(1)
 
     @contextmanager
     def _other(self, path: Path) -> Iterator[SpoolFile]:
         """The file of another process. One that cannot be used is told once, and does not hold up the own."""
         if path not in self._others:
             self._others[path] = SpoolFile(path)
+            self._unknown.add(path)
         try:
             yield self._others[path]
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
@@ -482,6 +586,8 @@ class _Drain:
                 self._writer._counters.store(moved.stored)
             if moved.taken > moved.stored:
                 self._say_refused(spool)
+            if moved.lost:
+                self._say_damaged(spool, moved.lost)
             if not moved.more:
                 return
             # after an outage there is much to move, and requests need the interpreter too
@@ -496,16 +602,16 @@ class _Drain:
                 return
             rows = self._own.waiting() + self._own.count_refused()
             if self._failed_since is not None:  # the bound is for all of the app
-                for path in self._folder.others():
+                for path in filter(Path.exists, self._folder.others()):
                     with self._other(path) as other:
                         rows += other.waiting()
             self._writer._rows = rows
             spool = self._writer._spool
             if spool is not None and due:
-                spool.rest()
+                spool.rest(self._own.moved())
                 self._rest_at = time.monotonic() + SWEEP_S
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
-            self._writer._logger.error("Flask-Statistics: the spool cannot be tidied up: %s", error)
+            self._say_unwritable(error)
 
     # ---- faults --------------------------------------------------------------------------------------------------
 
@@ -514,6 +620,7 @@ class _Drain:
         shortest, longest = BACK_OFF_S
         self._back_off = min(max(self._back_off * 2, shortest), longest)
         self._failed_since = self._failed_since or now
+        self._database = ""
         if not self._said and now - self._failed_since >= said_after:
             self._said = True
             self._writer._logger.error(
@@ -542,16 +649,46 @@ class _Drain:
         try:
             self._own.note(trouble)
         except sqlite3.Error as error:
-            self._writer._logger.error("Flask-Statistics: the spool cannot be written: %s", error)
+            self._say_unwritable(error)
+        else:
+            self._noted = True
+
+    def _say_unwritable(self, error: Exception) -> None:
+        if self._noted:  # once, until it can be written again
+            self._noted = False
+            self._writer._logger.error(
+                "Flask-Statistics: the spool's own notes cannot be written: %s. %s",
+                error,
+                fix_folder(error, self._writer._path),
+            )
 
     def _say_refused(self, spool: SpoolFile) -> None:
         refused, now = spool.refused(1), time.monotonic()
         if refused and now - self._refusals_said_at > 60:
             self._refusals_said_at = now
             self._writer._logger.error(
-                "Flask-Statistics: the raw table refused a request, which is set aside in the spool: %s. "
-                "'flask statistics status' shows all of them.",
-                refused[0][1],
+                "Flask-Statistics: the raw table refused a request, which is set aside in the spool and tried again later: %s. "
+                "'flask statistics spool' shows all of them.",
+                refused[0].error,
+            )
+
+    def _say_damaged(self, spool: SpoolFile, lost: int) -> None:
+        reason = f"the journal of {spool.path} is damaged"
+        self._writer._counters.lose(lost, "SpoolDamaged", reason)
+        self._writer._logger.error(
+            "Flask-Statistics: %s requests are lost, as %s: is its disk whole?", f"{lost:,}", reason
+        )
+
+    def _say_foreign(self, spool: SpoolFile) -> None:
+        waiting = spool.waiting()
+        if waiting and spool.path is not None and spool.path not in self._foreign:
+            self._foreign.add(spool.path)
+            self._writer._logger.error(
+                "Flask-Statistics: %s requests in %s wait for another database (%s). 'flask statistics spool' says what can "
+                "be done.",
+                f"{waiting:,}",
+                spool.path,
+                spool.hints()["address"] or "nobody knows which",
             )
 
 

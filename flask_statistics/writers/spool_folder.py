@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from .journal import FileJournal, identity_of
 from .spool_file import SpoolFile, SpoolUnusable, damaged
 
 if sys.platform == "win32":
@@ -29,6 +31,9 @@ else:
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+
+PREFIX = "requests-"
+"""How the names of all spool files begin."""
 
 _passing: set[int] = set()
 """Descriptors of locks that are held for a moment: a child must not keep them."""
@@ -44,59 +49,63 @@ if hasattr(os, "register_at_fork"):
 
 
 class SpoolFolder:
-    """The spool files named `name` in `folder`, which is made when it is needed."""
+    """The spool files in `folder`, which is made when it is needed; those of this app's address are named `name`."""
 
-    def __init__(self, folder: Path, name: str, logger: logging.Logger) -> None:
-        self._folder = folder
-        self._name = name
+    def __init__(self, folder: Path, name: str, logger: logging.Logger, address: str = "") -> None:
+        self.path = folder
+        self.name = name
         self._logger = logger
+        self._address = address
+        """Of the database and table, for people to read."""
         self._held: int | None = None
         """Descriptor of the lock of the file that this process owns."""
         self._own: Path | None = None
 
-    def claim(self, fields: str) -> SpoolFile:
-        """A file that is this process's own from now on, for records made of `fields`.
+    # ---- the own file --------------------------------------------------------------------------------------------
+
+    def claim(self, fields: str, *, fresh: bool = False) -> SpoolFile:
+        """A file that is this process's own from now on, for records made of `fields`; `fresh`: one in which none wait.
 
         Raises `OSError` and `sqlite3.Error` if the folder or the disk does not let it.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number in count(1):
-            path = self._folder / f"{self._name}-{number}.sqlite"
+            path = self.path / f"{self.name}-{number}.sqlite"
             lock = try_lock(path.with_suffix(".lock"))
             if lock is None:
                 continue
             try:
-                spool = self._open(path, fields)
+                spool = self._open(path, fields, fresh=fresh)
             except BaseException:
                 os.close(lock)
                 raise
             if spool is not None:
+                spool.watch(path.with_suffix(".lock"))
                 self._held, self._own = lock, path
                 return spool
             os.close(lock)
         raise AssertionError("there is always a next number")
 
-    def _open(self, path: Path, fields: str) -> SpoolFile | None:
-        spool = SpoolFile(path, create=True)
+    def _open(self, path: Path, fields: str, *, fresh: bool) -> SpoolFile | None:
+        spool = self.repaired(path)
         try:
-            if spool.claim(fields):
+            if not spool.is_held() and spool.claim(fields, self.hints(), fresh=fresh):
                 return spool
         except SpoolUnusable as reason:
             self._logger.error("Flask-Statistics: %s; it is left as it is.", reason)
-        except sqlite3.DatabaseError as error:
-            if not damaged(error):
-                spool.close()
-                raise
-            self._put_away(path, error)
+        except BaseException:
+            spool.close()
+            raise
         spool.close()
         return None
 
-    def _put_away(self, path: Path, error: sqlite3.DatabaseError) -> None:
-        away = path.with_suffix(f".damaged-{path.stat().st_mtime_ns}")
-        path.rename(away)
-        for suffix in ("-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        self._logger.error("Flask-Statistics: a spool file is damaged (%s); it is %s now.", error, away)
+    def spare(self) -> tuple[Path, int]:
+        """A new file that no process will claim, and the lock that keeps all others from emptying it. Raises `OSError`."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.path / f"{self.name}-{secrets.token_hex(4)}x.sqlite"
+        lock = try_lock(path.with_suffix(".lock"))
+        assert lock is not None  # noqa: S101 - nobody else knows the name
+        return path, lock
 
     def release(self) -> None:
         """Leave the own file to whoever wants it."""
@@ -104,13 +113,89 @@ class SpoolFolder:
             os.close(self._held)
         self._held = self._own = None
 
+    # ---- whose they are ------------------------------------------------------------------------------------------
+
+    def hints(self) -> dict[str, str]:
+        """For whom records of this app are: the address, and as which the database there was known last; empty: never."""
+        try:
+            database = self._known.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            database = ""
+        return {"database": database, "address": self._address}
+
+    @property
+    def _known(self) -> Path:
+        return self.path / f"{self.name}.database"
+
+    def know(self, database: str) -> None:
+        """Note as which the database at the app's address is known, for processes that start while it is away."""
+        if self.hints()["database"] != database:
+            new = self._known.with_suffix(f".database-{os.getpid()}")
+            with suppress(OSError):  # it is only a hint, and the disk may be full
+                new.write_text(database, "utf-8")
+                new.replace(self._known)
+
+    def is_ours(self, spool: SpoolFile, database: str) -> bool:
+        """Whether what waits in the file is for the app's `database`; of one that never met its own, the address decides."""
+        theirs = spool.hints()["database"]
+        if theirs and database:
+            return theirs == database
+        assert spool.path is not None  # noqa: S101 - it is of a folder
+        return spool.path.name.startswith(f"{self.name}-")
+
+    # ---- all of them ---------------------------------------------------------------------------------------------
+
     def others(self) -> list[Path]:
         """The files of other processes, alive or dead."""
         return [path for path in self.files() if path != self._own]
 
     def files(self) -> list[Path]:
-        """All files of this app."""
-        return sorted(self._folder.glob(f"{self._name}-*.sqlite"))
+        """All spool files of the folder, also those of other databases, and those of which only the journal is left."""
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208 - a Path for each file of a large folder takes long
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = {name for name in names if name.startswith(PREFIX) and name.endswith(".sqlite")}
+        journals = [name.rpartition(".sqlite.") for name in names if name.endswith(".journal")]
+        found |= {f"{base}.sqlite" for base, dot, _ in journals if dot and base.startswith(PREFIX)}
+        return [self.path / name for name in sorted(found)]
+
+    def strays(self) -> list[Path]:
+        """What was put away, and waits for somebody to look at it."""
+        return sorted(path for kind in ("*.damaged-*", "*.stray") for path in self.path.glob(f"{PREFIX}{kind}"))
+
+    def repaired(self, path: Path) -> SpoolFile:
+        """The file at `path`; one that is missing or damaged is made again from its journal. Only for who holds its lock."""
+        spool = SpoolFile(path, create=True)
+        journal = any(path.parent.glob(f"{path.name}.*.journal"))
+        missing = not path.exists()
+        try:
+            spool.count_refused()
+        except SpoolUnusable:
+            return spool
+        except sqlite3.DatabaseError as error:
+            spool.close()
+            if not damaged(error):
+                raise
+            self._put_away(path, error)
+            spool = SpoolFile(path, create=True)
+            spool.count_refused()
+        else:
+            if missing and journal:
+                self._logger.warning("Flask-Statistics: %s was missing; it was made again from its journal.", path)
+        return spool
+
+    def _put_away(self, path: Path, error: sqlite3.DatabaseError) -> None:
+        away = path.with_suffix(f".damaged-{path.stat().st_mtime_ns}")
+        path.rename(away)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        self._logger.error(
+            "Flask-Statistics: a spool file is damaged (%s); it is %s now, and a new one was made from its journal, so that "
+            "what waited in that is stored. What the table had refused before is lost with it.",
+            error,
+            away,
+        )
 
     @contextmanager
     def abandoned(self, path: Path) -> Iterator[bool]:
@@ -119,21 +204,62 @@ class SpoolFolder:
         if lock is not None:
             _passing.add(lock)
         try:
-            yield lock is not None
+            yield lock is not None and not FileJournal(path).is_held()
         finally:
             if lock is not None:
                 _passing.discard(lock)
                 os.close(lock)
 
+    def remove(self, path: Path) -> None:
+        """Delete a spool file with its journal. Only within `abandoned`."""
+        FileJournal(path).clear()
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), path.with_suffix(".lock")):
+            name.unlink(missing_ok=True)
+
+    def is_numbered(self, path: Path) -> bool:
+        """Whether a process of this app's address may claim it again; others are deleted once they are empty."""
+        return path.stem.removeprefix(f"{self.name}-").isdigit()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[SpoolFile]:
+    """The file at `path`, closed at the end."""
+    file = SpoolFile(path)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def try_folder(path: Path) -> OSError | None:
+    """Why the spool could not be written in `path`; None: it could, and the folder is there now."""
+    probe = path / f"{PREFIX}try-{os.getpid()}"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = try_lock(probe)
+        if lock is not None:
+            try:
+                os.write(lock, bytes(4096))
+            finally:
+                os.close(lock)
+                probe.unlink(missing_ok=True)
+    except OSError as error:
+        return error
+    return None
+
 
 def try_lock(path: Path) -> int | None:
     """Descriptor of the lock `path`, a file of its own, as SQLite has locks in its files; None: a living process has it."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        _lock(descriptor)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return None
-        raise  # a file system without locks
-    return descriptor
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                return None
+            raise  # a file system without locks
+        locked = os.fstat(descriptor)
+        if identity_of(path) == (locked.st_dev, locked.st_ino):
+            return descriptor
+        os.close(descriptor)  # somebody deleted it in between, and the next one makes another
