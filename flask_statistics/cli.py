@@ -9,7 +9,7 @@ import gc
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -37,8 +37,10 @@ from .writers.spool import spool_folder
 from .writers.spool_list import read_backlog, read_refused
 
 if TYPE_CHECKING:
+    from .rollups.job import Job
     from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
+    from .rollups.verification import Difference, Found
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -362,21 +364,60 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
     trail.note(state.app, "changed", "rebuilt rollups")
 
 
+MOST_NAMED = 20
+"""Differences that `verify` lists."""
+
+
 @commands.command("verify")
-def verify() -> None:
-    """Count all raw rows again and compare with the rollups. The exit code is 1 if an hour differs."""
+@click.option("--repair", is_flag=True, help="Build again what differs.")
+def verify(repair: bool) -> None:
+    """Compare all that the rollups answer with the raw rows, and with itself. The exit code is 1 if something differs.
+
+    Of days whose raw rows are gone, it is compared with itself alone.
+    """
     state = state_of(current_app)
+    job = _rollups(state).job()
     with _job_errors():
-        differing = _rollups(state).job().differences(datetime(FIRST_YEAR, 1, 1), _utc_now())
-    for hour, (kept, counted) in sorted(differing.items())[:20]:
-        click.echo(
-            f"{to_local(hour, state.settings.timezone):%Y-%m-%d %H:%M}: {kept:,} rolled up, {counted:,} raw rows."
-        )
-    if differing:
+        found = _verified(job)
+        if not found.units and not found.differences:
+            raise click.ClickException(
+                "Nothing is rolled up yet, so there is nothing to verify: run 'flask statistics rollup', or wait for the "
+                "scheduler."
+            )
+        if found.differences and repair:
+            _say_what_differs(found.differences, state)
+            with _days("Repairing") as progress:
+                if job.repair(found.differences, _utc_now(), progress=progress) is None:
+                    raise click.ClickException("Another process is at work on the rollups; nothing was repaired.")
+            click.echo("Repaired, and verified again:")
+            found = _verified(job)
+    _say_what_differs(found.differences, state)
+    if found.differences:
         raise click.ClickException(
-            f"{_count(len(differing), 'hour')} differ. 'flask statistics rebuild --from DAY --to DAY' builds them again."
+            f"{_count(len(found.differences), 'difference')}. "
+            + (
+                "What is left cannot be repaired: its raw rows are gone."
+                if repair
+                else "'flask statistics verify --repair' builds again what differs."
+            )
         )
     click.echo("All hours that have raw rows are rolled up as they are.")
+    click.echo(
+        f"{_count(found.requests, 'request')} of {_count(found.units, 'period')} verified"
+        + (f"; of {found.frozen:,} of these the raw rows are gone." if found.frozen else ".")
+    )
+
+
+def _verified(job: Job) -> Found:
+    with click.progressbar(length=job.verifiable(), label="Verifying", file=sys.stderr) as bar:
+        return job.verify(progress=lambda unit: bar.update(unit.hits))
+
+
+def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
+    for one in differences[:MOST_NAMED]:
+        click.echo(f"{to_local(one.start, state.settings.timezone):%Y-%m-%d %H:%M}: {one.says}.")
+    if len(differences) > MOST_NAMED:
+        click.echo(f"... and {len(differences) - MOST_NAMED:,} more.")
 
 
 @commands.command("prune")

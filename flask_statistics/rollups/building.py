@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from .. import spans
 from ..spans import Span, next_edge
 from . import store, unfit, writing
 from .dictionary import Dictionary
 from .holder import Holder
 from .meta import coverage, write_meta
-from .segment import MICROSECOND, Measured, Segment, flaws, join, measured, part, total
+from .segment import Measured, Segment, flaws, join, measured, part, total
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
 from .unfit import Unfit
@@ -180,8 +181,7 @@ def _stored(holder: Holder, start: datetime, end: datetime, units: Sequence[str]
 
 def hour_of(holder: Holder, moment: datetime) -> datetime:
     """When the local hour of `moment` began; both naive UTC."""
-    day = holder.day_of(moment)
-    return Span(day, moment + MICROSECOND, holder.source.zone).edges("hour")[-2]
+    return spans.hour_of(moment, holder.source.zone)
 
 
 # ---- from segments ---------------------------------------------------------------------------------------------------

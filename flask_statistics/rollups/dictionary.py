@@ -403,8 +403,12 @@ def _value(dimension: Dimension, text: str) -> Value:
     return parsed if isinstance(parsed, int) and str(parsed) == text else text
 
 
+def hash_of(text: str) -> int:
+    """What a text is looked up by, as it is stored; many may have the same."""
+    return _hash(text)
+
+
 def _hash(text: str) -> int:
-    """Where to look for a text; many may have the same."""
     return _short(text.encode(), b"")
 
 

@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import EARLIEST, LATEST, Span, midnight, naive_utc, to_local
+from ..spans import EARLIEST, LATEST, Span, hour_of, naive_utc
 from . import reading
 from .bitmaps import Column
-from .segment import FIXED, MICROSECOND, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
+from .segment import FIXED, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
 from .tables import BOTS, PEOPLE
 from .unfit import Unfit
 
@@ -151,10 +151,8 @@ class Source:
 
         `beat` is called after each batch; `unfit` is told what was left out.
         """
-        hours = Span(start, end, self.zone).edges("hour")
-        # offsets are from the hour's own start, which is a whole second, also where the period begins within it
-        day = midnight(to_local(start, self.zone).date(), self.zone)
-        hours[0] = Span(day, start + MICROSECOND, self.zone).edges("hour")[-2]
+        # of an hour that it begins within, what came before is no part of it, but offsets count from its beginning
+        hours = [hour_of(start, self.zone), *Span(start, end, self.zone).edges("hour")[1:]]
         parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
         shape, unfit = self.shape, Unfit() if unfit is None else unfit
