@@ -64,7 +64,7 @@ def counted(answer: Any) -> Any:
         return [counted(one) for one in answer]
     if not isinstance(answer, dict):
         return answer
-    dropped = {"source", "as_of", "start", "end", "response_time"}
+    dropped = {"source", "as_of", "start", "end", "response_time", "undecided"}
     return {name: counted(value) for name, value in answer.items() if name not in dropped}
 
 
