@@ -140,7 +140,7 @@ class RawTable:
         return moment.replace(tzinfo=timezone.utc) if aware else moment
 
     def fit(self, name: str, value: Any) -> Any:
-        """`value` as it was stored in the attribute `name`: what the column cut, a filter must cut as well."""
+        """`value` as we stored it in the attribute `name`: what the column cut, a filter must find by the whole as well."""
         return next((fit(value) for known, _, fit in self.fits if known == name and fit), value)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:

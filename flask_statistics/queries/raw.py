@@ -262,7 +262,8 @@ class RawQueries:
         if dimension.derived:
             raws = self._raw_values(dimension, span)
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [value for value in wanted if value is not None and dialects.can_hold(self._connection, value)]
+        known = {self._raw.fit(dimension.column, value) for value in wanted} | wanted
+        raws = [value for value in known if value is not None and dialects.can_hold(self._connection, value)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
