@@ -292,7 +292,7 @@ class _FitInteger:
     limit: int
 
     def __call__(self, value: Any) -> Any:
-        return value if value is None else min(value, self.limit)
+        return min(value, self.limit) if isinstance(value, int) else value
 
     def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
         return max((value for value in values if value is not None), default=0) <= self.limit
