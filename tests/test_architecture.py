@@ -31,7 +31,6 @@ ORDER = (
     "rollups",
     "access_log",
     "traffic",
-    "imports",
     "guards",
     "old_database",
     "state",

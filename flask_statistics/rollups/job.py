@@ -26,6 +26,7 @@ from .holder import Holder
 from .meta import (
     ALWAYS,
     NEVER,
+    PRUNED,
     RECOUNTED,
     RollupError,
     check_zone,
@@ -259,6 +260,19 @@ class Job(Holder):
         with self.reading() as (connection, raw):
             first = connection.scalar(sa.select(sa.func.min(hour.start)))
             return first is not None and first < keeping.frozen_before(self, connection, raw)
+
+    def frozen(self) -> tuple[datetime, datetime] | None:
+        """The time whose rollups take in no more rows, as its raw rows are gone: start, and end excluded; None: there is none."""
+        hour = self.tables.hour.c
+        with self.reading() as (connection, raw):
+            first, last = connection.execute(sa.select(sa.func.min(hour.start), sa.func.max(hour.start))).one()
+            if first is None:
+                return None
+            pruned = read_meta(connection, self.tables).get(PRUNED)
+            before = keeping.frozen_before(self, connection, raw)
+        if before == ALWAYS:
+            before = last + timedelta(hours=1) if pruned is None else datetime.fromisoformat(pruned)
+        return (first, before) if first < before else None
 
     # ---- what a run does -----------------------------------------------------------------------------------------
 
