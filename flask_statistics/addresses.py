@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from . import dialects
 from .models import own_table
+from .patience import SHORT_S, TookTooLong, aside
 
 NAME = "statistics_secret"
 ROW = "address"
@@ -167,10 +168,15 @@ class DailyHash:
     def _secret(self, day: date) -> bytes:
         known = self._known
         if known is None or not _holds(known[0], day):
-            with self._lock:
+            # whoever has it may be waiting for the database
+            if not self._lock.acquire(timeout=SHORT_S):
+                raise NoSecret("another request asks for it")
+            try:
                 known = self._known
                 if known is None or not _holds(known[0], day):
-                    known = self._known = self._ask(day)
+                    known = self._ask(day)
+            finally:
+                self._lock.release()
         return known[1]
 
     def _ask(self, day: date) -> tuple[date, bytes]:
@@ -179,16 +185,21 @@ class DailyHash:
         try:
             engine = self._engine()
             if dialects.shared_connection(engine) is not None:
-                return day, secrets.token_bytes(
-                    32
-                )  # an in-memory database is this process's alone, and so is the secret
-            try:
-                return self._shared(engine, day)
-            except sa.exc.IntegrityError:  # another process stored the first one at the same moment
-                return self._shared(engine, day)
-        except sa.exc.SQLAlchemyError as error:
+                # an in-memory database is this process's alone, and so is the secret
+                self._known = day, secrets.token_bytes(32)
+                return self._known
+            return aside(lambda: self._learn(engine, day))
+        except (sa.exc.SQLAlchemyError, TookTooLong) as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise NoSecret("the database did not give it") from error
+
+    def _learn(self, engine: sa.Engine, day: date) -> tuple[date, bytes]:
+        """Ask the database, and remember what it says, also where nobody waits for it any more."""
+        try:
+            self._known = self._shared(engine, day)
+        except sa.exc.IntegrityError:  # another process stored the first one at the same moment
+            self._known = self._shared(engine, day)
+        return self._known
 
     def _shared(self, engine: sa.Engine, day: date) -> tuple[date, bytes]:
         """The secret of `day`, or of a later day that has begun elsewhere; a new one overwrites the one before."""

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import dialects, health, traffic, trail
+from . import dialects, health, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import Entry
 from .addresses import NoSecret, import_anonymizer, local_day
@@ -29,8 +29,9 @@ from .config import SettingError
 from .formatting import size
 from .guards import token_hash
 from .imports import Import, ImportRefused, LogImport, insert_rows
+from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder, stored_referrer
+from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 from .writers import causes, spool_list
@@ -71,10 +72,12 @@ def _database_errors(fix: str) -> Iterator[None]:
 
 
 @commands.command("init")
-def init() -> None:
+@click.option("--alter", is_flag=True, help="Add the columns that tables lack, too.")
+def init(alter: bool) -> None:
     """Create the tables and the index on the date that are missing.
 
-    Nothing that exists is altered. Run it once, and again after an upgrade.
+    Nothing that exists is altered without --alter: the statements that add missing columns are printed, with exit code 1.
+    Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
     try:
@@ -83,10 +86,37 @@ def init() -> None:
         raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
+        lacks = schema.lacking(state)
+        if alter:
+            done += _add_columns(state, lacks)
         if isinstance(state.writer, SpoolWriter):
             _try_spool(state.writer)
-    for line in done or ["Nothing to do: tables and index are there."]:
+    for line in done:
         click.echo(line)
+    old = state.left_behind()
+    if old is not None:
+        click.echo(old, err=True)
+    if lacks and not alter:
+        _say_lacks(state, lacks)
+        sys.exit(1)
+    if not done:
+        click.echo("Nothing to do: tables and index are there.")
+
+
+def _add_columns(state: State, lacks: list[schema.Lack]) -> list[str]:
+    for lack in lacks:
+        with schema.engine_of(state, lack.table).begin() as connection:
+            for statement in lack.additions(connection.dialect):
+                connection.execute(sa.text(statement.replace(":", "\\:")))
+    return [f"Added the column {lack.table.fullname}.{column.name}." for lack in lacks for column in lack.columns]
+
+
+def _say_lacks(state: State, lacks: list[schema.Lack]) -> None:
+    """Say what is missing, and the statements that add it."""
+    for lack in lacks:
+        click.echo(f"{lack} Make a migration, or run 'flask statistics init --alter', which executes:", err=True)
+        for statement in lack.additions(schema.engine_of(state, lack.table).dialect):
+            click.echo(f"{statement};")
 
 
 def _try_spool(writer: SpoolWriter) -> None:
@@ -100,9 +130,8 @@ def _try_spool(writer: SpoolWriter) -> None:
 
 
 def _create_tables(state: State) -> Iterator[str]:
-    raw = state.raw.table
-    for table in health.our_tables(state):
-        engine = state.engine() if table.metadata is raw.metadata else state.our_engine()
+    for table in schema.our_tables(state):
+        engine = schema.engine_of(state, table)
         if sa.inspect(engine).has_table(table.name, schema=table.schema):
             continue
         if engine.dialect.name in dialects.CLICKHOUSE:
@@ -191,7 +220,10 @@ def _anonymized(state: State) -> Callable[[Entry], Entry]:
     def anonymized(entry: Entry) -> Entry:
         return entry._replace(
             remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
-            referrer=stored_referrer(entry.referrer, settings),
+            path=entry.path and state.masking.path(entry.path),
+            query_string=entry.query_string and state.masking.query(entry.query_string),
+            referrer=state.masking.referrer(entry.referrer),
+            user_agent=masked_header(entry.user_agent),
         )
 
     return anonymized
@@ -605,6 +637,8 @@ def status() -> None:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
     for problem in found.problems:
         click.echo(problem, err=True)
+    if found.lacks:
+        _say_lacks(state, list(found.lacks))
     if found.problems or unwritable:
         sys.exit(1)
 

@@ -110,6 +110,21 @@ def end_when_idle(connection: sa.Connection, limit: timedelta) -> None:
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
 
 
+def set_in_transaction(connection: sa.Connection, statement: str) -> None:
+    """Execute `statement`, a setting, where a transaction begins and SQLAlchemy does not let us. Raises what it would raise."""
+    driver, errors = connection.connection, connection.dialect.loaded_dbapi.Error
+    try:
+        with closing(driver.cursor()) as cursor:
+            cursor.execute(statement)
+    except errors as error:
+        gone = connection.dialect.is_disconnect(error, driver, None)
+        if gone:
+            connection.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            statement, None, error, errors, connection_invalidated=gone, dialect=connection.dialect
+        ) from error
+
+
 LEAST_PAUSE_S = 0.03
 """Longer than what SQLite's own waiting leaves between two looks at a lock, at first."""
 
@@ -268,11 +283,8 @@ _STEPS = 20_000
 def _limited_postgresql(connection: sa.Connection, budget: Budget) -> Iterator[None]:
     """Limit each statement of each transaction; the setting ends with the transaction, as it is made in it."""
 
-    def begin(connection: sa.Connection) -> None:
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {_milliseconds(budget):d}")
-
-    sa.event.listen(connection, "begin", begin)
+    limit = f"SET LOCAL statement_timeout = {_milliseconds(budget):d}"
+    sa.event.listen(connection, "begin", lambda connection: set_in_transaction(connection, limit))
     yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -12,9 +13,11 @@ from flask_sqlalchemy import SQLAlchemy
 from . import cli, dialects, trail, views
 from .addresses import anonymizer, secret_table
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
+from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .imports import import_table
+from .masking import Masking
 from .models import RawTable, check_types, map_model
 from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
@@ -105,11 +108,18 @@ class Statistics:
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
         state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
-        state.anonymize = anonymizer(settings.anonymize_ip, secret, state.our_engine if clickhouse else state.engine)
+        state.masking = Masking(
+            keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
+        )
+        recording = partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING)
+        state.anonymize = anonymizer(settings.anonymize_ip, secret, recording)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
         app.cli.add_command(cli.group())
         trail.start()
+        old = state.left_behind()
+        if old is not None:
+            app.logger.warning("Flask-Statistics: %s", old)
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
@@ -119,8 +129,8 @@ class Statistics:
                 known,
                 settings,
                 metadata=metadata,
-                engine=state.our_engine,
-                raw_engine=state.engine,
+                engine=partial(state.our_engine_for, WORKING),
+                raw_engine=partial(state.raw_engine_for, WORKING),
                 logger=app.logger,
             )
             if state.rollups.scheduler is not None:
@@ -136,6 +146,7 @@ class Statistics:
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),
+                masked=state.masking,
                 anonymize=state.anonymize,
                 counters=counters,
             )
@@ -193,15 +204,19 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
 
 def _make_writer(state: State, counters: Counters) -> Writer:
     """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
-    app = state.app
+    app, raw_engine, our_engine = (
+        state.app,
+        partial(state.raw_engine_for, RECORDING),
+        partial(state.our_engine_for, RECORDING),
+    )
     if state.spool is None:
-        return DirectWriter(state.raw, state.engine)
+        return DirectWriter(state.raw, raw_engine, app.logger)
     stop_at_sigterm()
     return SpoolWriter(
         raw=state.raw,
         table=state.spool,
-        engine=state.engine,
-        table_engine=state.our_engine if state.spool.metadata is not state.raw.table.metadata else state.engine,
+        engine=raw_engine,
+        table_engine=our_engine if state.spool.metadata is not state.raw.table.metadata else raw_engine,
         folder=state.spool_path,
         most_rows=state.settings.spool_max_rows,
         counters=counters,

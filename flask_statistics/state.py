@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
-from . import dialects
+from . import connections, dialects
 from .addresses import Anonymize, whole
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard
+from .masking import Masking
 from .models import RawTable
+from .old_database import left_behind
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .recorder import Recorder, Writer
@@ -60,6 +62,8 @@ class State:
     """Which logs were imported."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
+    masking: Masking = field(default_factory=Masking)
+    """What is stored of paths, queries and referrers."""
     anonymize: Anonymize = whole
     """What is stored of an address."""
     rollups: Rollups | None = None
@@ -71,7 +75,10 @@ class State:
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
-    _reading_engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    _own: connections.Engines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._own = connections.Engines(self._engine_of)
 
     @property
     def spool_path(self) -> Path:
@@ -83,6 +90,14 @@ class State:
         if self.rollups is not None:
             self.rollups.note_late(oldest)
 
+    def left_behind(self) -> str | None:
+        """A sentence that names an older SQLite file with the history, where the one that is used is empty; else None."""
+        configured = self.app.config.get("SQLALCHEMY_DATABASE_URI")
+        if self.raw.bind_key is not None:
+            configured = (self.app.config.get("SQLALCHEMY_BINDS") or {}).get(self.raw.bind_key)
+        url = configured if isinstance(configured, (str, sa.URL)) else None
+        return left_behind(url, root=self.app.root_path, instance=self.app.instance_path, table=self.raw.table.name)
+
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""
         return self._engine_of(self.raw.bind_key)
@@ -90,6 +105,18 @@ class State:
     def our_engine(self) -> sa.Engine:
         """The engine of our own tables' bind, the host's own."""
         return self._engine_of(self.bind_key)
+
+    def raw_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of the raw table."""
+        return self._own.get(self.raw.bind_key, purpose)
+
+    def our_engine_for(self, purpose: connections.Purpose) -> sa.Engine:
+        """An engine of ours to the database of our own tables; the same as that of the raw table, where these are beside it."""
+        return self._own.get(self.bind_key, purpose)
+
+    def close(self) -> None:
+        """Close the connections of ours that are not in use."""
+        self._own.close()
 
     def _engine_of(self, bind_key: str | None) -> sa.Engine:
         if bind_key not in self._engines:
@@ -132,9 +159,8 @@ class State:
 
     @contextmanager
     def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
-        if bind_key not in self._reading_engines:
-            self._reading_engines[bind_key] = dialects.reading_engine(self._engine_of(bind_key))
-        with self._reading_engines[bind_key].connect() as connection, dialects.time_budget(connection, budget):
+        engine = self._own.get(bind_key, connections.READING)
+        with engine.connect() as connection, dialects.time_budget(connection, budget):
             dialects.snapshot(connection)
             yield connection
 

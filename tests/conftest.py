@@ -33,6 +33,7 @@ from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.patience import patience
 from flask_statistics.state import State
 
 from . import shapes
@@ -242,6 +243,9 @@ class App:
 
     def rows(self) -> list[Any]:
         """What is stored, oldest first."""
+        writer = self.statistics_state().writer
+        if writer is not None:
+            writer.settle()
         with self.flask.app_context():
             everything = sa.select(self.Request).options(undefer("*")).order_by(self.Request.index)
             return list(self.db.session.scalars(everything))
@@ -275,6 +279,7 @@ class App:
             state.rollups.scheduler.stop()
         if state.writer is not None:
             state.writer.close()
+        state.close()
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()
@@ -311,6 +316,7 @@ def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., App]]:
     """Makes apps; on a SQLite file of their own unless told another URL."""
+    patience.renew()  # the tests before have used up what one request may wait in ten seconds
     apps: list[App] = []
 
     def make(url: str | None = None, **options: Any) -> App:

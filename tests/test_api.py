@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics.connections import READING
 from flask_statistics.state import state_of
 
 from .conftest import App
@@ -221,7 +222,7 @@ def test_api_health_after_a_request(app: App) -> None:
 
 def test_api_does_not_write(app: App) -> None:
     statements: list[str] = []
-    engine = state_of(app.flask).engine()
+    engine = state_of(app.flask).raw_engine_for(READING)
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)

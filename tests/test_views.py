@@ -17,6 +17,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client, TestResponse
 
 from flask_statistics import Dimension, RequestMixin
+from flask_statistics.connections import READING
 from flask_statistics.guards import everybody
 from flask_statistics.views import PANELS
 
@@ -280,7 +281,7 @@ def test_view_without_the_table(make_app: Callable[..., App], database_url: str)
 
 def test_view_without_the_database(make_app: Callable[..., App]) -> None:
     app = quiet(make_app)
-    app.statistics_state()._reading_engines[None] = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
+    app.statistics_state()._engines[None] = sa.create_engine("sqlite:////nowhere/at/all.sqlite")
     assert "The database did not answer" in get(app, "", 503)
 
 
@@ -344,8 +345,7 @@ STATEMENTS = {
 def statements(app: App) -> Iterator[list[str]]:
     """The SELECTs that are issued meanwhile, with their parameters."""
     issued: list[str] = []
-    with app.flask.app_context():
-        engine = app.db.engine
+    engine = app.statistics_state().raw_engine_for(READING)
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         issued.append(f"{statement} {parameters}")

@@ -43,12 +43,13 @@ def _commit(engine: sa.Engine, work: Callable[[sa.Connection], None], wait_ms: i
         dialects.unforked(engine),
         dialects.transactional(engine) as connection,
         dialects.lock_wait(connection, wait_ms),
-        connection.begin(),
     ):
         try:
+            transaction = connection.begin()
             work(connection)
         except sa.exc.DBAPIError as error:
             # before the commit nothing is stored, so another try on a fresh connection cannot store it twice
             if error.connection_invalidated:
                 raise _Disconnected(str(error), None, error) from error
             raise
+        transaction.commit()
