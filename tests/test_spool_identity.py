@@ -314,18 +314,16 @@ def test_spool_is_never_owned_by_two(make: MakeApp, tmp_path: Path) -> None:
 
 def test_spool_tries_what_was_set_aside_again(make: MakeApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(moving, "PAUSE_S", (0.1, 0.2))
-    app = make(model=picky)
+    app = make()
+    with app.flask.app_context(), app.db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER no BEFORE INSERT ON request WHEN NEW.path LIKE '/bad%' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
     app.client.get("/bad1")
     app.client.get("/good")
     wait_until(lambda: app.json("health")["refused"] == 1, "it is not set aside")
     with app.flask.app_context(), app.db.engine.begin() as connection:
-        connection.execute(sa.text("PRAGMA writable_schema = ON"))
-        connection.execute(
-            sa.text("UPDATE sqlite_master SET sql = replace(sql, '/bad', '/worse') WHERE name = 'request'")
-        )
-        connection.execute(sa.text("PRAGMA writable_schema = OFF"))
-    with app.flask.app_context():
-        app.db.engine.dispose()
+        connection.exec_driver_sql("DROP TRIGGER no")
     until_there(tmp_path / "app.sqlite", ["/bad1", "/good"])
     wait_until(lambda: app.json("health")["refused"] == 0, "it is still aside")
 
