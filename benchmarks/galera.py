@@ -100,6 +100,9 @@ class Node:
 
     def is_ready(self) -> bool:
         """Whether it takes statements as a part of the cluster."""
+        with socket.socket(socket.AF_UNIX) as probe:  # the driver would leave one open
+            if probe.connect_ex(str(self.folder / "socket")):
+                return False
         engine = sa.create_engine(self.url.replace("/app?", "/?"), poolclass=sa.NullPool)
         try:
             with engine.connect() as connection:
