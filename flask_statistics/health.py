@@ -19,7 +19,7 @@ from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
 from .queries.interface import HITS, Queries
-from .recorder import Backlog, Counters
+from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
@@ -208,11 +208,23 @@ def _storage_problems(storage: Storage) -> list[str]:
 
 def _rollup_problems(rollups: Status) -> list[str]:
     problems = []
+    if rollups.scrubbed.differences:
+        start, why = min(rollups.scrubbed.differences.items())
+        problems.append(
+            f"{len(rollups.scrubbed.differences):,} periods of the rollups are not what they must be, the first of them from "
+            f"{start:%Y-%m-%d %H:%M} UTC: {why}. Run 'flask statistics verify --repair'."
+        )
     if rollups.kept:
         start, why = min(rollups.kept.items())
         problems.append(
             f"{len(rollups.kept):,} periods of the rollups differ from their raw rows and are kept as they are, the first of "
             f"them from {start:%Y-%m-%d %H:%M} UTC: {why}."
+        )
+    if rollups.unfit is not None:
+        odd = rollups.unfit
+        problems.append(
+            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
+            f"of ({', '.join(odd.names)}): they are counted without it."
         )
     return problems
 
@@ -406,6 +418,12 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
     return {
         "covered_from": utc(found.covered_from) if found.covered_from else None,
         "covered_until": utc(found.covered_until) if found.covered_until else None,
+        "verified": {
+            "until": utc(found.scrubbed.until) if found.scrubbed.until else None,
+            "rounds": found.scrubbed.rounds,
+            "completed_at": utc(found.scrubbed.completed_at) if found.scrubbed.completed_at else None,
+            "differences": {utc(start): says for start, says in found.scrubbed.differences.items()},
+        },
         "kept": {utc(start): why for start, why in sorted(found.kept.items())},
         "lag_seconds": None if health.rollup_lag is None else health.rollup_lag.total_seconds(),
         "preparing": found.preparing,
@@ -414,6 +432,10 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
         "values": found.values,
         "visitors": found.visitors,
         "folded": found.folded,
+        "incomplete": {name: None if since is None else utc(since) for name, since in found.incomplete.items()},
+        "unfit": None
+        if found.unfit is None
+        else {"requests": found.unfit.rows, "names": list(found.unfit.names), "latest": utc(found.unfit.latest)},
     }
 
 
