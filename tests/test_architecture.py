@@ -18,6 +18,7 @@ ORDER = (
     "dialects",
     "connections",
     "patience",
+    "places",
     "addresses",
     "dimensions",
     "latency",
