@@ -9,7 +9,7 @@ import gc
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, health, traffic, trail
+from . import dialects, health, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import Entry
 from .addresses import NoSecret, import_anonymizer, local_day
@@ -28,16 +28,19 @@ from .config import SettingError
 from .formatting import size
 from .guards import token_hash
 from .imports import Import, ImportRefused, LogImport, insert_rows
+from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder, stored_referrer
+from .recorder import excluder
 from .spans import FIRST_YEAR, midnight, to_local
 from .state import State, state_of
 from .writers.spool import spool_folder
 from .writers.spool_list import read_backlog, read_refused
 
 if TYPE_CHECKING:
+    from .rollups.job import Job
     from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
+    from .rollups.verification import Difference, Found
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -64,10 +67,12 @@ def _database_errors(fix: str) -> Iterator[None]:
 
 
 @commands.command("init")
-def init() -> None:
+@click.option("--alter", is_flag=True, help="Add the columns that tables lack, too.")
+def init(alter: bool) -> None:
     """Create the tables and the index on the date that are missing.
 
-    Nothing that exists is altered. Run it once, and again after an upgrade.
+    Nothing that exists is altered without --alter: the statements that add missing columns are printed, with exit code 1.
+    Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
     try:
@@ -76,14 +81,40 @@ def init() -> None:
         raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
-    for line in done or ["Nothing to do: tables and index are there."]:
+        lacks = schema.lacking(state)
+        if alter:
+            done += _add_columns(state, lacks)
+    for line in done:
         click.echo(line)
+    old = state.left_behind()
+    if old is not None:
+        click.echo(old, err=True)
+    if lacks and not alter:
+        _say_lacks(state, lacks)
+        sys.exit(1)
+    if not done:
+        click.echo("Nothing to do: tables and index are there.")
+
+
+def _add_columns(state: State, lacks: list[schema.Lack]) -> list[str]:
+    for lack in lacks:
+        with schema.engine_of(state, lack.table).begin() as connection:
+            for statement in lack.additions(connection.dialect):
+                connection.execute(sa.text(statement.replace(":", "\\:")))
+    return [f"Added the column {lack.table.fullname}.{column.name}." for lack in lacks for column in lack.columns]
+
+
+def _say_lacks(state: State, lacks: list[schema.Lack]) -> None:
+    """Say what is missing, and the statements that add it."""
+    for lack in lacks:
+        click.echo(f"{lack} Make a migration, or run 'flask statistics init --alter', which executes:", err=True)
+        for statement in lack.additions(schema.engine_of(state, lack.table).dialect):
+            click.echo(f"{statement};")
 
 
 def _create_tables(state: State) -> Iterator[str]:
-    raw = state.raw.table
-    for table in health.our_tables(state):
-        engine = state.engine() if table.metadata is raw.metadata else state.our_engine()
+    for table in schema.our_tables(state):
+        engine = schema.engine_of(state, table)
         if sa.inspect(engine).has_table(table.name, schema=table.schema):
             continue
         if engine.dialect.name in dialects.CLICKHOUSE:
@@ -172,7 +203,10 @@ def _anonymized(state: State) -> Callable[[Entry], Entry]:
     def anonymized(entry: Entry) -> Entry:
         return entry._replace(
             remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
-            referrer=stored_referrer(entry.referrer, settings),
+            path=entry.path and state.masking.path(entry.path),
+            query_string=entry.query_string and state.masking.query(entry.query_string),
+            referrer=state.masking.referrer(entry.referrer),
+            user_agent=masked_header(entry.user_agent),
         )
 
     return anonymized
@@ -330,21 +364,60 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
     trail.note(state.app, "changed", "rebuilt rollups")
 
 
+MOST_NAMED = 20
+"""Differences that `verify` lists."""
+
+
 @commands.command("verify")
-def verify() -> None:
-    """Count all raw rows again and compare with the rollups. The exit code is 1 if an hour differs."""
+@click.option("--repair", is_flag=True, help="Build again what differs.")
+def verify(repair: bool) -> None:
+    """Compare all that the rollups answer with the raw rows, and with itself. The exit code is 1 if something differs.
+
+    Of days whose raw rows are gone, it is compared with itself alone.
+    """
     state = state_of(current_app)
+    job = _rollups(state).job()
     with _job_errors():
-        differing = _rollups(state).job().differences(datetime(FIRST_YEAR, 1, 1), _utc_now())
-    for hour, (kept, counted) in sorted(differing.items())[:20]:
-        click.echo(
-            f"{to_local(hour, state.settings.timezone):%Y-%m-%d %H:%M}: {kept:,} rolled up, {counted:,} raw rows."
-        )
-    if differing:
+        found = _verified(job)
+        if not found.units and not found.differences:
+            raise click.ClickException(
+                "Nothing is rolled up yet, so there is nothing to verify: run 'flask statistics rollup', or wait for the "
+                "scheduler."
+            )
+        if found.differences and repair:
+            _say_what_differs(found.differences, state)
+            with _days("Repairing") as progress:
+                if job.repair(found.differences, _utc_now(), progress=progress) is None:
+                    raise click.ClickException("Another process is at work on the rollups; nothing was repaired.")
+            click.echo("Repaired, and verified again:")
+            found = _verified(job)
+    _say_what_differs(found.differences, state)
+    if found.differences:
         raise click.ClickException(
-            f"{_count(len(differing), 'hour')} differ. 'flask statistics rebuild --from DAY --to DAY' builds them again."
+            f"{_count(len(found.differences), 'difference')}. "
+            + (
+                "What is left cannot be repaired: its raw rows are gone."
+                if repair
+                else "'flask statistics verify --repair' builds again what differs."
+            )
         )
     click.echo("All hours that have raw rows are rolled up as they are.")
+    click.echo(
+        f"{_count(found.requests, 'request')} of {_count(found.units, 'period')} verified"
+        + (f"; of {found.frozen:,} of these the raw rows are gone." if found.frozen else ".")
+    )
+
+
+def _verified(job: Job) -> Found:
+    with click.progressbar(length=job.verifiable(), label="Verifying", file=sys.stderr) as bar:
+        return job.verify(progress=lambda unit: bar.update(unit.hits))
+
+
+def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
+    for one in differences[:MOST_NAMED]:
+        click.echo(f"{to_local(one.start, state.settings.timezone):%Y-%m-%d %H:%M}: {one.says}.")
+    if len(differences) > MOST_NAMED:
+        click.echo(f"... and {len(differences) - MOST_NAMED:,} more.")
 
 
 @commands.command("prune")
@@ -453,6 +526,9 @@ def status() -> None:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
     for problem in found.problems:
         click.echo(problem, err=True)
+    if found.lacks:
+        _say_lacks(state, list(found.lacks))
+        sys.exit(1)
 
 
 Local = Callable[[datetime | None], str]

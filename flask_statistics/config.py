@@ -70,6 +70,16 @@ def _patterns(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _parameters(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError('None or a list of names of parameters, for example ["page", "utm_*"]')
+    if not all(isinstance(name, str) and name for name in value):
+        raise ValueError('None or a list of non-empty texts, for example ["page", "utm_*"]')
+    return tuple(value)
+
+
 def _header(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or not value.replace("-", "").isalnum()):
         raise ValueError('None or the name of a header that your proxy sets, for example "X-Real-IP"')
@@ -194,6 +204,12 @@ SETTINGS: tuple[Setting, ...] = (
         'what is stored of addresses: `"truncate"` their /24 or /48 network, `"hash"` a hash whose key changes daily',
         _anonymize,
     ),
+    Setting(
+        "KEEP_PARAMETERS",
+        None,
+        "the only parameters of queries whose values are stored, others become `***`; `None`: all but secrets are",
+        _parameters,
+    ),
     Setting("STRIP_REFERRER_QUERY", False, "store the origin and path of referrers, and no query", _boolean),
     Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
 )
@@ -222,6 +238,7 @@ class Settings:
     hourly_retention: timedelta | None
     max_values: int
     anonymize_ip: str | None
+    keep_parameters: tuple[str, ...] | None
     strip_referrer_query: bool
     respect_gpc: bool
 

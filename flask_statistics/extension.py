@@ -17,6 +17,7 @@ from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .imports import import_table
+from .masking import Masking
 from .models import RawTable, check_types, map_model
 from .recorder import Counters, Recorder, Writer
 from .state import NAME, State
@@ -107,12 +108,18 @@ class Statistics:
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
         state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
+        state.masking = Masking(
+            keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
+        )
         recording = partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING)
         state.anonymize = anonymizer(settings.anonymize_ip, secret, recording)
         app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
         views.guard_misses(app)
         app.cli.add_command(cli.group())
         trail.start()
+        old = state.left_behind()
+        if old is not None:
+            app.logger.warning("Flask-Statistics: %s", old)
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
@@ -139,6 +146,7 @@ class Statistics:
                 host_in_transaction=state.host_in_transaction,
                 blueprint=NAME,
                 keeps_traceback=raw.has("traceback"),
+                masked=state.masking,
                 anonymize=state.anonymize,
                 counters=counters,
             )

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from . import user_agents
 from .access_log import MAX_LINE, Entry, digests, parse_line, read_lines
 from .models import RawTable, moment, own_table, text
-from .recorder import mask_secrets
 from .writers.rows import insert
 
 NAME = "statistics_import"
@@ -245,6 +244,4 @@ def _take(lines: Iterator[str]) -> tuple[list[str], bool, ValueError | None]:
 def _values(entry: Entry) -> dict[str, Any]:
     values = entry._asdict()
     values |= user_agents.columns_of(entry.user_agent)
-    if entry.query_string is not None:
-        values["query_string"] = mask_secrets(entry.query_string)
     return values

@@ -11,32 +11,27 @@ import fnmatch
 import re
 import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from types import TracebackType
 from typing import Any, Protocol
-from urllib.parse import unquote_plus
 
 from flask import Flask, Request, Response, current_app, has_app_context, request
 from flask.signals import got_request_exception
 
+from . import masking
 from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
+from .masking import Masking
 
-LONGEST_TRACEBACK = 20_000
-"""Characters kept of a traceback, from its end, where the error is."""
 MOST_TIMED = 1_000
 """Requests of which the recording's own time is kept."""
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
 _EPOCH = datetime(1970, 1, 1)
-_SECRET = re.compile(r"pass|secret|token|key|auth|code|session|sig|credential|otp", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"^(\s*(?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -193,6 +188,7 @@ class Recorder:
         blueprint: str,
         keeps_traceback: bool,
         counters: Counters,
+        masked: Masking,
         anonymize: Anonymize = whole,
     ) -> None:
         self.counters = counters
@@ -204,6 +200,7 @@ class Recorder:
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
         self._anonymize = anonymize
+        self._masking = masked
         self._key = f"flask_statistics.{id(app)}"
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
@@ -360,15 +357,16 @@ class Recorder:
 
     def _record(self, request: Request, arrived_at: datetime) -> Record:
         headers = request.environ
+        route = request.url_rule.rule if request.url_rule is not None else None
         return Record(
             date=arrived_at,
             method=request.method,
-            path=request.path,
-            route=request.url_rule.rule if request.url_rule is not None else None,
-            query_string=mask_secrets(request.query_string.decode("utf-8", "replace")) or None,
+            path=self._masking.path(request.path, route),
+            route=route,
+            query_string=self._masking.query(request.query_string.decode("utf-8", "replace")) or None,
             remote_address=self._client(request),
-            user_agent=headers.get("HTTP_USER_AGENT", ""),
-            referrer=stored_referrer(headers.get("HTTP_REFERER"), self._settings),
+            user_agent=masking.masked_header(headers.get("HTTP_USER_AGENT", "")),
+            referrer=self._masking.referrer(headers.get("HTTP_REFERER")),
         )
 
     def _client(self, request: Request) -> str | None:
@@ -402,8 +400,8 @@ class Recorder:
             if response.status_code >= 500:
                 error = error or exchange.handled
         if error is not None:
-            record.exception = _repr(error)
-            record.traceback = _traceback(error) if self._keeps_traceback else None
+            record.exception = masking.exception(error)
+            record.traceback = masking.formatted(error) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
         return self._writer.write(record, host_in_transaction=self._host_lives())
 
@@ -520,37 +518,6 @@ def _is_of_unknown_length(response: Response) -> bool:
     return response.is_streamed and response.content_length is None
 
 
-def mask_secrets(query: str) -> str:
-    """`query` with the values of parameters whose names sound secret replaced by `***`."""
-    if not query or not _SECRET.search(unquote_plus(query)):
-        return query
-    pairs = [pair.partition("=") for pair in query.split("&")]
-    return "&".join(
-        f"{name}{sign}***" if sign and _SECRET.search(unquote_plus(name)) else name + sign + value
-        for name, sign, value in pairs
-    )
-
-
-def stored_referrer(url: str | None, settings: Settings) -> str | None:
-    """What is stored of a Referer header: all but its secrets, or with `STRIP_REFERRER_QUERY` its origin and path."""
-    masked = mask_url(url)
-    if masked is None or not settings.strip_referrer_query:
-        return masked
-    return re.split(r"[?#]", masked, maxsplit=1)[0]
-
-
-def mask_url(url: str | None) -> str | None:
-    """`url` with the secrets in its query masked: what a page was opened with, it sends on as the referrer of others."""
-    if url is None:
-        return None
-    url = _CREDENTIALS.sub(r"\1", url)
-    if "?" not in url:
-        return url
-    page, _, rest = url.partition("?")
-    query, sharp, fragment = rest.partition("#")
-    return f"{page}?{mask_secrets(query)}{sharp}{fragment}"
-
-
 def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
     """Whether a path or an endpoint is excluded; patterns that begin with `/` are for paths."""
     if not patterns:
@@ -566,18 +533,3 @@ def _union(globs: Iterable[str]) -> re.Pattern[str]:
 
 def _first_line(error: BaseException) -> str:
     return "".join(filter(str.isprintable, str(error).partition("\n")[0]))
-
-
-def _repr(error: BaseException) -> str:
-    try:
-        return repr(error)
-    except Exception:  # somebody's __repr__ is broken; the type is still worth knowing
-        return f"{type(error).__name__}(...)"
-
-
-def _traceback(error: BaseException) -> str:
-    frames: TracebackType | None = error.__traceback__
-    try:
-        return "".join(traceback.format_exception(type(error), error, frames))[-LONGEST_TRACEBACK:]
-    except Exception:  # as above: formatting calls the error's own code
-        return "".join(traceback.format_tb(frames))[-LONGEST_TRACEBACK:]

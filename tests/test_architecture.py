@@ -12,6 +12,7 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "migrations",
     "parameters",
     "user_agents",
     "models",
@@ -22,6 +23,7 @@ ORDER = (
     "addresses",
     "dimensions",
     "latency",
+    "masking",
     "recorder",
     "spans",
     "writers",
@@ -32,7 +34,9 @@ ORDER = (
     "traffic",
     "imports",
     "guards",
+    "old_database",
     "state",
+    "schema",
     "trail",
     "testing",
     "forget",

@@ -16,12 +16,13 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from .. import spans
 from ..spans import Span, next_edge
 from . import store, writing
 from .dictionary import Dictionary
 from .holder import Holder
 from .meta import coverage, write_meta
-from .segment import MICROSECOND, Measured, Segment, flaws, join, measured, part, total
+from .segment import Measured, Segment, flaws, join, measured, part, total
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
 from .writing import Change
@@ -153,8 +154,7 @@ def _stored(holder: Holder, start: datetime, end: datetime, units: Sequence[str]
 
 def hour_of(holder: Holder, moment: datetime) -> datetime:
     """When the local hour of `moment` began; both naive UTC."""
-    day = holder.day_of(moment)
-    return Span(day, moment + MICROSECOND, holder.source.zone).edges("hour")[-2]
+    return spans.hour_of(moment, holder.source.zone)
 
 
 # ---- from segments ---------------------------------------------------------------------------------------------------

@@ -255,6 +255,11 @@ def _text(value: Value) -> str:
     return str(value)
 
 
+def hash_of(text: str) -> int:
+    """What a stored value is looked up by."""
+    return _hash(text.encode("utf-8", "replace"), b"")
+
+
 def _hash(content: bytes, key: bytes) -> int:
     digest = hashlib.blake2b(content, digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import next_edge, to_local
-from . import closing, erase, keeping, lease, retention, store, writing
+from . import closing, erase, keeping, lease, repair, retention, store, verification, writing
 from .building import MONTH_FACTOR, build_day, build_month, rows_noted
 from .holder import Holder
 from .meta import (
@@ -37,6 +37,7 @@ from .meta import (
 from .report import Report
 from .retention import Retention
 from .tables import MONTH
+from .verification import Difference, Found, Unit
 
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
@@ -315,6 +316,37 @@ class Job(Holder):
         if month < covered_from and next_edge(month, "month", self.source.zone) <= self.day_of(now - RECOUNTED):
             with self.transaction() as connection:
                 write_meta(connection, self.tables, {"covered_from": month.isoformat()})
+
+    def verify(self, *, progress: Callable[[Unit], None] = lambda unit: None) -> Found:
+        """What differs between rollups and raw rows, and within the rollups. Needs no lease, and writes nothing.
+
+        `progress` is told each day or month that was looked at.
+        """
+        return verification.verify(self, progress=progress)
+
+    def verifiable(self) -> int:
+        """How many requests `verify` will look at."""
+        segment = self.tables.segment.c
+        with self.engine.connect() as connection:
+            return int(connection.scalar(sa.select(sa.func.sum(segment.hits)).where(segment.detailed)) or 0)
+
+    def repair(
+        self,
+        differences: Sequence[Difference],
+        now: datetime,
+        *,
+        progress: Callable[[datetime], None] = lambda day: None,
+    ) -> Report | None:
+        """Repair what `verify` found, as far as there are raw rows or contents for it; None as in `run`."""
+
+        def work() -> Report:
+            report = Report()
+            self._check()
+            repair.repair(self, differences, progress=progress)
+            closing.close(self, now, report)
+            return report
+
+        return self.as_holder(now, work)
 
     def differences(self, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
         """The hours from `start` to `end` (naive UTC) whose raw rows are not as many as rolled up: (rolled up, raw).

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import EARLIEST, LATEST, Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, hour_of, naive_utc
 from .bitmaps import Column
 from .segment import FIXED, Ids, Segment, Shape, chosen, indexed, join, numbered
 from .tables import BOTS, PEOPLE
@@ -138,7 +138,8 @@ class Source:
 
         `beat` is called after each batch.
         """
-        hours = Span(start, end, self.zone).edges("hour")
+        # of an hour that it begins within, what came before is no part of it, but offsets count from its beginning
+        hours = [hour_of(start, self.zone), *Span(start, end, self.zone).edges("hour")[1:]]
         parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
         shape = self.shape
