@@ -68,8 +68,9 @@ class Places:
         if not came:
             raise Busy("Other pages of the statistics are being computed.", come_again_s=COME_AGAIN_S)
 
-    def file(self) -> Sending:
-        """A place to send a file in, which is held until it is left. Raises `Busy`."""
+    @contextmanager
+    def file(self) -> Iterator[Sending]:
+        """A place to send a file in. Raises `Busy`."""
         if self._pid != os.getpid():
             self._renew()
         now = time.monotonic()
@@ -80,17 +81,16 @@ class Places:
                 raise Busy("Other files of the statistics are being sent.", come_again_s=10 * COME_AGAIN_S)
             sending = Sending(self)
             self._files[sending] = now
-        return sending
+        try:
+            yield sending
+        finally:
+            with self._lock:
+                self._files.pop(sending, None)
 
     def holds(self, sending: Sending) -> bool:
         """Whether it still has its place."""
         began = self._files.get(sending)
         return began is not None and time.monotonic() - began < LONGEST_FILE_S
-
-    def leave(self, sending: Sending) -> None:
-        """Give the place back."""
-        with self._lock:
-            self._files.pop(sending, None)
 
 
 class Sending:
@@ -103,7 +103,3 @@ class Sending:
         """Raise `Busy` if it took too long: a file that breaks off is seen to be broken."""
         if not self._places.holds(self):
             raise Busy("Sending this file took too long.", come_again_s=COME_AGAIN_S)
-
-    def leave(self) -> None:
-        """It is sent, or given up."""
-        self._places.leave(self)

@@ -42,7 +42,7 @@ from .pages import breakdowns, errors, live, overview, request_log
 from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
-from .places import Busy, Sending
+from .places import Busy
 from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
@@ -408,27 +408,22 @@ def export_csv(name: str) -> ResponseReturnValue:
         shown = page
     if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
         return Response("\n".join(shown.state.notices), 400, mimetype="text/plain")
-    sending = state.places.file()
-    lines = _lines(state, shown, name, sending)
-    try:
-        first = next(lines)  # what fails, fails before anything is sent
-    except BaseException:
-        sending.leave()
-        raise
+    lines = _lines(state, shown, name)
+    first = next(lines)  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")
     response = Response(chain((first,), lines), mimetype="text/csv")
     response.call_on_close(lines.close)
-    response.call_on_close(sending.leave)
     local = to_local(now, state.settings.timezone)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}-{local:%Y-%m-%d}.csv"'
     return response
 
 
-def _lines(state: State, page: Page, name: str, sending: Sending) -> Generator[str]:
+def _lines(state: State, page: Page, name: str) -> Generator[str]:
     """The pieces of a file. Between two of them nothing is open: the reader sets the pace, and may have gone to lunch."""
-    for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), _log_failure)), name):
-        yield piece
-        sending.check()
+    with state.places.file() as sending:
+        for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), _log_failure)), name):
+            yield piece
+            sending.check()
 
 
 # ---- theme -----------------------------------------------------------------------------------------------------------
