@@ -25,7 +25,8 @@ from .places import Places
 from .queries.apart import QueriesApart
 from .queries.interface import Queries
 from .queries.raw import RawQueries
-from .recorder import Recorder, Writer
+from .record import Writer
+from .recorder import Recorder
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups
