@@ -57,3 +57,9 @@ class QueriesApart:
 
     def request(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("request", *arguments, **options)
+
+    def complete_from(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("complete_from", *arguments, **options)
+
+    def undecided(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("undecided", *arguments, **options)
