@@ -29,11 +29,11 @@ from .access_log.importing import ImportRefused, LogImport, Rules, recorded_from
 from .access_log.lines import NEVER
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
+from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
 from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes

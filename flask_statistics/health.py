@@ -19,7 +19,7 @@ from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
 from .queries.interface import HITS, Queries
-from .recorder import Backlog, Counters
+from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
