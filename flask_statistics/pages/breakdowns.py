@@ -291,7 +291,7 @@ def _table(
         search_hidden=tuple(state.hidden("search")),
         base=state.base,
         more=more,
-        shown=" ".join(
+        shown=" · ".join(
             filter(None, (_shown(state.table.offset, found, dimension.label.lower()), _not_before(page, found)))
         ),
         newer_url=newer,
