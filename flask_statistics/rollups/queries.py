@@ -159,9 +159,11 @@ class RollupQueries:
         self._raw.recover()
 
     def earliest(self) -> datetime | None:
-        first = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
+        first: datetime | None = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
         raw = self._raw.earliest()
-        return min((moment for moment in (first, raw) if moment is not None), default=None)
+        if raw is not None and (first is None or raw < first + timedelta(hours=1)):
+            return raw  # an hour's rows say when in it the first request came
+        return first
 
     def complete_from(self, span: Span, filters: Filters, dimensions: Iterable[str] = ()) -> datetime | None:
         known = self._known_since(filters, dimensions)
