@@ -71,7 +71,7 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                     timezone=span.zone.key,
                     source=queries.source,
                     as_of=_local(now, span),
-                    **_limits(queries, span, filters, values.get("dimension")),
+                    **_limits(queries, span, filters, **values, stored=answer is _requests),
                     **found,
                 )
         except (BadParameter, SpanError) as error:
@@ -90,8 +90,12 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
     return view
 
 
-def _limits(queries: Queries, span: Span, filters: Filters, dimension: str | None) -> dict[str, Any]:
-    """What the answer lacks."""
+def _limits(
+    queries: Queries, span: Span, filters: Filters, *, dimension: str | None = None, stored: bool
+) -> dict[str, Any]:
+    """What the answer lacks; `stored`: without filters it lists stored requests, whatever is rolled up."""
+    if stored and not filters:
+        return {"complete_from": None, "undecided": 0}
     complete_from = queries.complete_from(span, filters, () if dimension is None else (dimension,))
     return {
         "complete_from": None if complete_from is None else _local(complete_from, span),

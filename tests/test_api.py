@@ -93,6 +93,8 @@ def test_api_summary_of_nothing(app: App) -> None:
         "timezone": "UTC",
         "source": "raw",
         "as_of": None,
+        "complete_from": None,
+        "undecided": 0,
         "hits": 0,
         "visitors": 0,
         "client_errors": 0,
