@@ -26,6 +26,7 @@ ORDER = (
     "recorder",
     "spans",
     "writers",
+    "derived",
     "filters",
     "queries",
     "rollups",
