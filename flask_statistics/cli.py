@@ -29,11 +29,11 @@ from .access_log.importing import ImportRefused, LogImport, Rules, recorded_from
 from .access_log.lines import NEVER
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
+from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
 from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes
@@ -674,5 +674,17 @@ def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tup
     yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):
         yield "Folded", f"{dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES"
+    for much in found.much_folded:
+        name = f"{local(much.start):.{7 if much.unit == 'month' else 10}}"
+        yield "", f"{much.share:.0%} of the requests of {name} have their {much.dimension} in (other)"
+    for dimension, since in sorted(found.incomplete.items()):
+        when = "not at all yet" if since is None else f"from {local(since)} on"
+        yield (
+            "Not complete",
+            f"{dimension}: recorded {when}; 'flask statistics rollup' builds what raw rows are left of",
+        )
+    if found.unfit is not None:
+        names = ", ".join(found.unfit.names)
+        yield "Left out", f"what cannot be read or made use of ({names}) in {_count(found.unfit.rows, 'request')}"
     if found.holder is not None:
         yield "At work", f"{found.holder[0]}, until {local(found.holder[1])}"

@@ -19,7 +19,7 @@ from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
 from .queries.interface import HITS, Queries
-from .recorder import Backlog, Counters
+from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
@@ -209,6 +209,12 @@ def _rollup_problems(rollups: Status) -> list[str]:
         problems.append(
             f"{len(rollups.kept):,} periods of the rollups differ from their raw rows and are kept as they are, the first of "
             f"them from {start:%Y-%m-%d %H:%M} UTC: {why}."
+        )
+    if rollups.unfit is not None:
+        odd = rollups.unfit
+        problems.append(
+            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
+            f"of ({', '.join(odd.names)}): they are counted without it."
         )
     return problems
 
@@ -403,6 +409,10 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
         "values": found.values,
         "visitors": found.visitors,
         "folded": found.folded,
+        "incomplete": {name: None if since is None else utc(since) for name, since in found.incomplete.items()},
+        "unfit": None
+        if found.unfit is None
+        else {"requests": found.unfit.rows, "names": list(found.unfit.names), "latest": utc(found.unfit.latest)},
     }
 
 

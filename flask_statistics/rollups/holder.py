@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..spans import midnight, to_local
 from . import lease
-from .dictionary import Dictionary, Known
+from .dictionary import FORGOTTEN, VISITOR_KEY, Dictionary, Known, keys_in
 from .meta import NEVER, RollupError, read_meta
 from .source import Source
 from .tables import Tables
@@ -145,11 +145,11 @@ class Holder:
     def dictionary(self, connection: sa.Connection) -> Dictionary:
         """Numbers for values and visitors, new ones where they have none yet, which its `write` stores."""
         meta = read_meta(connection, self.tables)
-        key = bytes.fromhex(meta["visitor_key"])
-        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
+        # visitors and values that were forgotten meanwhile get new numbers
+        known_by = (meta[VISITOR_KEY] + meta.get(FORGOTTEN, "")).encode()
         if known_by != self._known_by:
             self._known, self._known_by = Known(), known_by
-        return Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
+        return Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta), known=self._known)
 
     def forget_known(self) -> None:
         """Look all numbers up again: those in the tables are others."""

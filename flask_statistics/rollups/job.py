@@ -20,8 +20,9 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import next_edge, to_local
-from . import closing, erase, keeping, lease, repair, retention, store, verification, writing
+from . import closing, erase, keeping, lease, recorded, repair, retention, store, sweep, verification, writing
 from .building import MONTH_FACTOR, build_day, build_month, rows_noted
+from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
 from .holder import Holder
 from .meta import (
     ALWAYS,
@@ -31,6 +32,7 @@ from .meta import (
     RollupError,
     check_zone,
     coverage,
+    coverage_in,
     discard,
     read_meta,
     write_meta,
@@ -108,7 +110,11 @@ class Job(Holder):
             self._remember(now, report)
             closing.close(self, now, report)
             self._backfill(now, report, deadline, progress)
+            if report.complete:
+                recorded.complete(self, now, report, deadline, progress)
             retention.prune(self, self.retention, now, report)
+            if report.merged or report.raw_deleted:
+                sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -150,6 +156,7 @@ class Job(Holder):
             for month in sorted(months):
                 build_month(self, month, count, fewer=True)
             closing.close(self, now, report)
+            sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -170,6 +177,7 @@ class Job(Holder):
         def work() -> Report:
             report = Report()
             retention.prune(self, self.retention, now, report)
+            sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -206,7 +214,8 @@ class Job(Holder):
                 erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
                 if not erased.left:  # or the next try would not find them
                     self.dictionary(connection).forget_visitors(numbered)
-                    write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+                    write_meta(connection, self.tables, {FORGOTTEN: secrets.token_hex(8)})
+            sweep.sweep_values(self)
             return erased
 
         return self.as_holder(now, work)
@@ -281,9 +290,9 @@ class Job(Holder):
         with self.engine.begin() as connection:
             meta = read_meta(connection, self.tables)
             if "timezone" not in meta:
-                write_meta(connection, self.tables, {"timezone": zone, "visitor_key": secrets.token_hex(16)})
+                write_meta(connection, self.tables, {"timezone": zone, VISITOR_KEY: new_key()})
             check_zone(meta, zone)
-            self.dictionary(connection).register()
+            self.dictionary(connection).register(coverage_in(meta).end)
         writing.sweep(self)  # what a run that was killed left
 
     def _remember(self, now: datetime, report: Report) -> None:

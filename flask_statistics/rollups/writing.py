@@ -115,7 +115,9 @@ def sweep(holder: Holder) -> None:
     tables = holder.tables
     with holder.engine.connect() as connection:
         left = read_meta(connection, tables)
-        many = [number for number, name in connection.execute(sa.select(*tables.dimension.c)) if name in holder.many()]
+        dimension = tables.dimension.c
+        known = connection.execute(sa.select(dimension.id, dimension.name))
+        many = [number for number, name in known if name in holder.many()]
     for name, delete in ((UNNAMED, _all_of), (STRIPPED, partial(_needless_of, many=many))):
         for number in json.loads(left.get(name, "[]")):
             with holder.engine.connect() as connection:
