@@ -270,7 +270,9 @@ class RawQueries:
         if dimension.derived:
             raws = self._raw_values(dimension, span)
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [raw for raw in _stored(wanted) if dialects.can_hold(self._connection, raw)]
+        stored = _stored(wanted)
+        cut = [self._raw.fit(dimension.column, raw) for raw in stored]
+        raws = [raw for raw in dict.fromkeys([*stored, *cut]) if dialects.can_hold(self._connection, raw)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:

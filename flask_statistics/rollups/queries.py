@@ -385,6 +385,8 @@ class RollupQueries:
         """The value ids that a condition names, and whether it excludes them."""
         dimension = self._source.dimensions[condition.dimension]
         values = condition.values(dimension)
+        if not dimension.derived:
+            values |= {self._source.raw.fit(dimension.column, value) for value in values}
         numbers = self._dictionary.values(condition.dimension, set(values))
         return frozenset(numbers[value] for value in values), condition.negated
 
