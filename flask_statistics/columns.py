@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,46 @@ def plain(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     while isinstance(kind, sa.TypeDecorator):
         kind = kind.impl_instance
     return kind
+
+
+_NO_INSTANT = (sa.Date, sa.String, sa.Boolean)
+_NO_NUMBER = (sa.Date, sa.DateTime, sa.String, sa.Boolean)
+
+
+def check(model: str, table: sa.Table, columns: Mapping[str, sa.Column[Any]], texts: Iterable[str]) -> None:
+    """Raise `SettingError` for columns in which nothing that is recorded can be stored; `texts` are those of texts."""
+    for names, wrong, fix in (
+        (("date",), _NO_INSTANT, "db.DateTime"),
+        (("status_code", "size"), _NO_NUMBER, "db.Integer"),
+        (("response_time",), _NO_NUMBER, "db.Float"),
+        (texts, (sa.Enum,), "db.String(255): clients send what they like"),
+    ):
+        for name in names:
+            kind = plain(columns[name].type) if name in columns else None
+            if isinstance(kind, wrong):
+                raise SettingError(f"The column {name!r} of the model {model} is {kind!r}, but must be {fix}.")
+    keys = list(table.primary_key)
+    unnumbered = [
+        column
+        for column in keys
+        if isinstance(plain(column.type), sa.Integer)
+        and column.default is None
+        and column.server_default is None
+        and column is not table.autoincrement_column
+    ]
+    if len(keys) > 1 and unnumbered:
+        raise SettingError(
+            f"The model {model} has the key ({', '.join(column.name for column in keys)}), and nothing numbers "
+            f"{unnumbered[0].name!r}: a base class has a key of its own already. Declare the columns without RequestMixin, use "
+            "a plain base class, or give that column autoincrement=True."
+        )
+
+
+def plain_value(value: Any) -> Any:
+    """What a database's driver, or a type of somebody's own, gave, as a text, a number, a boolean, a date or None."""
+    if value is None or isinstance(value, (str, int, float, date)):
+        return value
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def taker(column: sa.Column[Any], what: str) -> Callable[[Any], Any]:

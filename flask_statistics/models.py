@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
+from .columns import check
 from .config import SettingError
 
 ORIGINAL_COLUMNS = (
@@ -211,6 +212,7 @@ def map_model(model: type[Any], own: Iterable[str] = ()) -> RawTable:
         raise SettingError(
             f"The model {model.__name__} has no primary key besides 'date': requests need one to be told apart."
         )
+    check(model.__name__, table, columns, set(KNOWN_COLUMNS) - {"date", "status_code", "size", "response_time"})
     return RawTable(
         table=table,
         columns=columns,

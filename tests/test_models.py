@@ -269,3 +269,42 @@ def test_model_mixin_beside_columns_of_ones_own(make_app: MakeApp) -> None:
     app = make_app(model=model)
     app.client.get("/")
     assert app.row().tenant == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "fix"),
+    [
+        ("date", sa.Date, "db.DateTime"),
+        ("date", sa.String(40), "db.DateTime"),
+        ("status_code", sa.String(3), "db.Integer"),
+        ("size", sa.String(9), "db.Integer"),
+        ("response_time", sa.String(9), "db.Float"),
+        ("method", sa.Enum("GET", "POST"), "db.String"),
+    ],
+)
+def test_model_whose_column_cannot_hold_it_is_refused(make_app: Any, name: str, kind: Any, fix: str) -> None:
+    def model(db: Any) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {name: db.Column(kind)})
+
+    with pytest.raises(SettingError, match=f"The column '{name}' of the model Request is .*, but must be {fix}"):
+        make_app(model=model)
+
+
+def test_model_with_a_key_of_its_base_is_refused(make_app: Any) -> None:
+    def model(db: Any) -> type[Any]:
+        base = type("Base", (db.Model,), {"__abstract__": True, "id": db.Column(sa.Integer, primary_key=True)})
+        return type("Request", (RequestMixin, base), {})
+
+    with pytest.raises(SettingError, match="nothing numbers"):
+        make_app(model=model)
+
+
+def test_model_with_seconds_as_numeric(make_app: Any) -> None:
+    def model(db: Any) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"response_time": db.Column(sa.Numeric(8, 4))})
+
+    app = make_app(model=model)
+    app.insert({"date": datetime.now(timezone.utc).replace(tzinfo=None), "path": "/slow", "response_time": 0.25})
+    for page in ("", "requests", "live", "requests/1"):
+        assert app.client.get(f"/statistics/{page}").status_code == 200, page
+    assert app.json("requests")["requests"][0]["response_time"] == 0.25

@@ -19,6 +19,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from .. import dialects, latency
+from ..columns import plain_value
 from ..dimensions import OTHER_VALUE, Dimension, Value, from_apart
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
@@ -373,7 +374,7 @@ class RawQueries:
             size=_whole(found.get("size")),
             seconds=float(found.get("seconds") or 0.0),
             timed=found.get("timed") or 0,
-            longest=found.get("longest"),
+            longest=plain_value(found.get("longest")),
             last=_naive(found["last"]),
         )
 
@@ -583,7 +584,7 @@ def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bo
 
 
 def _request(row: Any) -> dict[str, Any]:
-    found = {name: value for name, value in row.items() if name != "_key"}
+    found = {name: plain_value(value) for name, value in row.items() if name != "_key"}
     found["date"] = _naive(found["date"])
     return {"id": row["_key"], **found}
 
