@@ -50,7 +50,7 @@ def _refusing_unknown(view: Callable[..., Response]) -> Callable[..., Response]:
 
     def answer(**values: str) -> Response:
         unknown = parameters.unknown(request.args, state_of(current_app).dimensions)
-        return _error(400, unknown[0]) if unknown else view(**values)
+        return refused(400, unknown[0]) if unknown else view(**values)
 
     return answer
 
@@ -75,17 +75,17 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                     **found,
                 )
         except (BadParameter, SpanError) as error:
-            return _error(400, str(error))
+            return refused(400, str(error))
         except sa.exc.SQLAlchemyError as error:
             if dialects.is_timeout(error):
-                return _error(503, too_slow(state))
+                return refused(503, too_slow(state))
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
-            return _error(503, "The database could not answer; see the app's log.")
+            return refused(503, "The database could not answer; see the app's log.")
         except TooManyValues as error:
-            return _error(503, str(error))
+            return refused(503, str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a question could not be answered.")
-            return _error(500, f"{error} See the app's log.")
+            return refused(500, f"{error} See the app's log.")
 
     return view
 
@@ -238,7 +238,8 @@ def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=timezone.utc).isoformat()
 
 
-def _error(status: int, message: str) -> Response:
+def refused(status: int, message: str) -> Response:
+    """An error as the API answers it."""
     response = jsonify(error=message)
     response.status_code = status
     return response
