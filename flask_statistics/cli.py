@@ -168,7 +168,8 @@ def _refuse_clickhouse(state: State) -> None:
 
 def _anonymized(state: State) -> Callable[[Entry], Entry]:
     """What of a line of a log the settings let be stored."""
-    settings, stored = state.settings, import_anonymizer(state.settings.anonymize_ip)
+    settings = state.settings
+    stored = import_anonymizer(state.anonymize, local_day(_utc_now(), settings.timezone))
 
     def anonymized(entry: Entry) -> Entry:
         return entry._replace(
