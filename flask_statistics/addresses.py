@@ -219,7 +219,7 @@ class DailyHash:
         return self._known
 
     def _current(self, connection: sa.Connection, day: date) -> tuple[tuple[date, bytes], bool]:
-        """The secret of `day`, or of a later day that has begun elsewhere, made if there is none; and whether others are there."""
+        """The secret of `day`, or of a later day that has begun elsewhere, made if need be; and whether others are there."""
         with connection.begin():
             rows = self._rows(connection)
         if _of(rows, day) is None:

@@ -35,6 +35,7 @@ ORDER = (
     "state",
     "trail",
     "testing",
+    "held",
     "forget",
     "health",
     "formatting",

@@ -209,6 +209,16 @@ class Job(Holder):
 
         return self.as_holder(now, work)
 
+    def held(self, addresses: Collection[str]) -> list[tuple[str, datetime, int]]:
+        """Unit, start and number of requests of each period whose rollups know the visitors with these stored addresses."""
+        with self.reading() as (connection, _):
+            visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
+            if not visitors:
+                return []
+            eraser = self._eraser(connection)
+            found = erase.holding(connection, self.tables, visitors)
+            return [(header.unit, header.start, eraser.count(header, visitors)) for header in found]
+
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
         with self.transaction() as connection, self.raw_beside(connection) as raw:
             return delete_raw(raw)
