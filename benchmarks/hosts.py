@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_statistics import traffic
-from flask_statistics.imports import insert_rows
 from flask_statistics.state import state_of
+from flask_statistics.writers.rows import insert_rows
 from flask_statistics.writers.spool import spool_folder
 from flask_statistics.writers.spool_list import read_backlog
 

@@ -98,7 +98,7 @@ class Bench:
 
     def queries(self, connection: sa.Connection) -> Queries:
         key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.dimensions, key=key, learn=False)
+        dictionary = Dictionary(connection, self.tables, self.dimensions, key=key)
         raw = RawQueries(connection, self.raw, self.dimensions)
         return RollupQueries(
             connection,

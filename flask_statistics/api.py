@@ -71,6 +71,7 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                     timezone=span.zone.key,
                     source=queries.source,
                     as_of=_local(now, span),
+                    **_limits(queries, span, filters, values.get("dimension")),
                     **found,
                 )
         except (BadParameter, SpanError) as error:
@@ -87,6 +88,15 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
             return _error(500, f"{error} See the app's log.")
 
     return view
+
+
+def _limits(queries: Queries, span: Span, filters: Filters, dimension: str | None) -> dict[str, Any]:
+    """What the answer lacks."""
+    complete_from = queries.complete_from(span, filters, () if dimension is None else (dimension,))
+    return {
+        "complete_from": None if complete_from is None else _local(complete_from, span),
+        "undecided": queries.undecided(span, filters) if filters else 0,
+    }
 
 
 def too_slow(state: State) -> str:
@@ -119,9 +129,11 @@ def _series(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
         raise BadParameter(
             f"unit is {unit!r}, but the span has more than {MOST_POINTS:,} of them; ask for a longer unit"
         )
+    since = queries.complete_from(span, filters)
     points = [
         {"start": _local(point.start, span), **measures_json(point.measures, span)}
         for point in queries.series(span, unit, filters)
+        if since is None or point.end > since  # of what is not known there is no zero
     ]
     return {"unit": unit, "points": points}
 

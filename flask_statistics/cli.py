@@ -10,10 +10,11 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +23,31 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import dialects, health, held, traffic, trail
+from . import dialects, health, held, schema, traffic, trail
 from . import forget as forget_visitor
-from .access_log import Entry
+from .access_log import files as log_files
+from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
+from .access_log.importing import ImportRefused, LogImport, Rules, recorded_from
+from .access_log.lines import NEVER
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
 from .formatting import size
 from .guards import token_hash
-from .imports import Import, ImportRefused, LogImport, insert_rows
 from .masking import masked_header
 from .models import RawTable, check_types
 from .recorder import excluder
-from .spans import FIRST_YEAR, midnight, to_local
+from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
+from .writers import causes
+from .writers.rows import insert_rows
 from .writers.spool import spool_folder
 from .writers.spool_list import read_backlog, read_refused
 
 if TYPE_CHECKING:
+    from .rollups.job import Job
     from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
+    from .rollups.verification import Difference, Found
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -54,23 +61,25 @@ def group() -> click.Group:
 
 
 @contextmanager
-def _database_errors(fix: str) -> Iterator[None]:
-    """Turn an error of the database into one line with the fix, and exit code 1."""
+def _database_errors(fix: str | None = None) -> Iterator[None]:
+    """Turn an error of the database into one line with the fix, by its cause if none is given, and exit code 1."""
     try:
         yield
     except sa.exc.SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise click.ClickException(f"The database refused: {cause}\n{fix}") from error
+        raise click.ClickException(f"The database refused: {cause}\n{fix or causes.fix(error)}") from error
 
 
 # ---- init --------------------------------------------------------------------------------------------------------
 
 
 @commands.command("init")
-def init() -> None:
+@click.option("--alter", is_flag=True, help="Add the columns that tables lack, too.")
+def init(alter: bool) -> None:
     """Create the tables and the index on the date that are missing.
 
-    Nothing that exists is altered. Run it once, and again after an upgrade.
+    Nothing that exists is altered without --alter: the statements that add missing columns are printed, with exit code 1.
+    Run it once, and again after an upgrade.
     """
     state = state_of(current_app)
     try:
@@ -79,14 +88,40 @@ def init() -> None:
         raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
-    for line in done or ["Nothing to do: tables and index are there."]:
+        lacks = schema.lacking(state)
+        if alter:
+            done += _add_columns(state, lacks)
+    for line in done:
         click.echo(line)
+    old = state.left_behind()
+    if old is not None:
+        click.echo(old, err=True)
+    if lacks and not alter:
+        _say_lacks(state, lacks)
+        sys.exit(1)
+    if not done:
+        click.echo("Nothing to do: tables and index are there.")
+
+
+def _add_columns(state: State, lacks: list[schema.Lack]) -> list[str]:
+    for lack in lacks:
+        with schema.engine_of(state, lack.table).begin() as connection:
+            for statement in lack.additions(connection.dialect):
+                connection.execute(sa.text(statement.replace(":", "\\:")))
+    return [f"Added the column {lack.table.fullname}.{column.name}." for lack in lacks for column in lack.columns]
+
+
+def _say_lacks(state: State, lacks: list[schema.Lack]) -> None:
+    """Say what is missing, and the statements that add it."""
+    for lack in lacks:
+        click.echo(f"{lack} Make a migration, or run 'flask statistics init --alter', which executes:", err=True)
+        for statement in lack.additions(schema.engine_of(state, lack.table).dialect):
+            click.echo(f"{statement};")
 
 
 def _create_tables(state: State) -> Iterator[str]:
-    raw = state.raw.table
-    for table in health.our_tables(state):
-        engine = state.engine() if table.metadata is raw.metadata else state.our_engine()
+    for table in schema.our_tables(state):
+        engine = schema.engine_of(state, table)
         if sa.inspect(engine).has_table(table.name, schema=table.schema):
             continue
         if engine.dialect.name in dialects.CLICKHOUSE:
@@ -119,44 +154,81 @@ def _has_date_index(raw: RawTable, inspector: sa.Inspector) -> bool:
 
 
 @commands.command("import-log")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
-@click.option("--again", is_flag=True, help="Import a file that was imported before, a second time.")
-def import_log(file: Path, again: bool) -> None:
-    """Store the requests of an access log of Apache or nginx.
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--format", "format_", help="Name of the format, or a format string as nginx or Apache have it.")
+@click.option("--again", is_flag=True, help="Store also what was imported, or recorded by the app itself, before.")
+@click.option("--until", type=click.DateTime(), help="Store only what was before this, in STATISTICS_TIMEZONE.")
+@click.option("--strip-prefix", default="", metavar="PATH", help="What the server's paths have in front of the app's.")
+def import_log(
+    files: tuple[str, ...], format_: str | None, again: bool, until: datetime | None, strip_prefix: str
+) -> None:
+    """Store the requests of access logs: of servers, proxies and load balancers, plain or compressed.
 
-    FILE is in the combined or the common format, plain or compressed by gzip. Stop it at any time: the same command
-    goes on where it was. Of a file that has grown since only the new lines are read.
+    FILE may be many, globs, and - for standard input. The format is recognised; docs/import.md has all. Stop it at any time: the
+    same command goes on, and no request is stored twice, in whatever file it comes again. The exit code is 1 if a file was
+    refused, or if more than one line in a hundred is not understood.
     """
     state = state_of(current_app)
     _refuse_clickhouse(state)
-    prefix = state.settings.url_prefix
-    own, excluded = excluder((f"{prefix}/*", prefix)), excluder(state.settings.exclude)
-    started = time.perf_counter()
-    with _database_errors("What was stored before stays; 'flask statistics init' creates missing tables."):
-        log = LogImport(
-            state.engine(),
-            state.raw,
-            state.imports,
-            file,
-            excluded=lambda path: own(path, None) or excluded(path, None),
-            anonymized=_anonymized(state),
+    zone = state.settings.timezone
+    try:
+        find_format = None if format_ is None else partial(named, format_, zone)
+        if find_format is not None:
+            find_format()
+    except FormatError as refusal:
+        raise click.UsageError(str(refusal)) from None
+    paths = log_files.in_order_of_time(log_files.found(files), zone)
+    complete = True
+    gc.freeze()  # what is loaded stays, and lines make no cycles: looking for these takes a tenth of the time
+    gc.disable()
+    with _database_errors():
+        log = LogImport(state.engine(), state.raw, state.imports, _rules(state, again, until, strip_prefix))
+        for path in paths:
+            complete &= _import_file(state, log, path, find_format, alone=len(paths) == 1)
+    gc.enable()
+    if not complete:
+        sys.exit(1)
+
+
+def _import_file(
+    state: State, log: LogImport, path: Path | None, find_format: Callable[[], Format] | None, *, alone: bool
+) -> bool:
+    """Import one file (None: standard input), and say how that went; whether all was done."""
+    name, zone, started = path.name if path else "standard input", state.settings.timezone, time.perf_counter()
+    trouble: str | None = None
+
+    def chosen(sample: list[str]) -> Format | None:
+        return find_format() if find_format is not None else recognised(sample, zone)
+
+    try:
+        with log_files.opened(path) as file:
+            size_bytes = path.stat().st_size if path else 0
+            with click.progressbar(length=size_bytes, label=f"Importing {name}", file=sys.stderr) as bar:
+                for position in log.run(file, name, chosen, grows=path is not None):
+                    bar.update(position - bar.pos)
+    except ImportRefused as refusal:
+        trouble = str(refusal)
+    except ValueError as damage:
+        trouble = f"{name}: {damage}. All lines before are stored."
+    except OSError as error:
+        trouble = f"{name} cannot be read: {error.strerror or error}."
+    except KeyboardInterrupt:
+        _say_what_was_seen(log, state, time.perf_counter() - started, name if not alone else None)
+        click.echo("Stopped. The same command goes on from here.", err=True)
+        sys.exit(INTERRUPTED)
+    seen = log.seen
+    if trouble is None and seen.known and not seen.requests and not (seen.own or seen.frozen or seen.late):
+        trouble = (
+            f"{name} was imported before: all of its {_count(seen.known, 'request')} are stored. "
+            "Use --again to store them a second time."
         )
-        try:
-            job = log.prepare(again=again, now=_utc_now())
-            if job.lines:
-                click.echo(f"Going on after line {job.lines:,}.")
-            _show_progress(log, job)
-        except ImportRefused as refusal:
-            raise click.ClickException(str(refusal)) from None
-        except KeyboardInterrupt:
-            _say_what_was_seen(log, state, time.perf_counter() - started)
-            click.echo("Stopped. The same command goes on from here.", err=True)
-            sys.exit(INTERRUPTED)
-        except ValueError as damage:
-            _say_what_was_seen(log, state, time.perf_counter() - started)
-            raise click.ClickException(f"{file.name}: {damage}. All lines before are stored.") from None
-    _say_what_was_seen(log, state, time.perf_counter() - started)
-    trail.note(state.app, "changed", f"imported {_count(log.seen.requests, 'request')} of {file.name}")
+    elif trouble is None or seen.lines:
+        _say_what_was_seen(log, state, time.perf_counter() - started, name if not alone else None)
+    if seen.requests:
+        trail.note(state.app, "changed", f"imported {_count(seen.requests, 'request')} of {name}")
+    if trouble is not None:
+        click.echo(f"Error: {trouble}", err=True)
+    return trouble is None and not seen.frozen and seen.malformed <= seen.lines / 100
 
 
 def _refuse_clickhouse(state: State) -> None:
@@ -168,45 +240,87 @@ def _refuse_clickhouse(state: State) -> None:
         )
 
 
-def _anonymized(state: State) -> Callable[[Entry], Entry]:
-    """What of a line of a log the settings let be stored."""
+def _rules(state: State, again: bool, until: datetime | None, strip_prefix: str) -> Rules:
+    """What of a log the settings and the options let be stored."""
     settings = state.settings
     stored = import_anonymizer(state.anonymize, local_day(_utc_now(), settings.timezone))
+    prefix = settings.url_prefix
+    own, excluded = excluder((f"{prefix}/*", prefix)), excluder(settings.exclude)
+    frozen = None
+    if state.rollups is not None:
+        with _job_errors():
+            frozen = state.rollups.job().frozen()
 
-    def anonymized(entry: Entry) -> Entry:
-        return entry._replace(
-            remote_address=stored(entry.remote_address, local_day(entry.date, settings.timezone)),
-            path=entry.path and state.masking.path(entry.path),
-            query_string=entry.query_string and state.masking.query(entry.query_string),
-            referrer=state.masking.referrer(entry.referrer),
-            user_agent=masked_header(entry.user_agent),
-        )
+    def own_from(day: date) -> datetime:
+        with state.engine().connect() as connection:
+            return recorded_from(connection, state.raw, day)
 
-    return anonymized
+    @lru_cache(maxsize=4096)
+    def day_of(hour: datetime) -> date:
+        return local_day(hour, settings.timezone)
+
+    def stored_address(address: str | None, stamp: datetime) -> str | None:
+        return stored(address, day_of(stamp.replace(minute=stamp.minute // 15 * 15, second=0)))
+
+    return Rules(
+        excluded=lambda path: own(path, None) or excluded(path, None),
+        stored_address=stored_address if settings.anonymize_ip else lambda address, _: address,
+        stored_path=state.masking.path,
+        stored_query=state.masking.query,
+        stored_referrer=state.masking.referrer,
+        stored_agent=masked_header,
+        own_from=own_from,
+        until=NEVER if until is None else from_wall(until, settings.timezone),
+        frozen=frozen,
+        strip_prefix=strip_prefix.rstrip("/"),
+        again=again,
+    )
 
 
-def _show_progress(log: LogImport, job: Import) -> None:
-    with click.progressbar(length=log.size_bytes, label=f"Importing {job.file_name}", file=sys.stderr) as bar:
-        for position in log.run(job, utc_now=_utc_now):
-            bar.update(position - bar.pos)
-
-
-def _say_what_was_seen(log: LogImport, state: State, seconds: float) -> None:
-    seen, settings = log.seen, state.settings
+def _say_what_was_seen(log: LogImport, state: State, seconds: float, name: str | None) -> None:
+    seen, settings, zone = log.seen, state.settings, state.settings.timezone
     if seen.first:
         state.note_late(seen.first)
-    click.echo(f"{_count(seen.requests, 'request')} imported in {seconds:.1f} s.")
+    click.echo(f"{_count(seen.requests, 'request')} imported{f' of {name}' if name else ''} in {seconds:.1f} s.")
+    if seen.known:
+        click.echo(f"{_count(seen.known, 'request')} left out: imported before. --again stores them a second time.")
+    if seen.own:
+        click.echo(
+            f"{_count(seen.own, 'request')} left out: of days on which the app recorded its requests itself. "
+            "--again stores them too, and each is counted twice then."
+        )
+    if seen.late:
+        click.echo(f"{_count(seen.late, 'request')} left out: not before --until.")
     if seen.excluded:
         click.echo(f"{_count(seen.excluded, 'request')} left out: the dashboard's own, and STATISTICS_EXCLUDE.")
+    if seen.nameless:
+        named_so = f", such as {seen.named!r}" if seen.named else ""
+        click.echo(f"{_count(seen.nameless, 'request')} of clients that are no address{named_so}.")
+    if seen.waiting:
+        click.echo("The last line has no end yet: it waits for the next import.")
+    if seen.frozen and seen.oldest_frozen is not None:
+        age = (_utc_now() - seen.oldest_frozen).days + 1
+        click.echo(
+            f"{_count(seen.frozen, 'request')} left out: the raw rows of their days were deleted, so the rollups of these days "
+            "take in nothing more, and the rows would be deleted uncounted. Logs of such days must come in before that: with "
+            f"STATISTICS_RAW_RETENTION = None, or one of more than timedelta(days={age}).",
+            err=True,
+        )
     if seen.malformed:
-        click.echo(f"{_count(seen.malformed, 'malformed line')} left out:", err=True)
+        click.echo(
+            f"{_count(seen.malformed, 'malformed line')} left out, not in the format {seen.format_name!r}:", err=True
+        )
         for example in seen.examples:
             click.echo(f"  {example}", err=True)
         if seen.malformed > len(seen.examples):
             click.echo("  ...", err=True)
+        click.echo("Such a line is expected (another format: --format, see --help):", err=True)
+        click.echo(f"  {EXAMPLES.get(seen.format_name, seen.format_name)}", err=True)
     if seen.first and seen.last:
-        first, last = (to_local(moment, settings.timezone) for moment in (seen.first, seen.last))
+        first, last = (to_local(moment, zone) for moment in (seen.first, seen.last))
         click.echo(f"See them at {settings.url_prefix}/?start={first:%Y-%m-%d}&end={last:%Y-%m-%d}")
+        if state.rollups is not None and not settings.scheduler:
+            click.echo("Run 'flask statistics rollup' to have them counted.")
 
 
 def _count(number: int, noun: str) -> str:
@@ -337,21 +451,60 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
     trail.note(state.app, "changed", "rebuilt rollups")
 
 
+MOST_NAMED = 20
+"""Differences that `verify` lists."""
+
+
 @commands.command("verify")
-def verify() -> None:
-    """Count all raw rows again and compare with the rollups. The exit code is 1 if an hour differs."""
+@click.option("--repair", is_flag=True, help="Build again what differs.")
+def verify(repair: bool) -> None:
+    """Compare all that the rollups answer with the raw rows, and with itself. The exit code is 1 if something differs.
+
+    Of days whose raw rows are gone, it is compared with itself alone.
+    """
     state = state_of(current_app)
+    job = _rollups(state).job()
     with _job_errors():
-        differing = _rollups(state).job().differences(datetime(FIRST_YEAR, 1, 1), _utc_now())
-    for hour, (kept, counted) in sorted(differing.items())[:20]:
-        click.echo(
-            f"{to_local(hour, state.settings.timezone):%Y-%m-%d %H:%M}: {kept:,} rolled up, {counted:,} raw rows."
-        )
-    if differing:
+        found = _verified(job)
+        if not found.units and not found.differences:
+            raise click.ClickException(
+                "Nothing is rolled up yet, so there is nothing to verify: run 'flask statistics rollup', or wait for the "
+                "scheduler."
+            )
+        if found.differences and repair:
+            _say_what_differs(found.differences, state)
+            with _days("Repairing") as progress:
+                if job.repair(found.differences, _utc_now(), progress=progress) is None:
+                    raise click.ClickException("Another process is at work on the rollups; nothing was repaired.")
+            click.echo("Repaired, and verified again:")
+            found = _verified(job)
+    _say_what_differs(found.differences, state)
+    if found.differences:
         raise click.ClickException(
-            f"{_count(len(differing), 'hour')} differ. 'flask statistics rebuild --from DAY --to DAY' builds them again."
+            f"{_count(len(found.differences), 'difference')}. "
+            + (
+                "What is left cannot be repaired: its raw rows are gone."
+                if repair
+                else "'flask statistics verify --repair' builds again what differs."
+            )
         )
     click.echo("All hours that have raw rows are rolled up as they are.")
+    click.echo(
+        f"{_count(found.requests, 'request')} of {_count(found.units, 'period')} verified"
+        + (f"; of {found.frozen:,} of these the raw rows are gone." if found.frozen else ".")
+    )
+
+
+def _verified(job: Job) -> Found:
+    with click.progressbar(length=job.verifiable(), label="Verifying", file=sys.stderr) as bar:
+        return job.verify(progress=lambda unit: bar.update(unit.hits))
+
+
+def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
+    for one in differences[:MOST_NAMED]:
+        click.echo(f"{to_local(one.start, state.settings.timezone):%Y-%m-%d %H:%M}: {one.says}.")
+    if len(differences) > MOST_NAMED:
+        click.echo(f"... and {len(differences) - MOST_NAMED:,} more.")
 
 
 @commands.command("prune")
@@ -491,6 +644,9 @@ def status() -> None:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
     for problem in found.problems:
         click.echo(problem, err=True)
+    if found.lacks:
+        _say_lacks(state, list(found.lacks))
+        sys.exit(1)
 
 
 Local = Callable[[datetime | None], str]
@@ -527,5 +683,17 @@ def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tup
     yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):
         yield "Folded", f"{dimension}: {_count(hits, 'request')} in (other), beyond STATISTICS_MAX_VALUES"
+    for much in found.much_folded:
+        name = f"{local(much.start):.{7 if much.unit == 'month' else 10}}"
+        yield "", f"{much.share:.0%} of the requests of {name} have their {much.dimension} in (other)"
+    for dimension, since in sorted(found.incomplete.items()):
+        when = "not at all yet" if since is None else f"from {local(since)} on"
+        yield (
+            "Not complete",
+            f"{dimension}: recorded {when}; 'flask statistics rollup' builds what raw rows are left of",
+        )
+    if found.unfit is not None:
+        names = ", ".join(found.unfit.names)
+        yield "Left out", f"what cannot be read or made use of ({names}) in {_count(found.unfit.rows, 'request')}"
     if found.holder is not None:
         yield "At work", f"{found.holder[0]}, until {local(found.holder[1])}"

@@ -20,9 +20,9 @@ from werkzeug.wrappers import Response
 
 from . import traffic
 from .extension import Statistics
-from .imports import insert_rows
 from .models import RequestMixin
 from .state import State, state_of
+from .writers.rows import insert_rows
 
 FILE_NAME = "flask-statistics-demo.sqlite"
 LENGTH = timedelta(days=28)

@@ -6,14 +6,20 @@ Panels, filters, the API, exports and rollups know of it from here alone. Pure.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import CodeType
 from typing import Any
 from urllib.parse import urlsplit
+
+import sqlalchemy as sa
 
 from . import parameters, user_agents
 from .addresses import normal
@@ -27,6 +33,22 @@ Value = str | int | None
 _PANELS = "summary series paths recent requests exceptions failing missing links"
 RESERVED = frozenset([*parameters.NAMES, *_PANELS.split()])
 """Names of query parameters and of panels that mean something else already."""
+
+
+OTHER_VALUE = "(other)"
+"""What rollups show for values that were folded together."""
+
+
+def apart(value: Value) -> Value:
+    """`value`, which nobody takes for the folded rest: a text that says `(other)` itself gets one more pair of brackets."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(\(+)other(\)+)", value)):
+        return f"({value})" if len(found[1]) == len(found[2]) else value
+    return value
+
+
+def from_apart(value: Value) -> Value:
+    """The text that `apart` made `value` of."""
+    return value[1:-1] if isinstance(value, str) and value != OTHER_VALUE and apart(value) != value else value
 
 
 class DimensionError(Exception):
@@ -97,8 +119,12 @@ class Dimension:
     """A value, never None, to the text shown."""
     none: str
     """Text shown for None."""
+    version: str
+    """Of the function, where a change does not show in its own code."""
     many: bool
     """Whether it usually has thousands of values (rollups keep those another way)."""
+    whole: bool
+    """Whether its values are whole numbers, as those of its column are."""
 
     def __init__(
         self,
@@ -112,6 +138,7 @@ class Dimension:
         display: Callable[[Any], str] = _text,
         none: str = "(none)",
         many: bool = False,
+        version: str = "",
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
             raise SettingError(
@@ -130,9 +157,26 @@ class Dimension:
             "display": display,
             "none": none,
             "many": many,
+            "version": version,
+            "whole": False,
         }
         for key, field in fields.items():
             object.__setattr__(self, key, field)
+
+    @property
+    def fingerprint(self) -> str:
+        """What its values are made by: another column, function or `version`, and they may be others. At most 64 characters.
+
+        Of a function of yours it is the code that counts, with its defaults and what it closes over, but not what it calls;
+        of ours, the name. The code is one Python's, so what stays the same in others stands before it.
+        """
+        rough, exact = _identity(self.value) if self.derived else ("", "")
+        return f"{_digest(self.column, self.many, self.version, rough)} {_PYTHON} {_digest(exact)}"
+
+    def is_made_by(self, fingerprint: str) -> bool:
+        """Whether values that were made by what had that fingerprint are the same as now; a new Python alone changes none."""
+        mine, other = self.fingerprint.split(" "), fingerprint.split(" ")
+        return mine == other or (len(other) == 3 and mine[0] == other[0] and mine[1] != other[1])
 
     def value_of(self, raw: Any) -> Value:
         """The dimension's value of a raw value; None if there is none. Raises `DimensionError` if `value` fails."""
@@ -142,15 +186,17 @@ class Dimension:
             value: Value = self.value(raw)
         except Exception as error:
             raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
-        if self.derived and self.parse is _one_text and value is not None:
+        if (self.derived and self.parse is _one_text and value is not None) or isinstance(value, bytes):
             value = str(value)  # as a URL can say it, and as rollups number it
-        return None if value == "" else value
+        return None if value == "" else apart(value)
 
     def values_of(self, text: str) -> tuple[Value, ...]:
         """The values that `text`, from a URL, selects: the empty text selects None, `5xx` a hundred status codes.
 
         Raises `ValueError` that completes "must be ...".
         """
+        if text == OTHER_VALUE:
+            return (OTHER_VALUE,)
         return (None,) if text == "" else self.parse(text)
 
     def text_of(self, value: Value) -> str:
@@ -166,6 +212,60 @@ class Dimension:
         except Exception:
             _logger.exception("Flask-Statistics: the dimension %r cannot display %r.", self.name, value)
             return _text(value)
+
+
+_PYTHON = sys.implementation.cache_tag or sys.implementation.name
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _identity(function: Any) -> tuple[str, str]:
+    """What tells a function from another that would give other values: what any Python sees, and what this one does."""
+    if isinstance(function, functools.partial):
+        rough, exact = _identity(function.func)
+        bound = f"{_plain(function.args)} {_plain(function.keywords)}"
+        return f"{rough} {bound}", f"{exact} {bound}"
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None and not hasattr(function, "__qualname__"):  # an object that can be called
+        rough, exact = _identity(type(function).__call__)
+        return f"{type(function).__qualname__} {rough}", exact
+    module = getattr(function, "__module__", None) or ""
+    if code is None or module.partition(".")[0] == __package__:
+        return f"{module}.{function.__qualname__}", ""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    given = f"{_plain(function.__defaults__)} {_plain(function.__kwdefaults__)} {_plain(cells)}"
+    texts, exact = _code(code)
+    return f"{sorted(texts)} {given}", exact
+
+
+def _code(code: CodeType) -> tuple[set[str], str]:
+    """The texts in a function, and what it does, but for where it stands."""
+    texts = {one for one in code.co_consts if isinstance(one, str)}
+    inner = []
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            more, exact = _code(one)
+            texts |= more
+            inner.append(exact)
+        else:
+            inner.append(_plain(one))
+    return texts, f"{code.co_code.hex()} {inner} {code.co_names} {code.co_varnames}"
+
+
+def _plain(value: Any) -> str:
+    """A value as text, without an address in memory, which each process has another of."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_plain(key)}: {_plain(one)}' for key, one in value.items())}}}"
+    if isinstance(value, (str, bytes, int, float, complex, type(None), type(...), re.Pattern)):
+        return repr(value)
+    return " ".join(_identity(value)) if callable(value) else type(value).__qualname__
 
 
 def _status_codes(text: str) -> tuple[Value, ...]:
@@ -277,7 +377,7 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
     chosen: dict[str, Dimension] = {}
     for dimension in BUILT_IN:
         if dimension.column in columns:
-            chosen.setdefault(dimension.name, dimension)
+            chosen.setdefault(dimension.name, _typed(dimension, columns[dimension.column]))
     for dimension in extra:
         if dimension.name in chosen:
             raise SettingError(f"There is a dimension {dimension.name!r} already; give yours another name.")
@@ -290,18 +390,17 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
 
 
 def _typed(dimension: Dimension, column: Any) -> Dimension:
-    """`dimension` reading whole numbers from URLs if its column holds them, and addresses in their normal form if it has these.
+    """`dimension` with what its column tells of its values: whole numbers, or addresses, which have a normal form.
 
     Nobody must have said otherwise.
     """
-    if dimension.derived or dimension.parse is not _one_text:
+    fields: dict[str, Any] = {}
+    if dimension.derived:
         return dimension
-    if dimension.column == "remote_address":
+    if isinstance(getattr(column, "type", None), sa.Integer):
+        fields = {"whole": True} | ({"parse": _one_integer} if dimension.parse is _one_text else {})
+    elif dimension.column == "remote_address" and dimension.parse is _one_text:
         fields = {"value": _address, "derived": True, "parse": _one_address}
-    elif column.type.python_type is int:
-        fields = {"parse": _one_integer}
-    else:
-        return dimension
     typed = copy(dimension)
     for name, field in fields.items():
         object.__setattr__(typed, name, field)

@@ -11,12 +11,12 @@ from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
 from . import cli, dialects, trail, views
+from .access_log import import_table
 from .addresses import anonymizer, secret_table
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
-from .imports import import_table
 from .masking import Masking
 from .models import RawTable, check_types, map_model
 from .recorder import Counters, Recorder, Writer
@@ -117,6 +117,9 @@ class Statistics:
         views.guard_misses(app)
         app.cli.add_command(cli.group())
         trail.start()
+        old = state.left_behind()
+        if old is not None:
+            app.logger.warning("Flask-Statistics: %s", old)
         app.extensions[NAME] = state
         if settings.rollups:
             from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load

@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from . import dialects, guards
+from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
-from .models import OURS
 from .queries.interface import HITS, Queries
 from .recorder import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
@@ -131,6 +130,8 @@ class Health:
     """How far the rollups are behind; None: they are off, or have never run."""
     rollups_error: str | None
     """Why nothing is known of the rollups."""
+    lacks: tuple[schema.Lack, ...]
+    """Tables without columns that their models have."""
     settings: tuple[Setting, ...]
     problems: tuple[str, ...]
     """What somebody should do something about, as sentences; empty: all is well."""
@@ -145,7 +146,9 @@ def collect(state: State, now: datetime) -> Health:
     """How the statistics of an app do at `now` (naive UTC). Reads the raw table and the rollups' own."""
     recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
     database, storage, rollups, rollups_error = "ok", None, None, None
+    lacks: tuple[schema.Lack, ...] = ()
     try:
+        lacks = tuple(schema.lacking(state))
         with state.reading() as (connections, _):
             storage = _storage(state, connections, now)
             if state.rollups is not None:
@@ -171,8 +174,10 @@ def collect(state: State, now: datetime) -> Health:
         rollups=rollups,
         rollup_lag=lag,
         rollups_error=rollups_error,
+        lacks=lacks,
         settings=tuple(_settings(state)),
         problems=(
+            *map(_lack, lacks),
             *_problems(database, recording, rollups_error, late=late),
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),
@@ -205,12 +210,22 @@ def _rollup_problems(rollups: Status) -> list[str]:
             f"{len(rollups.kept):,} periods of the rollups differ from their raw rows and are kept as they are, the first of "
             f"them from {start:%Y-%m-%d %H:%M} UTC: {why}."
         )
+    if rollups.unfit is not None:
+        odd = rollups.unfit
+        problems.append(
+            f"{odd.rows:,} recorded requests, the latest of {odd.latest:%Y-%m-%d}, have a value that cannot be read or made use "
+            f"of ({', '.join(odd.names)}): they are counted without it."
+        )
     return problems
 
 
 def _wrong_passwords(guard: Guard) -> int | None:
     counted = [part.failures.total for part in guards.parts(guard) if isinstance(part, BasicAuth)]
     return sum(counted) if counted else None
+
+
+def _lack(lack: schema.Lack) -> str:
+    return f"{lack} Make a migration, or run 'flask statistics init --alter'."
 
 
 def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
@@ -267,7 +282,7 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     rows = dialects.row_count(connection, raw.table)
     if rows is None:
         rows = _key_range(connection, raw.key)
-    tables = our_tables(state)
+    tables = schema.our_tables(state)
     sizes = _sizes(state, connections, tables)
     database = dialects.database_size(connection)
     a_day = _rows_a_day(state.queries_on(connections), now, None if oldest is None else naive_utc(oldest))
@@ -287,13 +302,6 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
         in_30_days=_forecast(total, whole, bytes_a_day, 30, state.settings.raw_retention),
         in_a_year=_forecast(total, whole, bytes_a_day, 365, state.settings.raw_retention),
     )
-
-
-def our_tables(state: State) -> list[sa.Table]:
-    """The raw table, then those of this package."""
-    raw = state.raw.table
-    metadatas = dict.fromkeys((raw.metadata, state.metadata))
-    return [raw, *(table for metadata in metadatas for table in metadata.sorted_tables if table.info.get(OURS))]
 
 
 def _sizes(state: State, connections: Connections, tables: list[sa.Table]) -> dict[str, int]:
@@ -401,6 +409,10 @@ def _rollups_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, A
         "values": found.values,
         "visitors": found.visitors,
         "folded": found.folded,
+        "incomplete": {name: None if since is None else utc(since) for name, since in found.incomplete.items()},
+        "unfit": None
+        if found.unfit is None
+        else {"requests": found.unfit.rows, "names": list(found.unfit.names), "latest": utc(found.unfit.latest)},
     }
 
 

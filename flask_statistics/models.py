@@ -274,7 +274,7 @@ class _FitText:
         return value[: self.length]
 
     def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
-        texts = [value for value in values if isinstance(value, str)]
+        texts = [value for value in {*values} if isinstance(value, str)]
         together = "".join(texts)
         return together.isascii() and "\0" not in together and max(map(len, texts), default=0) <= self.length
 

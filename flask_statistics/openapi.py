@@ -146,6 +146,12 @@ def _answer(properties: Json) -> Json:
         "timezone": TEXT,
         "source": _one_of(("raw", "rollup")),
         "as_of": INSTANT,
+        "complete_from": _or_null(INSTANT)
+        | {"description": "Requests from before are not in the answer yet, or no more; null: all of the span is."},
+        "undecided": COUNT
+        | {
+            "description": "Requests that the filters may or may not let through, as their values are folded into (other)."
+        },
     }
     return _object(head | properties)
 

@@ -133,6 +133,12 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
     return from_wall(datetime.combine(day, time()), zone)
 
 
+def hour_of(moment: datetime, zone: ZoneInfo) -> datetime:
+    """When the hour of `moment` began in `zone`, as buckets of hours do; both naive UTC."""
+    day = midnight(to_local(moment, zone).date(), zone)
+    return Span(day, moment + timedelta(microseconds=1), zone).edges("hour")[-2]
+
+
 def next_edge(moment: datetime, unit: str, zone: ZoneInfo) -> datetime:
     """The first instant after `moment` (naive UTC) at which a bucket of `unit` begins in `zone`."""
     local = to_local(moment, zone)

@@ -20,6 +20,7 @@ from .dimensions import Dimension
 from .guards import Guard
 from .masking import Masking
 from .models import RawTable
+from .old_database import left_behind
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .recorder import Recorder, Writer
@@ -88,6 +89,14 @@ class State:
         """Have rollups, if there are any, count again from `oldest` on (naive UTC): rows of so long ago came in."""
         if self.rollups is not None:
             self.rollups.note_late(oldest)
+
+    def left_behind(self) -> str | None:
+        """A sentence that names an older SQLite file with the history, where the one that is used is empty; else None."""
+        configured = self.app.config.get("SQLALCHEMY_DATABASE_URI")
+        if self.raw.bind_key is not None:
+            configured = (self.app.config.get("SQLALCHEMY_BINDS") or {}).get(self.raw.bind_key)
+        url = configured if isinstance(configured, (str, sa.URL)) else None
+        return left_behind(url, root=self.app.root_path, instance=self.app.instance_path, table=self.raw.table.name)
 
     def engine(self) -> sa.Engine:
         """The engine of the model's bind, the host's own."""

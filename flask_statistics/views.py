@@ -321,6 +321,7 @@ def _site(state: State) -> Site:
         theme=_theme(),
         can_log_out=guards.can_log_out(),
         retention_days=None if retention is None else retention.days,
+        left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )
 

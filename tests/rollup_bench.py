@@ -85,7 +85,7 @@ class Rolled:
                 RawQueries(connection, RAW, DIMENSIONS),
                 raw_connection=connection,
                 coverage=coverage(connection, TABLES),
-                dictionary=Dictionary(connection, TABLES, DIMENSIONS, key=key, learn=False),
+                dictionary=Dictionary(connection, TABLES, DIMENSIONS, key=key),
             )
 
     def content(self) -> dict[str, list[tuple[Any, ...]]]:

@@ -12,6 +12,7 @@ import flask_statistics
 PACKAGE = Path(flask_statistics.__file__).parent
 ORDER = (
     "config",
+    "migrations",
     "parameters",
     "user_agents",
     "models",
@@ -30,9 +31,10 @@ ORDER = (
     "rollups",
     "access_log",
     "traffic",
-    "imports",
     "guards",
+    "old_database",
     "state",
+    "schema",
     "trail",
     "testing",
     "held",

@@ -132,6 +132,8 @@ class Panel:
     rows: tuple[PanelRow, ...] | None
     """None: could not be computed."""
     empty: str
+    note: str | None
+    """Since when it is recorded; None: always, as far as the span goes."""
     all_text: str
     all_url: str
     csv_url: str
@@ -168,10 +170,19 @@ def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
         label=dimension.label,
         rows=None if found is None else tuple(_panel_row(page, found, row) for row in _interesting(name, found)),
         empty=f"No {lower_first(dimension.plural)} in this span.",
+        note=None if found is None else _not_before(page, found),
         all_text=f"All {lower_first(dimension.plural)}",
         all_url=page.other("list", dimension=name),
         csv_url=page.csv(name),
     )
+
+
+def _not_before(page: Page, found: Breakdown) -> str | None:
+    since = found.complete_from
+    freshness = page.asker.queries.freshness
+    if since is None or (freshness is not None and since == freshness.preparing_before):  # the page says that
+        return None
+    return f"Not recorded before {clock(page.local(since), now=page.local_now)}."
 
 
 def _interesting(name: str, found: Breakdown) -> tuple[Row, ...]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from ..dimensions import Dimension
 from ..filters import Condition, Filters
-from ..formatting import clipped, duration, just_before, span_label
+from ..formatting import clipped, duration, just_before, number, span_label
 from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
 from ..queries.answers import Freshness
@@ -149,7 +149,7 @@ def frame(
         toolbar=toolbar,
         chips=tuple(_chips(page)),
         clear_url=state.url(filters=Filters()),
-        notices=(*state.notices, *_out_of_time(page), *_preparing(page)),
+        notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
         csv_url=csv_url,
@@ -198,6 +198,25 @@ def _preparing(page: Page) -> list[str]:
         return []
     since = clock_text(page.local(freshness.preparing_before), now=page.local_now)
     return [f"Requests before {since} are still being prepared and not counted here yet."]
+
+
+def _unknown(page: Page) -> list[str]:
+    """What the filters cannot know."""
+    state, freshness = page.state, page.asker.queries.freshness
+    if not state.filters or freshness is None:
+        return []
+    notices = []
+    since = page.asker.ask("notices", lambda queries: queries.complete_from(state.span, state.filters))
+    if since is not None and since != freshness.preparing_before:
+        at = clock_text(page.local(since), now=page.local_now)
+        notices.append(f"What is filtered by was not recorded before {at}: earlier requests are not counted here.")
+    undecided = page.asker.ask("notices", lambda queries: queries.undecided(state.span, state.filters))
+    if undecided:
+        notices.append(
+            f"{number(undecided)} requests have rare values that were counted together as (other): whether the filters let "
+            "them through is not known, and they are not counted here."
+        )
+    return notices
 
 
 # ---- toolbar ---------------------------------------------------------------------------------------------------------

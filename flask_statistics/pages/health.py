@@ -169,11 +169,26 @@ def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:
         Fact("Segments", ", ".join(f"{count:,} {unit}" for unit, count in sorted(found.segments.items())) or NONE),
         Fact("Numbered", f"{found.values:,} values, {found.visitors:,} visitors"),
         Fact("Folded", _folded(found)),
+        Fact("Left out", _left_out(found)),
+        Fact("Not complete", _incomplete(page, found)),
     )
 
 
 def _folded(status: Status) -> str:
     return ", ".join(f"{name} {hits:,}" for name, hits in sorted(status.folded.items())) or "nothing"
+
+
+def _incomplete(page: Page, status: Status) -> str:
+    found = [
+        f"{name}, not recorded {'yet' if since is None else 'before ' + _at(page, since)}"
+        for name, since in sorted(status.incomplete.items())
+    ]
+    return "; ".join(found) or "nothing"
+
+
+def _left_out(status: Status) -> str:
+    odd = status.unfit
+    return "nothing" if odd is None else clipped(f"{', '.join(odd.names)} in {odd.rows:,} requests")
 
 
 def _at(page: Page, moment: datetime | None) -> str:

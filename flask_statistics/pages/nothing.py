@@ -18,6 +18,7 @@ class Nothing:
     action: str
     url: str
     """Where the action leads."""
+    warning: str | None = None
 
 
 def nothing(page: Page) -> Nothing:
@@ -31,6 +32,7 @@ def nothing(page: Page) -> Nothing:
             "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",
             "Check again",
             state.url(),
+            page.site.left_behind(),
         )
     return Nothing(
         f"No requests {_during(page)}.", None, "Show all time", state.url(span=replace(state.span, name="all"))

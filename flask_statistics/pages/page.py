@@ -36,6 +36,8 @@ class Site:
     """Whether the reader has a cookie that can be ended."""
     retention_days: int | None = None
     """After how many days raw requests are deleted; None: never."""
+    left_behind: Callable[[], str | None] = lambda: None
+    """Names an older database that has the requests which this one lacks."""
     query_timeout: timedelta = timedelta(seconds=10)
     """How long the questions of one page may take."""
 

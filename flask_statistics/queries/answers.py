@@ -72,6 +72,8 @@ class Breakdown:
     rows: tuple[Row, ...]
     hits: int = 0
     """Requests in all values together, listed or not."""
+    complete_from: datetime | None = None
+    """Requests from before (naive UTC) are not in it, as they are not rolled up by the dimension yet; None: all are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,16 @@ class Queries(Protocol):
     def earliest(self) -> datetime | None:
         """When the first request began, naive UTC; None if none is recorded."""
 
+    def complete_from(self, span: Span, filters: Filters, dimensions: Sequence[str] = ()) -> datetime | None:
+        """From when on answers about `span` are complete, naive UTC; None: all of it is.
+
+        `dimensions` are those that are broken down by. What came before is not rolled up yet, or not by one of these or of
+        the filters' dimensions.
+        """
+
+    def undecided(self, span: Span, filters: Filters) -> int:
+        """How many requests at most may or may not pass `filters`, as their values are folded together with others."""
+
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         """The measures over all requests of `span` that `filters` let through."""
 

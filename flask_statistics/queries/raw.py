@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from .. import dialects, latency
-from ..dimensions import Dimension, Value
+from ..dimensions import OTHER_VALUE, Dimension, Value, from_apart
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
@@ -65,6 +65,12 @@ class RawQueries:
         date = self._column("date")
         possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
         return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
+
+    def complete_from(self, span: Span, filters: Filters, dimensions: Sequence[str] = ()) -> datetime | None:
+        return None
+
+    def undecided(self, span: Span, filters: Filters) -> int:
+        return 0
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         where = self._where(span, filters)
@@ -141,7 +147,9 @@ class RawQueries:
             )
         )
         groups = [
-            ExceptionGroup(text, path[0] if path else None, hits, naive_utc(first), naive_utc(last))
+            ExceptionGroup(
+                str(text), str(path[0]) if path and path[0] else None, hits, naive_utc(first), naive_utc(last)
+            )
             for text, *path, hits, first, last in found
         ]
         return sorted(groups, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
@@ -155,7 +163,7 @@ class RawQueries:
                 *self._where(span, filters), path != "", referrer != ""
             )
         )
-        links = [Link(at, source, hits, naive_utc(last)) for at, source, hits, last in found]
+        links = [Link(str(at), str(source), hits, naive_utc(last)) for at, source, hits, last in found]
         return sorted(links, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
     def requests(
@@ -262,7 +270,7 @@ class RawQueries:
         if dimension.derived:
             raws = self._raw_values(dimension, span)
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [value for value in wanted if value is not None and dialects.can_hold(self._connection, value)]
+        raws = [raw for raw in _stored(wanted) if dialects.can_hold(self._connection, raw)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
@@ -426,7 +434,7 @@ class RawQueries:
         column = self._column(dimension.column)
         narrowed = list(where)
         if values is not None and not dimension.derived and None not in values:
-            narrowed.append(_member(column, [value for value in values if value is not None]))
+            narrowed.append(_member(column, _stored(values)))
         for (raw,), histogram in self._latency(narrowed, column).items():
             tally = tallies.get(dimension.value_of(raw))
             if tally is not None:
@@ -498,6 +506,11 @@ def _most(dimension: Dimension, by_raw: Counter[Any], limit: int) -> Breakdown:
         hits[dimension.value_of(raw)] += count
     rows = [Row(value, Tally(hits=count).measures()) for value, count in hits.items()]
     return Breakdown(dimension.name, len(rows), cut(rows, sort="-hits", limit=limit, offset=0), hits.total())
+
+
+def _stored(values: Iterable[Value]) -> list[Any]:
+    """How a column that is no function's holds `values`, but for None, and for the folded rest, of which there is none here."""
+    return [from_apart(value) for value in values if value is not None and value != OTHER_VALUE]
 
 
 def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:

@@ -13,17 +13,20 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from .. import spans
 from ..spans import Span, next_edge
-from . import store, writing
+from . import store, unfit, writing
 from .dictionary import Dictionary
 from .holder import Holder
 from .meta import coverage, write_meta
-from .segment import MICROSECOND, Measured, Segment, flaws, join, measured, part, total
+from .segment import Measured, Segment, flaws, join, measured, part, total
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
+from .unfit import Unfit
 from .writing import Change
 
 MONTH_FACTOR = 10
@@ -54,14 +57,19 @@ def build_piece(holder: Holder, start: datetime, end: datetime, *, fewer: bool =
     hour = hour_of(holder, start)
     unit = HOUR if (start, end) == (hour, next_edge(hour, "hour", holder.source.zone)) else PIECE
     with holder.learning():
-        dictionary, segments, counts = _read(holder, start, end)
+        dictionary, segments, counts, left_out = _read(holder, start, end)
         drafts = [_draft(unit, start, end, audience, segment) for audience, segment in segments.items()]
         change = Change(drafts, replaced=_stored(holder, start, end, (PIECE, HOUR)))
         before = sum(header.hits for header in change.replaced)
         found = sum(counts.values())
         if found < before and not fewer:
             raise RowsGone(start, before, found)
-        change.note = partial(_note_piece, holder, hour, end)
+
+        def note(connection: sa.Connection) -> None:
+            _note_piece(holder, hour, end, connection)
+            unfit.note(connection, holder.tables, left_out, start, end)
+
+        change.note = note
         writing.commit(holder, dictionary, change)
     return found
 
@@ -84,7 +92,7 @@ def build_day(
     """
     zone = holder.source.zone
     with holder.learning():
-        dictionary, segments, counts = _read(holder, day, end)
+        dictionary, segments, counts, left_out = _read(holder, day, end)
         if open_until is None:
             drafts = [_draft(DAY, day, next_edge(day, "day", zone), *one) for one in segments.items()]
         else:
@@ -102,6 +110,7 @@ def build_day(
 
         def note(connection: sa.Connection) -> None:
             note_rows(connection, holder, day, end, counts)
+            unfit.note(connection, holder.tables, left_out, day, end)
             if backfill:
                 write_meta(connection, holder.tables, {"covered_from": day.isoformat()})
             if covers is not None:
@@ -115,27 +124,46 @@ def build_day(
 def build_month(holder: Holder, month: datetime, progress: Callable[[datetime], None], *, fewer: bool) -> None:
     """Build the days of a month whose days are joined; the month answers until the last of them is built. Raises `RowsGone`."""
     end = next_edge(month, "month", holder.source.zone)
-    counts: dict[datetime, int] = {}
+    counts, left_out = dict[datetime, int](), Unfit()
     change = Change(replaced=_stored(holder, month, end))
     with holder.learning():
         for day in Span(month, end, holder.source.zone).edges("day")[:-1]:
             following = next_edge(day, "day", holder.source.zone)
-            dictionary, segments, found = _read(holder, day, following)
+            dictionary, segments, found, odd = _read(holder, day, following)
             counts |= found
+            left_out.rows |= odd.rows
+            left_out.names |= odd.names
             drafts = [_draft(DAY, day, following, audience, segment) for audience, segment in segments.items()]
             change.staged += writing.stage(holder, dictionary, drafts)
             progress(day)
         change.check = partial(_not_less, holder, month, end, counts, fewer)
-        change.note = lambda connection: note_rows(connection, holder, month, end, counts)
+
+        def note(connection: sa.Connection) -> None:
+            note_rows(connection, holder, month, end, counts)
+            unfit.note(connection, holder.tables, left_out, month, end)
+
+        change.note = note
         writing.commit(holder, dictionary, change)
 
 
-def _read(holder: Holder, start: datetime, end: datetime) -> tuple[Dictionary, dict[int, Segment], dict[datetime, int]]:
-    """The segments of a period's raw rows, how many each hour has, and what stores the numbers that are new in them."""
+class Built(NamedTuple):
+    """What was made of the raw rows of a period."""
+
+    dictionary: Dictionary
+    """Stores the numbers that are new in the segments."""
+    segments: dict[int, Segment]
+    """By audience."""
+    counts: dict[datetime, int]
+    """Raw rows of each hour."""
+    left_out: Unfit
+
+
+def _read(holder: Holder, start: datetime, end: datetime) -> Built:
+    """The segments of a period's raw rows."""
     with holder.reading_long() as (connection, raw, beat):
-        dictionary = holder.dictionary(connection)
-        segments, counts = holder.source.segments(raw, start, end, ids=dictionary.ids, beat=beat)
-    return dictionary, segments, counts
+        dictionary, left_out = holder.dictionary(connection), Unfit()
+        segments, counts = holder.source.segments(raw, start, end, ids=dictionary.ids, beat=beat, unfit=left_out)
+        return Built(dictionary, dictionary.settle(segments), counts, left_out)
 
 
 def _draft(unit: str, start: datetime, end: datetime, audience: int, segment: Segment) -> Draft:
@@ -153,8 +181,7 @@ def _stored(holder: Holder, start: datetime, end: datetime, units: Sequence[str]
 
 def hour_of(holder: Holder, moment: datetime) -> datetime:
     """When the local hour of `moment` began; both naive UTC."""
-    day = holder.day_of(moment)
-    return Span(day, moment + MICROSECOND, holder.source.zone).edges("hour")[-2]
+    return spans.hour_of(moment, holder.source.zone)
 
 
 # ---- from segments ---------------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ def close(holder: Holder, now: datetime, report: Report) -> None:
     _close_months(holder, min(now, covered.end), covered.start, covered.end, report)
 
 
+def over_before(holder: Holder, at: datetime) -> datetime:
+    """Until when months are measured, where what is rolled up reaches to `at`; naive UTC."""
+    return holder.day_of(at - RECOUNTED)
+
+
 def _close_hours(holder: Holder, pieces: Sequence[Header], until: datetime, report: Report) -> None:
     of_hours: dict[datetime, list[Header]] = {}
     for header in pieces:
@@ -91,7 +96,7 @@ def _close_months(holder: Holder, at: datetime, covered_from: datetime, until: d
         measured = {header.start for header in store.headers(connection, holder.tables, segment.unit == MONTH)}
     for month in sorted({holder.month_of(header.start) for header in days}):
         end = next_edge(month, "month", zone)
-        if end > holder.day_of(at - RECOUNTED) or covered_from > month:
+        if end > over_before(holder, at) or covered_from > month:
             continue
         parts = [header for header in days if holder.month_of(header.start) == month]
         hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..spans import midnight, to_local
 from . import lease
-from .dictionary import Dictionary, Known
+from .dictionary import FORGOTTEN, VISITOR_KEY, Dictionary, Known, keys_in
 from .meta import NEVER, RollupError, read_meta
 from .source import Source
 from .tables import Tables
@@ -46,6 +46,8 @@ class Holder:
     """That of the raw table; None: it is in the rollups' database."""
     _began: tuple[datetime, float] = (NEVER, 0.0)
     """When the present run began, naive UTC and by the monotonic clock."""
+    _holds: bool = False
+    """Whether it has the lease, as far as it knows."""
     _renewed: float = 0.0
     """When the lease was renewed last, by the monotonic clock."""
     _known: Known = field(default_factory=Known)
@@ -62,6 +64,7 @@ class Holder:
         self._renewed = self._began[1]
         if not lease.acquire(self.engine, self.tables, holder=self.holder, now=now, length=self.lease_length):
             return None
+        self._holds = True
         try:
             return work()
         except lease.LeaseLost as lost:
@@ -70,6 +73,7 @@ class Holder:
                 f"{self.lease_length.total_seconds():g} s. What it had done stays, and the other one does the rest."
             ) from lost
         finally:
+            self._holds = False
             lease.release(self.engine, self.tables, holder=self.holder)
 
     def renew(self, connection: sa.Connection) -> None:
@@ -102,8 +106,8 @@ class Holder:
             raise
 
     def keep(self, connection: sa.Connection) -> None:
-        """Renew the lease over `connection`, which is in no transaction, if it is time to."""
-        if time.monotonic() - self._renewed > self.lease_length.total_seconds() / 3:
+        """Renew the lease, if it is held, over `connection`, which is in no transaction, if it is time to."""
+        if self._holds and time.monotonic() - self._renewed > self.lease_length.total_seconds() / 3:
             with connection.begin():
                 self.renew(connection)
 
@@ -141,11 +145,15 @@ class Holder:
     def dictionary(self, connection: sa.Connection) -> Dictionary:
         """Numbers for values and visitors, new ones where they have none yet, which its `write` stores."""
         meta = read_meta(connection, self.tables)
-        key = bytes.fromhex(meta["visitor_key"])
-        known_by = key + meta.get("forgotten", "").encode()  # visitors that were forgotten meanwhile get new numbers
+        # visitors and values that were forgotten meanwhile get new numbers
+        known_by = (meta[VISITOR_KEY] + meta.get(FORGOTTEN, "")).encode()
         if known_by != self._known_by:
             self._known, self._known_by = Known(), known_by
-        return Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=True, known=self._known)
+        return Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta), known=self._known)
+
+    def forget_known(self) -> None:
+        """Look all numbers up again: those in the tables are others."""
+        self._known_by = b""
 
     def many(self) -> set[str]:
         """The dimensions with many values."""

@@ -20,16 +20,19 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import next_edge, to_local
-from . import closing, erase, keeping, lease, retention, store, writing
+from . import closing, erase, keeping, lease, recorded, repair, retention, store, sweep, verification, writing
 from .building import MONTH_FACTOR, build_day, build_month, rows_noted
+from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
 from .holder import Holder
 from .meta import (
     ALWAYS,
     NEVER,
+    PRUNED,
     RECOUNTED,
     RollupError,
     check_zone,
     coverage,
+    coverage_in,
     discard,
     read_meta,
     write_meta,
@@ -37,6 +40,7 @@ from .meta import (
 from .report import Report
 from .retention import Retention
 from .tables import MONTH
+from .verification import Difference, Found, Unit
 
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
@@ -106,7 +110,11 @@ class Job(Holder):
             self._remember(now, report)
             closing.close(self, now, report)
             self._backfill(now, report, deadline, progress)
+            if report.complete:
+                recorded.complete(self, now, report, deadline, progress)
             retention.prune(self, self.retention, now, report)
+            if report.merged or report.raw_deleted:
+                sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -148,6 +156,7 @@ class Job(Holder):
             for month in sorted(months):
                 build_month(self, month, count, fewer=True)
             closing.close(self, now, report)
+            sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -168,6 +177,7 @@ class Job(Holder):
         def work() -> Report:
             report = Report()
             retention.prune(self, self.retention, now, report)
+            sweep.sweep(self, now)
             return report
 
         return self.as_holder(now, work)
@@ -204,7 +214,8 @@ class Job(Holder):
                 erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
                 if not erased.left:  # or the next try would not find them
                     self.dictionary(connection).forget_visitors(numbered)
-                    write_meta(connection, self.tables, {"forgotten": secrets.token_hex(8)})
+                    write_meta(connection, self.tables, {FORGOTTEN: secrets.token_hex(8)})
+            sweep.sweep_values(self)
             return erased
 
         return self.as_holder(now, work)
@@ -268,6 +279,19 @@ class Job(Holder):
             first = connection.scalar(sa.select(sa.func.min(hour.start)))
             return first is not None and first < keeping.frozen_before(self, connection, raw)
 
+    def frozen(self) -> tuple[datetime, datetime] | None:
+        """The time whose rollups take in no more rows, as its raw rows are gone: start, and end excluded; None: there is none."""
+        hour = self.tables.hour.c
+        with self.reading() as (connection, raw):
+            first, last = connection.execute(sa.select(sa.func.min(hour.start), sa.func.max(hour.start))).one()
+            if first is None:
+                return None
+            pruned = read_meta(connection, self.tables).get(PRUNED)
+            before = keeping.frozen_before(self, connection, raw)
+        if before == ALWAYS:
+            before = last + timedelta(hours=1) if pruned is None else datetime.fromisoformat(pruned)
+        return (first, before) if first < before else None
+
     # ---- what a run does -----------------------------------------------------------------------------------------
 
     def _check(self) -> None:
@@ -276,9 +300,9 @@ class Job(Holder):
         with self.engine.begin() as connection:
             meta = read_meta(connection, self.tables)
             if "timezone" not in meta:
-                write_meta(connection, self.tables, {"timezone": zone, "visitor_key": secrets.token_hex(16)})
+                write_meta(connection, self.tables, {"timezone": zone, VISITOR_KEY: new_key()})
             check_zone(meta, zone)
-            self.dictionary(connection).register()
+            self.dictionary(connection).register(coverage_in(meta).end)
         writing.sweep(self)  # what a run that was killed left
 
     def _remember(self, now: datetime, report: Report) -> None:
@@ -325,6 +349,37 @@ class Job(Holder):
         if month < covered_from and next_edge(month, "month", self.source.zone) <= self.day_of(now - RECOUNTED):
             with self.transaction() as connection:
                 write_meta(connection, self.tables, {"covered_from": month.isoformat()})
+
+    def verify(self, *, progress: Callable[[Unit], None] = lambda unit: None) -> Found:
+        """What differs between rollups and raw rows, and within the rollups. Needs no lease, and writes nothing.
+
+        `progress` is told each day or month that was looked at.
+        """
+        return verification.verify(self, progress=progress)
+
+    def verifiable(self) -> int:
+        """How many requests `verify` will look at."""
+        segment = self.tables.segment.c
+        with self.engine.connect() as connection:
+            return int(connection.scalar(sa.select(sa.func.sum(segment.hits)).where(segment.detailed)) or 0)
+
+    def repair(
+        self,
+        differences: Sequence[Difference],
+        now: datetime,
+        *,
+        progress: Callable[[datetime], None] = lambda day: None,
+    ) -> Report | None:
+        """Repair what `verify` found, as far as there are raw rows or contents for it; None as in `run`."""
+
+        def work() -> Report:
+            report = Report()
+            self._check()
+            repair.repair(self, differences, progress=progress)
+            closing.close(self, now, report)
+            return report
+
+        return self.as_holder(now, work)
 
     def differences(self, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
         """The hours from `start` to `end` (naive UTC) whose raw rows are not as many as rolled up: (rolled up, raw).

@@ -21,7 +21,7 @@ import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from ..dimensions import Value
+from ..dimensions import OTHER_VALUE, Value
 from ..filters import Condition, Filters
 from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
@@ -31,6 +31,7 @@ from . import bitmaps, store
 from .bitmaps import Column
 from .dictionary import Dictionary
 from .meta import Coverage
+from .recorded import incomplete
 from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header
@@ -149,6 +150,7 @@ class RollupQueries:
         self._plans: dict[Any, _Plan] = {}
         self._left = MOST_KEPT
         self._tails: dict[datetime, dict[int, Segment]] = {}
+        self._incomplete = incomplete(connection, tables, source.dimensions)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -160,6 +162,36 @@ class RollupQueries:
         first = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
         raw = self._raw.earliest()
         return min((moment for moment in (first, raw) if moment is not None), default=None)
+
+    def complete_from(self, span: Span, filters: Filters, dimensions: Iterable[str] = ()) -> datetime | None:
+        known = self._known_since(filters, dimensions)
+        if self.freshness is not None and self.freshness.preparing_before is not None:
+            known = max(known or self.freshness.preparing_before, self.freshness.preparing_before)
+        if known is None or known <= span.start:
+            return None
+        earliest = self.earliest()
+        return None if earliest is None or earliest >= min(known, span.end) else known
+
+    def undecided(self, span: Span, filters: Filters) -> int:
+        names = {condition.dimension for condition in filters.conditions} | ({"path"} if filters.contains else set())
+        return max((self._folded(name, span, filters) for name in names & self._source.dimensions.keys()), default=0)
+
+    def _folded(self, name: str, span: Span, filters: Filters) -> int:
+        """Requests of `span` that the other filters let through and whose value of a filtered dimension is folded."""
+        if any(OTHER_VALUE in condition.texts for condition in filters.conditions if condition.dimension == name):
+            return 0  # these are what is asked for, or what is not
+        others = filters.without(name)
+        if name == "path":
+            others = replace(others, contains="")
+        return self.summary(span, others.and_(name, OTHER_VALUE), want=HITS).hits
+
+    def _known_since(self, filters: Filters, dimensions: Iterable[str]) -> datetime | None:
+        """What began before (naive UTC) is not known by one of the dimensions that are asked about; None: all is."""
+        names = {condition.dimension for condition in filters.conditions}.union(dimensions)
+        if filters.contains:
+            names.add("path")
+        moments = [self._incomplete[name] or self._until() for name in names & self._incomplete.keys()]
+        return max(moments, default=None)
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         single = self._single(filters)
@@ -215,34 +247,37 @@ class RollupQueries:
         name = sort.removeprefix("-")
         needed = want | _NEEDED.get(name, CHEAP)
         kept = MONTHS if self._source.dimensions[dimension].many else SETS if _has_sets(needed) else ANY
-        plan = self._plan(span, filters, self._alone(dimension, filters), kept=kept)
+        plan = self._plan(span, filters, self._alone(dimension, filters), kept=kept, dimensions=(dimension,))
+        complete_from = self.complete_from(span, filters, (dimension,))
         hits = self._hits_of([dimension], plan)[dimension]
         if search:
             hits = self._searched(dimension, hits, search)
         if name in ("hits", "value"):
             shown = self._page(dimension, hits, sort, limit, offset)
-            return self._breakdown(dimension, hits, shown, plan, want)
+            return replace(self._breakdown(dimension, hits, shown, plan, want), complete_from=complete_from)
         texts = self._dictionary.texts(dimension, hits)
         all_values = {number: texts[number] for number in hits}
         ranked = self._breakdown(dimension, hits, all_values, plan, _NEEDED.get(name, CHEAP))
         rows = cut(list(ranked.rows), sort=sort, limit=limit, offset=offset)
         numbers = {value: number for number, value in all_values.items()}
-        return self._breakdown(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)
+        answer = self._breakdown(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)
+        return replace(answer, complete_from=complete_from)
 
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
         filtered = {condition.dimension for condition in filters.conditions}
         many = {name for name in dimensions if self._source.dimensions[name].many}
-        together = [name for name in dimensions if name not in filtered and name not in many]
+        together = [name for name in dimensions if name not in filtered.union(many, self._incomplete)]
         found: dict[str, Breakdown] = {}
         for names in (together, *([name] for name in dimensions if name not in together)):
             rest = filters.without(names[0]) if names and names[0] in filtered else filters
             alone = _Single(TOTAL, None, False) if not self._audiences(rest)[1] else None
-            plan = self._plan(span, rest, alone, kept=MONTHS if many.intersection(names) else ANY)
+            plan = self._plan(span, rest, alone, kept=MONTHS if many.intersection(names) else ANY, dimensions=names)
+            complete_from = self.complete_from(span, rest, names)
             for name, hits in self._hits_of(names, plan).items():
                 shown = self._page(name, hits, "-hits", limit, 0)
-                found[name] = self._breakdown(name, hits, shown, plan, HITS)
+                found[name] = replace(self._breakdown(name, hits, shown, plan, HITS), complete_from=complete_from)
         return {name: found[name] for name in dimensions}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
@@ -252,7 +287,7 @@ class RollupQueries:
             return self._raw.exceptions(span, filters, limit=limit)
         groups: dict[tuple[str, str | None], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("exception", "", negated=True), ("exception", "path")):
-            groups[row["exception"], row["path"] or None].append(row["date"])
+            groups[str(row["exception"]), str(row["path"]) if row["path"] else None].append(row["date"])
         found = [ExceptionGroup(text, path, len(at), min(at), max(at)) for (text, path), at in groups.items()]
         return sorted(found, key=lambda group: (-group.hits, group.exception, group.path or ""))[:limit]
 
@@ -264,7 +299,7 @@ class RollupQueries:
         links: dict[tuple[str, str], list[datetime]] = defaultdict(list)
         for row in self._listed(span, filters.and_("referrer", "", negated=True), ("path", "referrer")):
             if row["referrer"] and row["path"]:
-                links[row["path"], row["referrer"]].append(row["date"])
+                links[str(row["path"]), str(row["referrer"])].append(row["date"])
         found = [Link(path, referrer, len(at), max(at)) for (path, referrer), at in links.items()]
         return sorted(found, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
@@ -294,12 +329,16 @@ class RollupQueries:
         edges: tuple[datetime, ...] | None = None,
         *,
         kept: int = ANY,
+        dimensions: Iterable[str] = (),
     ) -> _Plan:
         """What answers questions about `span` under `filters`, found out once for all of them.
 
         `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
         crosses one of them. `kept`: `ANY`, `SETS` or `MONTHS`.
         """
+        since = self._known_since(filters, dimensions)
+        if since is not None and since > span.start:
+            span = Span(since, max(since, span.end), span.zone)
         # without stored segments it makes no difference what decides which of them answer
         asked = (span.start, span.end, filters, None if single is None else (edges, kept))
         if asked not in self._plans:

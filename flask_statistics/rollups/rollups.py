@@ -17,8 +17,8 @@ from ..models import RawTable
 from ..queries.answers import Freshness
 from ..queries.interface import Queries
 from ..queries.raw import RawQueries
-from . import lease
-from .dictionary import Dictionary
+from . import lease, recorded, unfit
+from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
 from .job import KEPT, Job
 from .meta import RollupError, check_zone, coverage, looked_until, note_late, read_meta
@@ -27,7 +27,26 @@ from .retention import Retention
 from .scheduler import Scheduler
 from .segment import OTHER
 from .source import Source
-from .tables import Tables, define
+from .tables import DAY, MONTH, Tables, define
+
+MUCH = 0.1
+"""From this share of its requests in `(other)` on, a day or month is named."""
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A period with many requests whose value of a dimension was folded."""
+
+    unit: str
+    """day, or month where only this is left."""
+    start: datetime
+    """Naive UTC."""
+    dimension: str
+    hits: int
+    """In `(other)`."""
+    share: float
+    """Of all requests of its audience."""
 
 
 @dataclass(slots=True)
@@ -54,6 +73,12 @@ class Status:
     """Visitors numbered."""
     folded: dict[str, int]
     """For each dimension with values beyond `MAX_VALUES`, the requests in `(other)`."""
+    much_folded: tuple[Folded, ...]
+    """Where most of the requests are in `(other)`, the worst first."""
+    incomplete: dict[str, datetime | None]
+    """Dimensions that not all rollups know, and since when (naive UTC) they do; None: from the next run on."""
+    unfit: unfit.Summary | None
+    """Raw rows that hold what cannot be; None: there are none."""
     holder: tuple[str, datetime] | None
     """Who has the lease, and until when (naive UTC); None: nobody."""
 
@@ -100,8 +125,7 @@ class Rollups:
         covered = coverage(connection, self.tables)
         if covered.start is None or covered.end is None:
             return raw
-        key = bytes.fromhex(meta["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key, learn=False)
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta))
         queries = RollupQueries(
             connection,
             self.tables,
@@ -142,6 +166,9 @@ class Rollups:
             values=connection.scalar(sa.select(sa.func.count()).select_from(tables.value)) or 0,
             visitors=connection.scalar(sa.select(sa.func.count()).select_from(tables.visitor)) or 0,
             folded=_counts(connection, folded),
+            much_folded=tuple(_much_folded(connection, tables)),
+            incomplete=recorded.incomplete(connection, tables, self.source.dimensions),
+            unfit=unfit.summary(connection, tables),
             holder=lease.holder_of(connection, tables),
         )
 
@@ -186,6 +213,22 @@ def make_rollups(
     if settings.scheduler and settings.enabled:
         rollups.scheduler = Scheduler(rollups.job, settings.rollup_interval, logger)
     return rollups
+
+
+def _much_folded(connection: sa.Connection, tables: Tables) -> list[Folded]:
+    segment, rollup, dimension = tables.segment.c, tables.rollup.c, tables.dimension.c
+    share = rollup.hits * 1.0 / segment.hits
+    query = (
+        sa.select(segment.unit, segment.start, dimension.name, rollup.hits, share.label("share"))
+        .join(tables.segment, segment.id == rollup.segment_id)
+        .join(tables.dimension, rollup.dimension_id == dimension.id)
+        .where(rollup.value_id == OTHER, segment.unit.in_((DAY, MONTH)), segment.detailed, share >= MUCH)
+        .order_by(sa.desc("share"), segment.start.desc())
+        .limit(MOST_NAMED)
+    )
+    return [
+        Folded(unit, start, name, int(hits), float(part)) for unit, start, name, hits, part in connection.execute(query)
+    ]
 
 
 def _counts(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]:

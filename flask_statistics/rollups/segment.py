@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -35,6 +35,11 @@ OTHER = 1
 UNTIMED = BINS
 """Latency bin of requests without a response time: one beyond the real ones."""
 CLIENT_ERRORS, SERVER_ERRORS = 4, 5
+NOT_FOUND = 404
+ROUTE = "route"
+"""The dimension that has no value where no route matched."""
+PASSING = 2**31
+"""Ids from here on are of one building alone: what is stored has lasting ones."""
 LARGEST_MARKED = 1 << 24
 """Ids up to here are marked in an array; larger ones, which few but rows in memory have, are sorted."""
 LEAST_COUNTED, MOST_GAPS = 10_000, 16
@@ -122,7 +127,7 @@ class Segment:
     bins: Column
     """Latency bins."""
     errors: Mapping[int, BitMap]
-    """Ordinals of `CLIENT_ERRORS` and of `SERVER_ERRORS`."""
+    """Ordinals of `CLIENT_ERRORS` and of `SERVER_ERRORS`, and those of the first that are `NOT_FOUND`."""
     indexes: Mapping[str, Mapping[int, BitMap]]
     """For each dimension with few values, the ordinals of each value id; each ordinal is in one."""
     columns: Mapping[str, Column | Ranked]
@@ -213,8 +218,9 @@ class Segment:
 def classes_of(errors: Mapping[int, BitMap], hits: int) -> Column:
     """Which of `CLIENT_ERRORS` and `SERVER_ERRORS` each of so many requests is, or 0."""
     classes = np.zeros(hits, dtype=np.uint8)
-    for number, members in errors.items():
-        classes[bitmaps.ordinals(members)] = number
+    for number in (CLIENT_ERRORS, SERVER_ERRORS):
+        if number in errors:
+            classes[bitmaps.ordinals(errors[number])] = number
     return classes
 
 
@@ -269,6 +275,14 @@ def _sets_by(values: list[int], order: Column, starts: Column) -> dict[int, BitM
     return {value: bitmaps.of(order[start:end]) for value, (start, end) in zip(values, edges, strict=True)}
 
 
+class Unreadable:
+    """What stands for a raw value that could not be read."""
+
+    def __repr__(self) -> str:
+        return "a value that cannot be read"
+
+
+UNREADABLE = Unreadable()
 Ids = Callable[[str, set[Any]], Mapping[Any, int]]
 """For a dimension and raw values, the value id of each, and of others that are known already.
 
@@ -291,28 +305,51 @@ FIXED = ("date", "key", "remote_address", "size", "response_time", "status_code"
 """What the columns before the dimensions' are."""
 
 
-def numbered(raws: Sequence[Sequence[Any]], *, hours: Sequence[datetime], shape: Shape, ids: Ids) -> Segment:
+LeaveOut = Callable[[str, Iterable[int]], None]
+"""Told the name of a column or dimension, and the places of rows whose value there is left out, as nothing can have it."""
+
+
+def _keep_silent(_name: str, _places: Iterable[int]) -> None:
+    pass
+
+
+def numbered(
+    raws: Sequence[Sequence[Any]],
+    *,
+    hours: Sequence[datetime],
+    shape: Shape,
+    ids: Ids,
+    leave_out: LeaveOut = _keep_silent,
+) -> Segment:
     """The requests of raw rows, all of whose dimensions are columns: what `indexed` makes segments of.
 
     `raws` are the columns of the rows, which are in the order of date and key; `hours` the edges of the period's hours,
-    rising. Every row's date is within.
+    rising. Every row's date is within; all else may be anything.
     """
     dates, keys, addresses, sizes, seconds, statuses, *values = raws
     starts, firsts, offsets = _hours_of(dates, hours)
-    times, bins = _times_of(seconds)
-    classes = _numbers(statuses) // 100
+    times, bins = _times_of(_plain_numbers(seconds, "response_time", leave_out))
+    codes = np.nan_to_num(_plain_numbers(statuses, "status_code", leave_out))
+    classes = codes // 100
     return Segment(
         hits=len(dates),
         hours=list(zip(starts, firsts, strict=True)),
         offsets=offsets,
         keys=np.array(keys, dtype=np.int64) if {int}.issuperset(map(type, keys)) else None,
         visitors=_ids_of(addresses, VISITOR, ids),
-        sizes=np.clip(_numbers(sizes), 0, LARGEST_SIZE).astype(np.uint64),
+        sizes=np.clip(np.nan_to_num(_plain_numbers(sizes, "size", leave_out)), 0, LARGEST_SIZE).astype(np.uint64),
         times=times,
         bins=bins,
-        errors={n: bitmaps.of(np.flatnonzero(classes == n)) for n in (CLIENT_ERRORS, SERVER_ERRORS) if n in classes},
+        errors={
+            number: bitmaps.of(np.flatnonzero(alike == number))
+            for number, alike in ((CLIENT_ERRORS, classes), (SERVER_ERRORS, classes), (NOT_FOUND, codes))
+            if number in alike
+        },
         indexes={},
-        columns={name: _ids_of(column, name, ids) for (name, _), column in zip(shape.dimensions, values, strict=True)},
+        columns={
+            name: _values_of(column, name, ids, leave_out)
+            for (name, _), column in zip(shape.dimensions, values, strict=True)
+        },
     )
 
 
@@ -329,20 +366,82 @@ def indexed(segment: Segment, shape: Shape) -> Segment:
     return segment
 
 
+def _values_of(raws: Sequence[Any], name: str, ids: Ids, leave_out: LeaveOut) -> Column:
+    found = _ids_of(raws, name, ids)
+    if OTHER in found:  # nothing is folded yet: these could not be read, or the dimension's function failed on them
+        leave_out(name, np.flatnonzero(found == OTHER).tolist())
+    return found
+
+
 def _ids_of(raws: Sequence[Any], name: str, ids: Ids) -> Column:
-    def read(known: Mapping[Any, int]) -> Column:
+    def read(known: Mapping[Any, int], raws: Sequence[Any]) -> Column:
         return np.fromiter(map(known.__getitem__, raws), dtype=np.uint32, count=len(raws))
 
     try:
-        return read(ids(name, set()))  # most often all of them are known from earlier rows
+        return read(ids(name, set()), raws)  # most often all of them are known from earlier rows
     except KeyError:
-        return read(ids(name, set(raws)))
+        return read(ids(name, set(raws)), raws)
+    except TypeError:  # lists of PostgreSQL, JSON
+        texts = [raw if isinstance(raw, Hashable) else str(raw) for raw in raws]
+        return read(ids(name, set(texts)), texts)
 
 
-def _numbers(raws: Sequence[float | None]) -> Column:
-    """Whole numbers of at most 53 bits; 0 for None."""
-    numbers: Column = np.nan_to_num(np.array(raws, dtype=np.float64))  # None becomes NaN
+def _plain_numbers(raws: Sequence[Any], name: str, leave_out: LeaveOut) -> Column:
+    """Numbers of at most 53 bits; NaN for None, and for what is no number."""
+    try:
+        numbers: Column = np.array(raws, dtype=np.float64)  # None becomes NaN
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.array([_number(raw) for raw in raws], dtype=np.float64)
+    if np.isnan(numbers).any() and (
+        odd := [n for n in np.flatnonzero(np.isnan(numbers)).tolist() if raws[n] is not None]
+    ):
+        leave_out(name, odd)
     return numbers
+
+
+def _number(raw: Any) -> float:
+    try:
+        return float(raw)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
+
+
+def _renumbered_ids(ids: Column, lasting: Mapping[int, int]) -> Column:
+    if not lasting or int(ids.max(initial=0)) < PASSING:
+        return ids
+    numbers = np.array(sorted(lasting), dtype=np.uint32)
+    others = np.array([lasting[number] for number in numbers.tolist()], dtype=np.uint32)
+    answer: Column = ids.copy()
+    places = np.flatnonzero(ids >= PASSING)
+    answer[places] = others[np.searchsorted(numbers, ids[places])]
+    return answer
+
+
+def passing_of(segment: Segment) -> dict[str, set[int]]:
+    """The passing ids that `segment` names, by dimension; under `VISITOR` those of visitors."""
+    answer = {VISITOR: _passing_in(segment.visitors)}
+    answer |= {name: {value for value in sets if value >= PASSING} for name, sets in segment.indexes.items()}
+    return answer | {name: _passing_in(column[:]) for name, column in segment.columns.items()}
+
+
+def _passing_in(ids: Column) -> set[int]:
+    return set(np.unique(ids[ids >= PASSING]).tolist()) if int(ids.max(initial=0)) >= PASSING else set()
+
+
+def renumbered(segment: Segment, lasting: Mapping[str, Mapping[int, int]]) -> Segment:
+    """`segment` with the ids that `lasting` has for its passing ones, by dimension and, under `VISITOR`, of visitors."""
+    nothing: Mapping[int, int] = {}
+    return replace(
+        segment,
+        visitors=_renumbered_ids(segment.visitors, lasting.get(VISITOR, nothing)),
+        indexes={
+            name: {lasting.get(name, nothing).get(value, value): members for value, members in sets.items()}
+            for name, sets in segment.indexes.items()
+        },
+        columns={
+            name: _renumbered_ids(column[:], lasting.get(name, nothing)) for name, column in segment.columns.items()
+        },
+    )
 
 
 def chosen(segment: Segment, keep: Column) -> Segment:
@@ -387,9 +486,8 @@ def _hours_of(dates: Sequence[datetime], hours: Sequence[datetime]) -> tuple[lis
     return starts, firsts, offsets
 
 
-def _times_of(seconds: Sequence[float | None]) -> tuple[Column, Column]:
-    """Response times in microseconds, and their bins."""
-    times = np.array(seconds, dtype=np.float64)  # None becomes NaN
+def _times_of(times: Column) -> tuple[Column, Column]:
+    """Response times in microseconds, and their bins; `times` are in seconds, NaN where there is none."""
     untimed = np.isnan(times)
     bins = np.searchsorted(EDGES, times, side="right").astype(np.uint16)
     bins[untimed] = UNTIMED
@@ -445,23 +543,50 @@ def _sets(parts: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap
 
 
 def fold(segment: Segment, most_values: int) -> None:
-    """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
+    """Fold the values of each dimension beyond the `most_values` that matter most into `OTHER`.
+
+    Strangers choose what they ask for, so hits alone do not count: first comes what a route matched and was found, then what
+    many visitors asked for, then what was asked for often.
+    """
     for name, sets in segment.indexes.items():
-        rare = _rare({value: len(members) for value, members in sets.items()}, most_values)
-        if rare:
+        if len(sets.keys() - {NONE, OTHER}) > most_values:
+            order = np.concatenate([bitmaps.ordinals(members) for members in sets.values()])
+            ids = np.empty(segment.hits, dtype=np.uint32)
+            ids[order] = np.repeat(list(sets), [len(members) for members in sets.values()])
+            rare = _rare(segment, ids, most_values)
             kept = {value: members for value, members in sets.items() if value not in rare and value != OTHER}
             others = bitmaps.union(members for value, members in sets.items() if value in rare or value == OTHER)
             segment.indexes = {**segment.indexes, name: {**kept, OTHER: others}}
     for name, column in segment.columns.items():
-        values = column[:]
-        if segment.hits > most_values and (rare := _rare(counted([values]), most_values)):
-            segment.columns = {**segment.columns, name: np.where(_among(values, rare), np.uint32(OTHER), values)}
+        if segment.hits > most_values:
+            ids = column[:]
+            if len(counted([ids]).keys() - {NONE, OTHER}) > most_values:
+                rare = _rare(segment, ids, most_values)
+                folded = np.where(_among(ids, rare), np.uint32(OTHER), ids)
+                segment.columns = {**segment.columns, name: folded}
 
 
-def _rare(counts: Mapping[int, int], most: int) -> set[int]:
-    """The values that are not among the `most` with the most hits."""
-    by_rank = sorted(counts.keys() - {NONE, OTHER}, key=lambda value: (-counts[value], value))
-    return set(by_rank[most:])
+def found(segment: Segment) -> Column:
+    """Whether each request matched a route and was found, as far as the model tells."""
+    answer = np.ones(segment.hits, dtype=bool)
+    if NOT_FOUND in segment.errors:
+        answer[bitmaps.ordinals(segment.errors[NOT_FOUND])] = False
+    routes = segment.indexes.get(ROUTE, {})
+    if NONE in routes:
+        answer[bitmaps.ordinals(routes[NONE])] = False
+    return answer
+
+
+def _rare(segment: Segment, ids: Column, most: int) -> set[int]:
+    """Of the value `ids` of all requests, those that are not among the `most` that matter most."""
+    values, places, hits = np.unique(ids, return_inverse=True, return_counts=True)
+    is_found = np.zeros(len(values), dtype=bool)
+    is_found[places[found(segment)]] = True
+    known = segment.visitors != NOBODY
+    pairs = np.unique(places[known].astype(np.uint64) << np.uint64(32) | segment.visitors[known].astype(np.uint64))
+    visitors = np.bincount((pairs >> np.uint64(32)).astype(np.int64), minlength=len(values))
+    ranked = values[np.lexsort((values, -hits, -visitors, ~is_found))]
+    return set(ranked[~np.isin(ranked, (NONE, OTHER))][most:].tolist())
 
 
 # ---- measures of every value -----------------------------------------------------------------------------------------
@@ -474,19 +599,29 @@ class Measured:
     whole: Sums = field(default_factory=Sums)
     values: dict[str, dict[int, Sums]] = field(default_factory=dict)
     """For each dimension, by value id."""
+    found: dict[str, set[int]] = field(default_factory=dict, compare=False)
+    """For each dimension with many values, those of requests that matched a route and were found."""
 
     def add(self, other: Measured) -> None:
         """Take in `other`, whose requests are all different ones."""
         self.whole.add(other.whole)
+        for name, ids in other.found.items():
+            self.found.setdefault(name, set()).update(ids)
         for name, values in other.values.items():
             mine = self.values.setdefault(name, {})
             for value, sums in values.items():
                 mine.setdefault(value, Sums()).add(sums)
 
     def fold(self, most_values: int) -> None:
-        """Fold the rarer values of each dimension that has more than `most_values` into `OTHER`."""
-        for values in self.values.values():
-            for value in _rare({value: sums.hits for value, sums in values.items()}, most_values):
+        """Fold values as `fold` does with those of a segment."""
+        for name, values in self.values.items():
+            is_found = self.found.get(name, set())
+            rank = {
+                value: (value not in is_found, -len(sums.visitors), -sums.hits, value)
+                for value, sums in values.items()
+                if value not in (NONE, OTHER)
+            }
+            for value in sorted(rank, key=rank.__getitem__)[most_values:]:
                 values.setdefault(OTHER, Sums()).add(values.pop(value))
 
 
@@ -586,14 +721,15 @@ def measured(segment: Segment) -> Measured:
             yield sums
 
     (whole,) = sums_of(np.arange(segment.hits), np.zeros(1, dtype=np.int64))
-    answer = Measured(whole)
+    answer, is_found = Measured(whole), found(segment)
     for name, sets in segment.indexes.items():
         parts = [bitmaps.ordinals(members) for members in sets.values()]
         starts = np.cumsum([0, *map(len, parts[:-1])])
         answer.values[name] = dict(zip(sets, sums_of(np.concatenate(parts), starts), strict=True))
     for name, column in segment.columns.items():
-        order, starts, values = grouped(column[:])
+        order, starts, values = grouped(ids := column[:])
         answer.values[name] = dict(zip(values, sums_of(order, starts), strict=True))
+        answer.found[name] = set(counted([ids[is_found]]))
     return answer
 
 

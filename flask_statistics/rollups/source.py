@@ -20,10 +20,12 @@ import sqlalchemy as sa
 from .. import dialects
 from ..dimensions import Dimension
 from ..models import RawTable
-from ..spans import EARLIEST, LATEST, Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, hour_of, naive_utc
+from . import reading
 from .bitmaps import Column
-from .segment import FIXED, Ids, Segment, Shape, chosen, indexed, join, numbered
+from .segment import FIXED, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
 from .tables import BOTS, PEOPLE
+from .unfit import Unfit
 
 BATCH = 20_000
 """Raw rows in memory at a time."""
@@ -55,8 +57,13 @@ class Source:
         date = self.raw.columns["date"]
         return [date >= self.raw.instant(start), date < self.raw.instant(end)]
 
-    def columns(self, connection: sa.Connection, start: datetime, end: datetime) -> Iterator[list[Sequence[Any]]]:
-        """The raw rows of the period in the order of date and key, a batch at a time: for each column, its values."""
+    def columns(
+        self, connection: sa.Connection, start: datetime, end: datetime, unfit: Unfit | None = None
+    ) -> Iterator[list[Sequence[Any]]]:
+        """The raw rows of the period in the order of date and key, a batch at a time: for each column, its values.
+
+        `UNREADABLE` stands for what cannot be read; a date that cannot be is that of the row before. `unfit` knows where.
+        """
         fixed = [
             self.raw.key if name == "key" else self.raw.columns[name] if self.raw.has(name) else sa.null()
             for name in FIXED
@@ -66,10 +73,17 @@ class Source:
         labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(places)]
         query = sa.select(*labelled).where(*self.within(start, end))
         aware = getattr(self.raw.columns["date"].type, "timezone", False)
-        for batch in dialects.batches(connection, query, self.raw.columns["date"], self.raw.key, size=BATCH):
+        rows, latest, unfit = 0, start, Unfit() if unfit is None else unfit
+        for batch in reading.batches(connection, query, self.raw, list(places), size=BATCH, unfit=unfit):
             found = [batch[places[column]] for column in wanted]
             if aware:  # a dimension of dates gets them as they are
-                found[0] = [naive_utc(date) for date in found[0]]
+                found[0] = [naive_utc(date) if isinstance(date, datetime) else date for date in found[0]]
+            if not reading.rise(found[0], latest, end):
+                hours = Span(start, end, self.zone).edges("hour")
+                counts = self.counts(connection, hours)
+                found[0], odd = reading.placed(found[0], rows, latest, hours, counts)
+                unfit.add("date", odd)
+            rows, latest = rows + len(found[0]), found[0][-1]
             yield found
 
     def count(self, connection: sa.Connection, start: datetime, end: datetime) -> int:
@@ -116,14 +130,12 @@ class Source:
         Rows whose date cannot be are none, here as everywhere.
         """
         within = self.within(EARLIEST, LATEST if before is None else min(before, LATEST))
-        date: datetime | None = connection.scalar(sa.select(dialects.highest(self.raw.columns["date"])).where(*within))
-        return None if date is None else naive_utc(date)
+        return reading.edge(connection, self.raw, within, newest=True)
 
     def oldest(self, connection: sa.Connection, *, since: datetime = EARLIEST) -> datetime | None:
         """When the oldest raw row, of those `since` an instant, began, naive UTC; None if there is none."""
         within = self.within(max(since, EARLIEST), LATEST)
-        date: datetime | None = connection.scalar(sa.select(dialects.lowest(self.raw.columns["date"])).where(*within))
-        return None if date is None else naive_utc(date)
+        return reading.edge(connection, self.raw, within, newest=False)
 
     def segments(
         self,
@@ -133,17 +145,20 @@ class Source:
         *,
         ids: Ids,
         beat: Callable[[], None] | None = None,
+        unfit: Unfit | None = None,
     ) -> tuple[dict[int, Segment], dict[datetime, int]]:
         """The segments of the period by audience, and how many raw rows each of its hours has.
 
-        `beat` is called after each batch.
+        `beat` is called after each batch; `unfit` is told what was left out.
         """
-        hours = Span(start, end, self.zone).edges("hour")
+        # of an hour that it begins within, what came before is no part of it, but offsets count from its beginning
+        hours = [hour_of(start, self.zone), *Span(start, end, self.zone).edges("hour")[1:]]
         parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
-        shape = self.shape
-        for raws in self.columns(connection, start, end):
-            batch = numbered(raws, hours=hours, shape=shape, ids=ids)
+        shape, unfit = self.shape, Unfit() if unfit is None else unfit
+        for raws in self.columns(connection, start, end, unfit):
+            batch = numbered(raws, hours=hours, shape=shape, ids=ids, leave_out=unfit.add)
+            unfit.finish(batch.hours)
             for audience, places in self._split(batch, raws, ids).items():
                 parts[audience].append(indexed(chosen(batch, places), shape))
             for (hour, first), following in zip(batch.hours, [*batch.hours[1:], (end, batch.hits)], strict=True):
@@ -159,11 +174,14 @@ class Source:
         if AUDIENCE not in self.dimensions:
             return {PEOPLE: np.arange(batch.hits)}
         distinct = set(raws[len(FIXED) + list(self.dimensions).index(AUDIENCE)])
-        known, value_of = ids(AUDIENCE, distinct), self.dimensions[AUDIENCE].value_of
-        of_bots = [known[raw] for raw in distinct if value_of(raw) == "bot"]
+        known = ids(AUDIENCE, distinct)
+        of_bots = [known[raw] for raw in distinct if known[raw] != OTHER and self._is_bot(raw)]
         is_bot = np.isin(batch.columns[AUDIENCE][:], of_bots)
         split = {PEOPLE: np.flatnonzero(~is_bot), BOTS: np.flatnonzero(is_bot)}
         return {audience: places for audience, places in split.items() if len(places)}
+
+    def _is_bot(self, raw: Any) -> bool:
+        return self.dimensions[AUDIENCE].value_of(raw) == "bot"
 
 
 @lru_cache(maxsize=32)

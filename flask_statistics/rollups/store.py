@@ -18,7 +18,7 @@ from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
 from .meta import read_meta, write_meta
-from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join
+from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join, passing_of
 from .tables import DAY, HOUR, PIECE, TOTAL, Tables
 
 CHUNK = 400
@@ -121,6 +121,7 @@ def rows_of(
     if sets:
         yield "sets", sets
     if draft.segment is not None:
+        assert not any(passing_of(draft.segment).values())  # noqa: S101 - the dictionary settles what is stored
         parts: Iterable[tuple[str, bytes]] = _parts(draft.segment)
         if unit == PIECE:
             parts = [(PACKED, _pack_parts(dict(parts)))]
@@ -284,6 +285,17 @@ def _contents(
             for name, blob in _unpack_parts(content):
                 if names is None or name in names:
                     yield number, name, blob
+
+
+def values_in(contents: Mapping[str, bytes]) -> BitMap:
+    """The value ids that the stored contents of a segment have."""
+    found = BitMap()
+    for part, blob in contents.items():
+        if part.find(":") > 0:
+            found |= bitmaps.of(_unpack_values(blob).ids)
+        elif not part.startswith(":"):
+            found.update(bitmaps.Packed(blob))
+    return found
 
 
 def empty(hits: int) -> Segment:

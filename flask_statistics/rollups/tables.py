@@ -3,9 +3,9 @@
 `statistics_segment` has a row for each hour, day and month and audience, and for pieces of the present hour;
 `statistics_rollup` the measures of each value
 in it, which can be queried by hand, and `statistics_sets` what of them cannot be added up; `statistics_index` answers
-filters. Values and visitors are numbered in
-`statistics_value` and `statistics_visitor`. `statistics_hour` remembers how many raw rows each hour was built from,
-`statistics_meta` what holds for all of it, `statistics_lease` who runs the job.
+filters. Values and visitors are numbered in `statistics_value` and `statistics_visitor`. `statistics_hour` remembers how
+many raw rows each hour was built from, `statistics_unfit` how many of them hold what cannot be, `statistics_meta` what holds
+for all of it, `statistics_lease` who runs the job.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOTAL = 0
 _INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _MOMENT = moment()
 _BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-_VALUE = sa.Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+_VALUE = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Tables:
     value: sa.Table
     visitor: sa.Table
     hour: sa.Table
+    unfit: sa.Table
     meta: sa.Table
     lease: sa.Table
 
@@ -110,6 +111,10 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             "statistics_dimension",
             sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
             sa.Column("name", sa.String(64), nullable=False, unique=True),
+            sa.Column(
+                "made_by", sa.String(64), nullable=False
+            ),  # fingerprint of column and function; empty: of none now
+            sa.Column("since", _MOMENT),  # segments from before do not know it, naive UTC; NULL: all do
         ),
         value=own_table(
             metadata,
@@ -117,9 +122,11 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             "statistics_value",
             sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("dimension_id", sa.SmallInteger, nullable=False),
-            sa.Column("hash", sa.BigInteger, nullable=False),  # of the text, which is too long for an index
+            sa.Column(
+                "hash", sa.BigInteger, nullable=False
+            ),  # of the text, which is too long for an index; several may share it
             sa.Column("text", _VALUE, nullable=False),
-            sa.UniqueConstraint("dimension_id", "hash"),
+            sa.Index("ix_statistics_value_hash", "dimension_id", "hash"),
         ),
         visitor=own_table(
             metadata,
@@ -135,6 +142,14 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             "statistics_hour",
             sa.Column("start", _MOMENT, primary_key=True),  # naive UTC
             sa.Column("raw_rows", _INTEGER, nullable=False),
+        ),
+        unfit=own_table(
+            metadata,
+            schema,
+            "statistics_unfit",
+            sa.Column("start", _MOMENT, primary_key=True),  # of an hour or a piece of one, naive UTC
+            sa.Column("raw_rows", _INTEGER, nullable=False),  # rows of which something was left out
+            sa.Column("names", sa.String(200), nullable=False),  # columns and dimensions that were, with commas
         ),
         meta=own_table(
             metadata,

@@ -87,8 +87,8 @@ def commit(holder: Holder, dictionary: Dictionary, change: Change) -> None:
     with holder.transaction() as connection:
         change.check(connection)
         _rename(connection, holder.tables, change)
-        _note(connection, holder.tables, UNNAMED, add=_ids(change.replaced), remove=_ids(staged))
-        _note(connection, holder.tables, STRIPPED, add=_ids(change.joined), remove=[])
+        note_ids(connection, holder.tables, UNNAMED, add=_ids(change.replaced), remove=_ids(staged))
+        note_ids(connection, holder.tables, STRIPPED, add=_ids(change.joined), remove=[])
     sweep(holder)
 
 
@@ -99,7 +99,7 @@ def stage(holder: Holder, dictionary: Dictionary, drafts: Sequence[Draft]) -> li
         return []
     with holder.transaction() as connection:
         numbers = store.new_ids(connection, holder.tables, len(drafts))
-        _note(connection, holder.tables, UNNAMED, add=list(numbers), remove=[])
+        note_ids(connection, holder.tables, UNNAMED, add=list(numbers), remove=[])
     while dictionary.learnt:
         with _piece(holder) as connection:
             dictionary.write(connection, NUMBERS_AT_ONCE)
@@ -115,14 +115,16 @@ def sweep(holder: Holder) -> None:
     tables = holder.tables
     with holder.engine.connect() as connection:
         left = read_meta(connection, tables)
-        many = [number for number, name in connection.execute(sa.select(*tables.dimension.c)) if name in holder.many()]
+        dimension = tables.dimension.c
+        known = connection.execute(sa.select(dimension.id, dimension.name))
+        many = [number for number, name in known if name in holder.many()]
     for name, delete in ((UNNAMED, _all_of), (STRIPPED, partial(_needless_of, many=many))):
         for number in json.loads(left.get(name, "[]")):
             with holder.engine.connect() as connection:
                 steps = list(delete(connection, tables, number))
             _in_pieces(holder, steps)
             with holder.transaction() as connection:
-                _note(connection, tables, name, add=[], remove=[number])
+                note_ids(connection, tables, name, add=[], remove=[number])
 
 
 # ---- in one transaction ----------------------------------------------------------------------------------------------
@@ -150,7 +152,9 @@ def _purge(connection: sa.Connection, holder: Holder, dictionary: Dictionary, ch
         store.strip(connection, holder.tables, _ids(change.joined), many=many)
 
 
-def _note(connection: sa.Connection, tables: Tables, name: str, *, add: Sequence[int], remove: Sequence[int]) -> None:
+def note_ids(
+    connection: sa.Connection, tables: Tables, name: str, *, add: Sequence[int], remove: Sequence[int]
+) -> None:
     """Change which ids are noted under `name`."""
     before = set(json.loads(read_meta(connection, tables).get(name, "[]")))
     after = before.union(add).difference(remove)

@@ -52,7 +52,7 @@ def parse(user_agent: str | None) -> UserAgent:
     """
     if not user_agent:
         return UNKNOWN
-    return _parse(_REPEATED.sub(r"\1" * 8, user_agent[:MAX_LENGTH]))
+    return _parse(user_agent[:MAX_LENGTH])
 
 
 def columns_of(user_agent: str | None) -> dict[str, str | None]:
@@ -63,6 +63,7 @@ def columns_of(user_agent: str | None) -> dict[str, str | None]:
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _parse(user_agent: str) -> UserAgent:
+    user_agent = _REPEATED.sub(r"\1" * 8, user_agent)
     looked_up, expressions = text_of(user_agent), _expressions()
     browser = _first(expressions.browsers, user_agent, looked_up)
     platform = _first(expressions.platforms, user_agent, looked_up)

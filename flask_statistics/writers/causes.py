@@ -24,7 +24,7 @@ class Cause(enum.Enum):
     AWAY = "Is the database running and reachable?"
     DENIED = "The database refuses the app's user: check its password, and its rights on the tables."
     NO_TABLE = "A table is missing: run 'flask statistics init' once, or make a migration."
-    NO_COLUMN = "The table lacks a column that the model has: make a migration, or add it with ALTER TABLE."
+    NO_COLUMN = "The table lacks a column that the model has: make a migration, or run 'flask statistics init --alter'."
     LOCKED = "Another transaction holds a lock, as a migration or a forgotten session does: it is over when that ends."
     CONFLICT = "Another transaction was in the way; it is tried again."
     DISK_FULL = (
@@ -207,7 +207,10 @@ def fix(error: BaseException) -> str:
     column = _MISSING_COLUMN.search(text)
     if cause is Cause.NO_COLUMN and column is not None:
         name = next(filter(None, column.groups())).rpartition(".")[2]
-        return f"The table lacks the column {name!r} that the model has: make a migration, or add it with ALTER TABLE."
+        return (
+            f"The table lacks the column {name!r} that the model has: make a migration, or run "
+            "'flask statistics init --alter'."
+        )
     return cause.value
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from .. import user_agents
 from ..models import RawTable
 
 STEPS = (500, 256, 64, 16, 4, 1)
 """Numbers of rows that SQLite gets at once; the largest is what a spool moves at a time."""
+_USUAL_MOMENT = "0001-02-03 04:05:06.000007"
+"""As SQLAlchemy stores instants in SQLite, unless told otherwise: also what Python writes."""
+BATCH = 5_000
+"""Rows of many that are sent at once."""
 MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """Of one statement of SQLite."""
 
@@ -32,6 +39,42 @@ def rows_of(records: Iterable[Mapping[str, Any]], raw: RawTable) -> list[dict[st
 
 def _with_agent(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **user_agents.columns_of(values["user_agent"])}
+
+
+def insert_rows(connection: sa.Connection, raw: RawTable, rows: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    """Insert `rows` (values by attribute name) in batches; gives the size of each one after it is sent."""
+    rows = iter(rows)
+    while batch := raw.rows(list(islice(rows, BATCH))):
+        insert(connection, raw.table, batch)
+        yield len(batch)
+
+
+def insert_columns(
+    connection: sa.Connection, raw: RawTable, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert `rows`, whose values are those of the attributes `names`, as many as there are. Raises the database's error.
+
+    Many thousands at a time, in half the time of `insert`; the thread keeps the interpreter meanwhile.
+    """
+    if not rows:
+        return
+    values = dict(zip(names, zip(*rows, strict=True), strict=True))
+    fits = [(name, key, fit) for name, key, fit in raw.fits if name in values]
+    columns = [
+        column if fit is None or fit.has_nothing_to_do(column) else [*map(fit, column)]
+        for column, fit in ((values[name], fit) for name, _, fit in fits)
+    ]
+    keys = tuple(key for _, key, _ in fits)
+    translated = connection.get_execution_options().get("schema_translate_map")
+    ours = None if translated else _insertion(raw.table, connection.dialect, keys)
+    if ours is None:
+        insert(connection, raw.table, [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)])
+        return
+    ordered = ours.ordered(dict(zip(keys, columns, strict=True)))
+    try:
+        connection.exec_driver_sql(ours.statements[1], [*zip(*ordered, strict=True)])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise sa.exc.StatementError(str(error), ours.statements[1], None, error) from error
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -70,16 +113,39 @@ class _Insertion:
 
     statements: dict[int, str]
     """For so many rows, the largest number first."""
+    names: Sequence[str]
+    """The keys of a row in the order of the parameters."""
     values: Callable[[dict[str, Any]], tuple[Any, ...]]
     """The values of a row in the order of the parameters."""
     processors: Sequence[tuple[int, Callable[[Any], Any]]]
     """What makes a parameter of a value, at those places where it is none."""
+
+    def ordered(self, columns: Mapping[str, Sequence[Any]]) -> list[Sequence[Any]]:
+        """The parameters of many rows, given column by column."""
+        ordered = [columns[name] for name in self.names]
+        for place, process in self.processors:
+            ordered[place] = [*map(process, ordered[place])]
+        return ordered
 
     def parameters(self, row: dict[str, Any]) -> list[Any]:
         parameters = list(self.values(row))
         for place, process in self.processors:
             parameters[place] = process(parameters[place])
         return parameters
+
+
+def _processor(kind: Any, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+    """What makes a parameter of a value of a type; None: nothing needs to be done."""
+    process: Callable[[Any], Any] | None = kind.bind_processor(dialect)
+    if process is None or type(kind) is not sqlite.DATETIME or process(datetime(1, 2, 3, 4, 5, 6, 7)) != _USUAL_MOMENT:
+        return process
+
+    def quick(value: Any) -> Any:
+        if type(value) is not datetime or value.tzinfo is not None:
+            return process(value)
+        return f"{value}" if value.microsecond else f"{value}.000000"
+
+    return quick
 
 
 @lru_cache(maxsize=32)
@@ -95,13 +161,14 @@ def _insertion(table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> _
         return None
     names = compiled.positiontup
     kinds = [compiled.binds[name].type.dialect_impl(dialect) for name in names]
-    processors = [(place, kind.bind_processor(dialect)) for place, kind in enumerate(kinds)]
+    processors = [(place, _processor(kind, dialect)) for place, kind in enumerate(kinds)]
     return _Insertion(
         statements={
             step: f"{head} VALUES {', '.join([values] * step)}"
             for step in STEPS
             if step * len(names) <= MOST_PARAMETERS
         },
+        names=names,
         values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
         processors=[(place, process) for place, process in processors if process is not None],
     )

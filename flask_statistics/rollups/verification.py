@@ -1,0 +1,569 @@
+"""Verifies what answers: compares the rollups with the raw rows, and with themselves.
+
+Reads all of it, a day or a month at a time, and writes nothing.
+
+A period's segments are built again from its raw rows, in memory, and compared with what is stored: the contents of segments, and
+what was measured of them. Where raw rows are gone, the rollups are compared with themselves alone.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from pyroaring import BitMap
+
+from ..spans import Span, next_edge
+from . import bitmaps, keeping, recorded, store, writing
+from .building import MONTH_FACTOR, hour_of, rows_noted
+from .closing import over_before
+from .dictionary import Dictionary, hash_of, keys_in
+from .holder import Holder
+from .meta import NEVER, coverage, read_meta
+from .segment import (
+    CLIENT_ERRORS,
+    NONE,
+    OTHER,
+    SERVER_ERRORS,
+    Measured,
+    Segment,
+    flaws,
+    hours_of,
+    measured,
+    part,
+    total,
+)
+from .store import Draft, Header
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL
+
+COLUMNS = ("offsets", "visitors", "sizes", "times", "bins")
+READ_A_TIME = 10_000
+"""Rows of a table of numbers looked at at a time."""
+DAMAGE = (ValueError, LookupError, struct.error, zlib.error, OverflowError, TypeError)
+"""What decoders raise on contents that are not what was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as it must be."""
+
+    start: datetime
+    """Of the period that it is of, naive UTC."""
+    says: str
+    """What it is, as a sentence without its period."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """What is verified at once: a month whose days are joined, or a day, with the segments whose contents answer for it."""
+
+    start: datetime
+    """Naive UTC."""
+    end: datetime
+    """Naive UTC, excluded; not beyond what is rolled up."""
+    headers: list[Header]
+
+    @property
+    def hits(self) -> int:
+        """How many requests it has."""
+        return sum(header.hits for header in self.headers)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was verified."""
+
+    units: int = 0
+    """Days and months looked at."""
+    requests: int = 0
+    """Requests in them."""
+    frozen: int = 0
+    """Of the units, those whose raw rows are gone: they were compared with themselves alone."""
+    differences: list[Difference] = field(default_factory=list)
+
+
+def units(holder: Holder, *, since: datetime | None = None) -> list[Unit]:
+    """What there is to be verified, from `since` on, in time order: all that has requests, raw rows or notes."""
+    segment, zone = holder.tables.segment.c, holder.source.zone
+    with holder.reading() as (connection, raw):
+        covered = coverage(connection, holder.tables)
+        if covered.start is None or covered.end is None:
+            return []
+        found: dict[datetime, Unit] = {}
+        months = []
+        for header in store.headers(connection, holder.tables, segment.detailed, segment.unit == MONTH):
+            unit = found.setdefault(header.start, Unit(header.start, header.end, []))
+            unit.headers.append(header)
+            months.append((header.start, header.end))
+        for header in store.headers(connection, holder.tables, segment.detailed, segment.unit != MONTH):
+            day = holder.day_of(header.start)
+            end = max(min(next_edge(day, "day", zone), covered.end), header.start)
+            found.setdefault(day, Unit(day, end, [])).headers.append(header)
+        begin = covered.start if since is None else max(since, covered.start)
+        for day in keeping.days(holder, connection, raw, begin, covered.end):
+            if day not in found and not any(start <= day < end for start, end in months):
+                found[day] = Unit(day, min(next_edge(day, "day", zone), covered.end), [])
+    return [unit for start, unit in sorted(found.items()) if since is None or unit.end > since]
+
+
+def verify(holder: Holder, *, progress: Callable[[Unit], None] = lambda unit: None) -> Found:
+    """Verify all of the rollups. Whoever writes meanwhile is not taken for a difference: what differs is looked at twice."""
+    found = Found()
+    found.differences += structure(holder)
+    if found.differences:
+        found.differences = [one for one in structure(holder) if one in found.differences]
+    with holder.engine.connect() as connection:
+        if "visitor_key" not in read_meta(connection, holder.tables):
+            return found
+    for unit in units(holder):
+        frozen, differences = check(holder, unit)
+        found.units += 1
+        found.requests += unit.hits
+        found.frozen += frozen
+        found.differences += differences
+        progress(unit)
+    found.differences += months(holder)
+    return found
+
+
+def check(holder: Holder, unit: Unit) -> tuple[bool, list[Difference]]:
+    """Whether the raw rows of `unit` are gone, and what differs in it, also when it is looked at again."""
+    frozen, differences = _Check(holder, unit).run()
+    if differences:
+        again = [one for one in units(holder, since=unit.start) if one.start == unit.start]
+        return _Check(holder, again[0]).run() if again else (frozen, differences)
+    return frozen, differences
+
+
+# ---- one unit --------------------------------------------------------------------------------------------------------
+
+
+class _Check:
+    """Compares all that is stored of one unit."""
+
+    def __init__(self, holder: Holder, unit: Unit) -> None:
+        self._holder = holder
+        self._unit = unit
+        self._found: list[Difference] = []
+
+    def run(self) -> tuple[bool, list[Difference]]:
+        holder, unit = self._holder, self._unit
+        held: Counter[datetime] = Counter()
+        contents: dict[int, list[tuple[Header, Segment]]] = {PEOPLE: [], BOTS: []}
+        end = unit.start
+        with holder.reading_long() as (connection, raw, beat):
+            self._dictionary = Dictionary(
+                connection, holder.tables, holder.source.dimensions, **keys(holder, connection)
+            )
+            self._incomplete = recorded.incomplete(connection, holder.tables, holder.source.dimensions)
+            noted = rows_noted(connection, holder, unit.start, unit.end)
+            frozen = keeping.frozen_before(holder, connection, raw)
+            counted = holder.source.counts(raw, Span(unit.start, unit.end, holder.source.zone).edges("hour"))
+            for header in unit.headers:
+                if (segment := self._contents(connection, header)) is not None:
+                    contents.setdefault(header.audience, []).append((header, segment))
+                    held.update(dict(hours_of(segment)))
+                    self._stored_parts(connection, header, segment)
+                end = max(end, header.end)
+                beat()
+            gone = unit.end <= frozen or (bool(noted) and not counted)
+            self._hours(noted, held, counted, unit.end if gone else frozen)
+            if not gone and not self._found:
+                self._rows(raw, beat, contents, max(unit.start, frozen))
+        return gone, sorted(set(self._found), key=lambda one: (one.start, one.says))
+
+    def _says(self, start: datetime, says: str) -> None:
+        self._found.append(Difference(start, says))
+
+    def _contents(self, connection: sa.Connection, header: Header) -> Segment | None:
+        """The contents of a segment, if they are whole."""
+        try:
+            (segment,) = store.read_segments(
+                connection, self._holder.tables, [header], list(self._holder.source.dimensions)
+            )
+            wrong = flaws(segment)
+            if not wrong and not all(header.start <= start < header.end for start, _ in self._within(header, segment)):
+                wrong = ["hours"]
+        except DAMAGE as error:
+            self._says(header.start, f"the contents of the {header.unit} cannot be read ({error})")
+            return None
+        if wrong:
+            self._says(header.start, f"the contents of the {header.unit} are not whole ({', '.join(wrong)})")
+            return None
+        self._known(connection, header, segment)
+        return segment
+
+    def _within(self, header: Header, segment: Segment) -> list[tuple[datetime, int]]:
+        hours = hours_of(segment)
+        return [(header.start, rows) for _, rows in hours] if header.unit == PIECE else hours
+
+    def _known(self, connection: sa.Connection, header: Header, segment: Segment) -> None:
+        """Whether all values that a segment names are there, and are of its dimensions."""
+        value = self._holder.tables.value.c
+        of_names = {**segment.indexes, **segment.columns}
+        for name in of_names:
+            column = segment.columns.get(name)
+            ids = set(np.unique(column[:]).tolist()) if column is not None else set(segment.indexes[name])
+            wanted = sorted(ids - {NONE, OTHER})
+            known = 0
+            for some in store.chunks(wanted):
+                query = sa.select(sa.func.count()).where(
+                    value.id.in_(some), value.dimension_id == self._dictionary.number_of(name)
+                )
+                known += connection.scalar(query) or 0
+            if known != len(wanted):
+                self._says(header.start, f"{len(wanted) - known:,} values of {name} are not in statistics_value")
+
+    # ---- measures ------------------------------------------------------------------------------------------------
+
+    def _stored_parts(self, connection: sa.Connection, header: Header, segment: Segment) -> None:
+        """Compare what was measured of a segment, and of hours and days that were merged into it, with its contents."""
+        whole = total(segment) if header.unit == PIECE else measured(segment)
+        self._measures(connection, header, whole, stripped=False)
+        columns = self._holder.tables.segment.c
+        parts = store.headers(
+            connection,
+            self._holder.tables,
+            ~columns.detailed,
+            columns.unit.in_((HOUR, DAY)),
+            columns.audience == header.audience,
+            columns.start >= header.start,
+            columns.end <= header.end,
+        )
+        for found in parts:
+            if found.id != header.id:
+                some = part(segment, found.start, found.end)
+                self._measures(connection, found, measured(some), stripped=True)
+        if header.unit == MONTH:
+            zone = self._holder.source.zone
+            for day in Span(header.start, header.end, zone).edges("day")[:-1]:
+                hits = segment.ordinal(next_edge(day, "day", zone)) - segment.ordinal(day)
+                stored = sum(one.hits for one in parts if one.unit == DAY and one.start == day)
+                if hits != stored:
+                    self._says(day, f"{stored:,} requests measured of the day, {hits:,} in the contents of its month")
+        elif header.unit == DAY:
+            hours = {one.start: one.hits for one in parts if one.unit == HOUR}
+            for start, hits in hours_of(segment) if hours else ():
+                if hours.get(start, 0) != hits:
+                    self._says(start, f"{hours.get(start, 0):,} requests measured of the hour, {hits:,} in its day")
+
+    def _measures(self, connection: sa.Connection, header: Header, expected: Measured, *, stripped: bool) -> None:
+        self._found += compare_measures(connection, self._holder, self._dictionary, header, expected, stripped=stripped)
+
+    # ---- rows ----------------------------------------------------------------------------------------------------
+
+    def _hours(
+        self,
+        noted: Mapping[datetime, int],
+        held: Mapping[datetime, int],
+        counted: Mapping[datetime, int],
+        frozen: datetime,
+    ) -> None:
+        """Compare how many requests each hour has: as noted, in contents, and, from `frozen` on, in raw rows."""
+        for hour in sorted({*noted, *held, *counted}):
+            stored, rows = held.get(hour, 0), counted.get(hour, 0)
+            if hour >= frozen and rows != stored:
+                self._says(hour, f"{stored:,} rolled up, {rows:,} raw rows")
+            elif noted.get(hour, 0) != stored:
+                self._says(hour, f"{stored:,} rolled up, {noted.get(hour, 0):,} noted")
+
+    def _rows(
+        self,
+        raw: sa.Connection,
+        beat: Callable[[], None],
+        contents: Mapping[int, Sequence[tuple[Header, Segment]]],
+        since: datetime,
+    ) -> None:
+        """Compare contents with what is built of the raw rows from `since` on, a day at a time."""
+        zone, end = self._holder.source.zone, self._unit.end
+        for day in Span(since, end, zone).edges("day")[:-1] if since < end else ():
+            until = min(end, next_edge(day, "day", zone))
+            built, _ = self._holder.source.segments(raw, day, until, ids=self._dictionary.ids, beat=beat)
+            for audience, right in built.items():
+                kept = [
+                    part(segment, max(day, header.start), min(until, header.end))
+                    for header, segment in sorted(contents.get(audience, ()), key=lambda one: one[0].start)
+                    if header.start < until and header.end > day
+                ]
+                kept = [one for one in kept if one.hits]
+                unknown = {name for name, known in self._incomplete.items() if known is None or known > day}
+                wrong = [
+                    name for name in different(kept, right, self._holder.source.most_values) if name not in unknown
+                ]
+                if wrong:
+                    people = "bots" if audience == BOTS else "people"
+                    self._says(day, f"{', '.join(wrong)} of {people} are not those of the raw rows")
+
+
+def different(kept: Sequence[Segment], right: Segment, most_values: int) -> list[str]:
+    """What of the contents of segments that follow one another is not as in `right`, which was built of the raw rows.
+
+    What was folded where there are more than `most_values` is right, and so is a dimension that did not exist.
+    """
+    if sum(one.hits for one in kept) != right.hits:
+        return ["requests"]
+    if not right.hits:
+        return []
+    found = [
+        name
+        for name in COLUMNS
+        if not np.array_equal(np.concatenate([getattr(one, name) for one in kept]), getattr(right, name))
+    ]
+    keys_of = [one.keys for one in kept if one.keys is not None]
+    if right.keys is not None and (
+        len(keys_of) != len(kept) or not np.array_equal(np.concatenate(keys_of), right.keys)
+    ):
+        found.append("keys")
+    starts = [start for one in kept for start, _ in one.hours]
+    if sorted(set(starts)) != [start for start, _ in right.hours]:
+        found.append("hours")
+    kept_errors, right_errors = ([(one.errors, one.hits) for one in some] for some in (kept, [right]))
+    if any(_strung(kept_errors, number) != _strung(right_errors, number) for number in (CLIENT_ERRORS, SERVER_ERRORS)):
+        found.append("errors")
+    for name in {**right.indexes, **right.columns}:
+        stored = np.concatenate([_ids(one, name) for one in kept])
+        built = _ids(right, name)
+        differs = stored != built
+        if not differs.any():
+            continue
+        folded = (stored == OTHER) | (built == OTHER)
+        if (differs & ~folded).any() or len(np.unique(built)) <= most_values:
+            found.append(name)
+    return found
+
+
+def _ids(segment: Segment, name: str) -> Any:
+    if name in segment.columns:
+        return segment.columns[name][:]
+    ids = np.zeros(segment.hits, dtype=np.uint32)
+    for value, members in segment.indexes.get(name, {}).items():
+        ids[bitmaps.ordinals(members)] = value
+    return ids
+
+
+def _strung(parts: Sequence[tuple[Mapping[int, BitMap], int]], number: int) -> BitMap:
+    """The ordinals of one kind of error in segments that follow one another: given are the sets of each, and its requests."""
+    moved, offset = [], 0
+    for errors, hits in parts:
+        if number in errors:
+            moved.append((errors[number], offset))
+        offset += hits
+    return bitmaps.shifted(moved)
+
+
+# ---- measures --------------------------------------------------------------------------------------------------------
+
+
+def compare_measures(
+    connection: sa.Connection,
+    holder: Holder,
+    dictionary: Dictionary,
+    header: Header,
+    expected: Measured,
+    *,
+    stripped: bool,
+) -> list[Difference]:
+    """Where the stored measures of a segment are not as `expected`. `stripped`: a larger segment has the others."""
+    many = {number for name in holder.many() if (number := dictionary.number_of(name)) is not None}
+    draft = Draft(header.unit, header.start, header.end, header.audience, None, expected)
+    if expected.whole.hits != header.hits:
+        return [
+            Difference(
+                header.start,
+                f"{header.hits:,} requests are named for the {header.unit}, {expected.whole.hits:,} are in it",
+            )
+        ]
+    if not header.hits:
+        return [Difference(header.start, f"the {header.unit} has no requests")]
+    right: dict[str, dict[tuple[int, int], dict[str, Any]]] = {"rollup": {}, "sets": {}}
+    for name, rows in store.rows_of(header.id, draft, number_of=dictionary.number_of, many=holder.many()):
+        for row in rows:
+            dimension = row["dimension_id"]
+            if stripped and dimension != TOTAL and (name == "sets" or dimension in many):
+                continue
+            right[name][dimension, row["value_id"]] = row
+    # of a day that is part of a month, values were folded on their own; of an hour, before the others of its day were known
+    folded = {dimension for dimension, value in right["rollup"] if value == OTHER and dimension != TOTAL}
+    found = []
+    for name, table in (("rollup", holder.tables.rollup), ("sets", holder.tables.sets)):
+        stored = {
+            (row["dimension_id"], row["value_id"]): dict(row)
+            for row in connection.execute(sa.select(table).where(table.c.segment_id == header.id)).mappings()
+        }
+        names = {one.number: one.name for one in recorded.read(connection, holder.tables)}
+        wrong: Counter[str] = Counter()
+        for key in sorted({*right[name], *stored}):
+            if stripped and key[0] in folded:
+                continue
+            if not _same(right[name].get(key), stored.get(key)):
+                wrong["all requests" if key[0] == TOTAL else names.get(key[0], f"dimension {key[0]}")] += 1
+        found += [
+            Difference(header.start, f"{count:,} measures of {of} of the {header.unit} are not those of its contents")
+            for of, count in wrong.items()
+        ]
+    return found
+
+
+def _same(right: Mapping[str, Any] | None, stored: Mapping[str, Any] | None) -> bool:
+    if right is None or stored is None:
+        return right is stored
+    if right == stored:
+        return True
+    if "latency" not in right:
+        return False
+    try:
+        return bool(
+            store.visitors_of([right["visitors"]]) == store.visitors_of([stored["visitors"]])
+            and store.latency_of([right["latency"]]) == store.latency_of([stored["latency"]])
+        )
+    except DAMAGE:
+        return False
+
+
+def months(holder: Holder) -> list[Difference]:
+    """Where the measures of months whose days keep their contents are not those of their days."""
+    segment = holder.tables.segment.c
+    found: list[Difference] = []
+    with holder.engine.connect() as connection:
+        wholes = store.headers(connection, holder.tables, segment.unit == MONTH, ~segment.detailed)
+    for whole in wholes:
+        with holder.engine.connect() as connection:
+            dictionary = Dictionary(connection, holder.tables, holder.source.dimensions, **keys(holder, connection))
+            most, measures = holder.source.most_values * MONTH_FACTOR, Measured()
+            within = (segment.detailed, segment.start >= whole.start, segment.end <= whole.end)
+            try:
+                for day in store.headers(connection, holder.tables, *within, segment.audience == whole.audience):
+                    names = list(holder.source.dimensions)
+                    measures.add(measured(store.read_joined(connection, holder.tables, [day], names, most_values=most)))
+                    measures.fold(2 * most)
+                measures.fold(most)
+                found += compare_measures(connection, holder, dictionary, whole, measures, stripped=False)
+            except DAMAGE:
+                continue  # its day is named already
+    return found
+
+
+# ---- structure -------------------------------------------------------------------------------------------------------
+
+
+def structure(holder: Holder) -> list[Difference]:
+    """What of the rollup tables cannot be, whatever the raw rows are."""
+    tables, found = holder.tables, list[Difference]()
+    with holder.engine.connect() as connection:
+        meta, covered = read_meta(connection, tables), coverage(connection, tables)
+        named = store.headers(connection, tables)
+        if covered.start is None or covered.end is None:
+            return [Difference(header.start, f"the {header.unit} is of nothing that is rolled up") for header in named]
+        if "visitor_key" not in meta:
+            return [Difference(covered.start, "the key of the visitors is gone: run 'flask statistics rebuild --all'")]
+        found += [Difference(header.start, _cannot_be(header)) for header in impossible(holder, named)]
+        found += _outside(named, covered.start, covered.end)
+        found += _missing_months(holder, named, covered.start, covered.end)
+        ids = {header.id for header in named} | set(json.loads(meta.get(writing.UNNAMED, "[]")))
+        for table in (tables.rollup, tables.sets, tables.index):
+            for number in connection.scalars(sa.select(table.c.segment_id).distinct()):
+                if number not in ids:
+                    found.append(
+                        Difference(covered.start, f"{table.name} has rows of a segment {number} that is not there")
+                    )
+        found += _numbers(holder, connection, meta, covered.start)
+    return found
+
+
+def _cannot_be(header: Header) -> str:
+    return f"a {header.unit} to {header.end} of the audience {header.audience} cannot be"
+
+
+def impossible(holder: Holder, named: Sequence[Header]) -> list[Header]:
+    """The segments that begin or end where none can."""
+    zone, found = holder.source.zone, []
+    for header in named:
+        if header.unit == PIECE:
+            hour = hour_of(holder, header.start)
+            right = hour <= header.start < header.end <= next_edge(hour, "hour", zone)
+        else:
+            begins = {HOUR: hour_of, DAY: Holder.day_of, MONTH: Holder.month_of}.get(header.unit)
+            right = (
+                begins is not None
+                and begins(holder, header.start) == header.start
+                and header.end == next_edge(header.start, header.unit, zone)
+            )
+        if not right or header.audience not in (PEOPLE, BOTS):
+            found.append(header)
+    return found
+
+
+def _outside(named: Sequence[Header], since: datetime, until: datetime) -> Iterator[Difference]:
+    """Segments that nothing asks, as they are not within what is rolled up, and those that others are beside."""
+    last: dict[tuple[int, bool, str], datetime] = defaultdict(lambda: NEVER)
+    for header in named:
+        if header.detailed and (header.start < since or header.start >= until):
+            yield Difference(
+                header.start, f"the {header.unit} is outside of what is rolled up, so that nothing asks it"
+            )
+        key = (header.audience, header.detailed, "" if header.detailed else header.unit)
+        if header.start < last[key]:
+            yield Difference(header.start, f"the {header.unit} has requests that another segment has too")
+        last[key] = max(last[key], header.end)
+
+
+def _missing_months(holder: Holder, named: Sequence[Header], since: datetime, until: datetime) -> Iterator[Difference]:
+    """Months that are over and whose days are not measured together."""
+    limit = over_before(holder, until)
+    there = {(header.start, header.audience) for header in named if header.unit == MONTH}
+    expected = {
+        (holder.month_of(header.start), header.audience) for header in named if header.unit == DAY and header.detailed
+    }
+    for month, audience in sorted(expected - there):
+        if month >= since and next_edge(month, "month", holder.source.zone) <= limit:
+            yield Difference(
+                month, f"the days of the month are not measured together, of {('people', 'bots')[audience]}"
+            )
+
+
+def _numbers(holder: Holder, connection: sa.Connection, meta: Mapping[str, str], at: datetime) -> Iterator[Difference]:
+    """What of the tables that number values and visitors cannot be."""
+    value, visitor = holder.tables.value, holder.tables.visitor
+    if wrong := len(wrong_values(holder, connection)):
+        yield Difference(at, f"{wrong:,} rows of statistics_value have another text, or dimension, than they had")
+    if None in {number for name in holder.source.dimensions for number in [_number_of(connection, holder, name)]}:
+        yield Difference(at, "a dimension is not in statistics_dimension")
+    for kind, table in (("value", value), ("visitor", visitor)):
+        highest = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
+        if highest >= int(meta.get(f"next_{kind}", 2)) and highest:
+            yield Difference(at, f"the next number of a {kind} is one that is given already")
+        twice = sa.select(table.c.id).group_by(table.c.id).having(sa.func.count() > 1)
+        if kind == "visitor" and connection.execute(twice.limit(1)).first() is not None:
+            yield Difference(at, "a number stands for two visitors")
+
+
+def wrong_values(holder: Holder, connection: sa.Connection) -> list[int]:
+    """The numbers of values that have another text, or another dimension, than when they were stored."""
+    value, dimension = holder.tables.value, holder.tables.dimension
+    known = set(connection.scalars(sa.select(dimension.c.id)))
+    last, wrong = -1, list[int]()
+    while True:
+        query = sa.select(value.c.id, value.c.dimension_id, value.c.hash, value.c.text).where(value.c.id > last)
+        rows = connection.execute(query.order_by(value.c.id).limit(READ_A_TIME)).all()
+        wrong += [row.id for row in rows if row.dimension_id not in known or row.hash != hash_of(row.text)]
+        if len(rows) < READ_A_TIME:
+            return wrong
+        last = rows[-1].id
+
+
+def _number_of(connection: sa.Connection, holder: Holder, name: str) -> int | None:
+    dimension = holder.tables.dimension.c
+    return connection.scalar(sa.select(dimension.id).where(dimension.name == name))
+
+
+def keys(holder: Holder, connection: sa.Connection) -> dict[str, Any]:
+    """What a dictionary that reads alone is made with besides the tables."""
+    return keys_in(read_meta(connection, holder.tables))
