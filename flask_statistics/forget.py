@@ -79,7 +79,7 @@ def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> 
     if not isinstance(column.type, sa.String):  # a type of addresses has one form itself
         return []
     lower = sa.func.lower(column)
-    perhaps = sa.or_(*(lower.contains(writing, autoescape=True) for writing in writings(address)))
+    perhaps = sa.or_(*(lower.contains(writing) for writing in writings(address)))
     stored = connection.scalars(sa.select(column).where(perhaps).distinct())
     return sorted(spelling for spelling in stored if normal(spelling) == address)
 
