@@ -28,7 +28,7 @@ from flask_statistics.filters import Filters, read_filters
 from flask_statistics.models import RawTable, map_model
 from flask_statistics.queries.interface import HITS
 from flask_statistics.queries.raw import RawQueries
-from flask_statistics.recorder import Record
+from flask_statistics.record import Record
 from flask_statistics.rollups.job import Job
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define

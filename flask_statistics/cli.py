@@ -31,11 +31,11 @@ from .access_log.importing import ImportRefused, LogImport, Rules, recorded_from
 from .access_log.lines import NEVER
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
+from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
 from .masking import masked_header
 from .models import RawTable, check_types
-from .recorder import excluder
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes
@@ -366,6 +366,8 @@ def _utc_now() -> datetime:
 
 # ---- rollups -----------------------------------------------------------------------------------------------------
 
+MOST_NAMED = 20
+"""Differences, and periods that are kept, that are listed."""
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -402,6 +404,8 @@ def _say_what_was_done(report: Report | None) -> None:
     if report is None:
         raise click.ClickException("Another process is at work on the rollups; nothing was done.")
     click.echo(f"{_count(report.built, 'period')} built, {report.merged:,} merged.")
+    for start, why in list(report.kept.items())[:MOST_NAMED]:
+        click.echo(f"Kept as it is: {start:%Y-%m-%d %H:%M} UTC, {why}.", err=True)
     if report.raw_deleted:
         click.echo(f"{_count(report.raw_deleted, 'raw row')} deleted, older than STATISTICS_RAW_RETENTION.")
 
@@ -418,7 +422,10 @@ def rollup(seconds: float | None) -> None:
     state = state_of(current_app)
     gc.freeze()  # what is loaded stays: to look at it again and again takes a tenth of a long run's time
     with _job_errors(), _days("Rolling up") as progress:
-        report = _rollups(state).job().run(_utc_now() - SETTLING, seconds=seconds, progress=progress)
+        job, now = _rollups(state).job(), _utc_now() - SETTLING
+        report = job.run(now, seconds=seconds, progress=progress)
+        if report is not None and report.complete:
+            job.scrub(now)
     _say_what_was_done(report)
 
 
@@ -449,10 +456,6 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
             report = job.rebuild(first, last, now, progress=progress)
     _say_what_was_done(report)
     trail.note(state.app, "changed", "rebuilt rollups")
-
-
-MOST_NAMED = 20
-"""Differences that `verify` lists."""
 
 
 @commands.command("verify")
@@ -679,6 +682,10 @@ def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tup
     if found.preparing:
         yield "Still to roll up", f"from {local(found.oldest_raw)}"
     yield "Last run", f"{found.last_run_seconds:.2f} s"
+    scrubbed = found.scrubbed
+    if scrubbed.until is not None or scrubbed.rounds:
+        whole = f", all at {local(scrubbed.completed_at)}" if scrubbed.rounds else ""
+        yield "Verified again", f"up to {local(scrubbed.until)}{whole}, {len(scrubbed.differences):,} differ"
     yield "Segments", ", ".join(f"{number:,} {unit}" for unit, number in sorted(found.segments.items()))
     yield "Numbered", f"{found.values:,} values, {found.visitors:,} visitors"
     for dimension, hits in sorted(found.folded.items()):

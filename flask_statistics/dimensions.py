@@ -98,7 +98,7 @@ def _checked(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[Va
 class Dimension:
     """One thing to filter and break down by, such as the browser.
 
-    ``Dimension("tenant", column="tenant_id")`` is enough for a column of your own.
+    ``Dimension("tenant", column="tenant_id", record=lambda: g.tenant)`` is enough for a column of your own.
     """
 
     name: str
@@ -123,6 +123,8 @@ class Dimension:
     """Of the function, where a change does not show in its own code."""
     many: bool
     """Whether it usually has thousands of values (rollups keep those another way)."""
+    record: Callable[[], Any] | None
+    """What is stored in `column`, asked once a request while it lasts; None: the host fills the column by itself."""
     whole: bool
     """Whether its values are whole numbers, as those of its column are."""
 
@@ -138,6 +140,7 @@ class Dimension:
         display: Callable[[Any], str] = _text,
         none: str = "(none)",
         many: bool = False,
+        record: Callable[[], Any] | None = None,
         version: str = "",
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
@@ -157,6 +160,7 @@ class Dimension:
             "display": display,
             "none": none,
             "many": many,
+            "record": record,
             "version": version,
             "whole": False,
         }

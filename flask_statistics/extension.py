@@ -13,13 +13,15 @@ from flask_sqlalchemy import SQLAlchemy
 from . import cli, dialects, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
+from .columns import taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .masking import Masking
-from .models import RawTable, check_types, map_model
-from .recorder import Counters, Recorder, Writer
+from .models import KNOWN_COLUMNS, RawTable, check_types, map_model
+from .record import Counters, Writer
+from .recorder import Recorder
 from .state import NAME, State
 from .writers.direct import DirectWriter
 from .writers.moving import spool_table
@@ -69,7 +71,7 @@ class Statistics:
         `before_f` decides who sees the dashboard: None or True allows, False answers 403, a response is sent as it is,
         an exception denies; without it the dashboard answers on this machine alone, and `guards.everybody` opens it.
         `disable_f` is asked once a request, while it lasts, and a true answer keeps that request out. `dimensions` are added
-        to the built-in ones.
+        to the built-in ones; where one has a `record`, that is asked beside `disable_f` for what to store in its column.
 
         Raises `SettingError` for a wrong setting or argument, before anything has been changed.
         """
@@ -79,8 +81,10 @@ class Statistics:
         for name, function in (("before_f", before_f), ("disable_f", disable_f)):
             if function is not None and not callable(function):
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
-        disabled = app.ensure_sync(disable_f or self.disable_f)
-        raw = map_model(model)
+        asked = disable_f or self.disable_f
+        disabled = None if getattr(asked, "__func__", None) is Statistics.disable_f else app.ensure_sync(asked)
+        dimensions = tuple(dimensions)
+        raw = map_model(model, [dimension.column for dimension in dimensions if dimension.record is not None])
         clickhouse = _is_on_clickhouse(app, db, raw)
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(
@@ -90,6 +94,9 @@ class Statistics:
         bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
         metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
         known = available(raw.columns, dimensions)
+        fillers = {
+            dimension.column: _filler(app, dimension, raw) for dimension in dimensions if dimension.record is not None
+        }
         if NAME in app.extensions:
             raise RuntimeError(
                 "This app is registered with a Statistics object already; call init_app once for each app."
@@ -149,12 +156,27 @@ class Statistics:
                 masked=state.masking,
                 anonymize=state.anonymize,
                 counters=counters,
+                own=fillers,
             )
             state.recorder.attach()
 
     def disable_f(self) -> bool:
         """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
         return False
+
+
+def _filler(app: Flask, dimension: Dimension, raw: RawTable) -> Callable[[], Any]:
+    """What gives the value to store in the dimension's column. Raises `SettingError` if there can be none."""
+    name, column, record = dimension.name, dimension.column, dimension.record
+    if not callable(record):
+        raise SettingError(f"record of the dimension {name!r} is {record!r}, but must be a function without arguments.")
+    if column in KNOWN_COLUMNS or raw.columns[column] in (raw.key, raw.columns["date"]):
+        raise SettingError(
+            f"The dimension {name!r} would fill the column {column!r}, which Flask-Statistics fills itself: leave out record, "
+            "or name a column of your own."
+        )
+    ask, take = app.ensure_sync(record), taker(raw.columns[column], f"The dimension {name!r}")
+    return lambda: take(ask())
 
 
 def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:

@@ -5,7 +5,7 @@ Reads a model's mapper; writes nothing. A model may lack any column: what needs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -120,7 +120,9 @@ class RawTable:
     bind_key: str | None
     """Flask-SQLAlchemy's bind of the model; None is the default database."""
     fits: tuple[tuple[str, str, Fit | None], ...]
-    """For each column we know: attribute name, key in an insert, and what makes a value fit the column (None: it does)."""
+    """For each column we fill: attribute name, key in an insert, and what makes a value fit the column (None: it does)."""
+    own: Mapping[str, None]
+    """Of those, the attribute names of the host's own, which a dimension fills."""
 
     def has(self, name: str) -> bool:
         """Whether the model has the attribute `name`."""
@@ -180,8 +182,11 @@ def own_table(
     return metadata.tables[key]
 
 
-def map_model(model: type[Any]) -> RawTable:
-    """The raw table behind `model`. Raises `SettingError` if `model` is no mapped class or has no `date`."""
+def map_model(model: type[Any], own: Iterable[str] = ()) -> RawTable:
+    """The raw table behind `model`; `own` are columns of the host's own that are filled as well.
+
+    Raises `SettingError` if `model` is no mapped class or has no `date`.
+    """
     mapper = sa.inspect(model, raiseerr=False)
     if not isinstance(mapper, Mapper):
         raise SettingError(
@@ -211,7 +216,10 @@ def map_model(model: type[Any]) -> RawTable:
         columns=columns,
         key=key,
         bind_key=table.metadata.info.get("bind_key"),
-        fits=tuple((name, column.key, fit(column)) for name, column in columns.items() if name in KNOWN_COLUMNS),
+        fits=tuple(
+            (name, column.key, fit(column)) for name, column in columns.items() if name in {*KNOWN_COLUMNS, *own}
+        ),
+        own=dict.fromkeys(own),
     )
 
 

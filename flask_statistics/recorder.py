@@ -1,143 +1,44 @@
 """Request to record: notes what happens during a request and hands one record of it to the writer.
 
-Stands around the WSGI call and the steps of Flask in it: so an early answer of somebody's `before_request`, an exception that
-propagates, a streamed body, a 404 and a second app all give exactly one row, and the row is written after the request's
-contexts have released what the host holds. Nothing here can break a request: the one place that catches is `_safely`.
+Stands around the WSGI call, and hears from Flask's signals what happens inside: so an early answer of somebody's
+`before_request`, an exception that propagates, a streamed body, a 404 and a second app all give exactly one row, and the row
+is written after the request's contexts have released what the host holds. Nothing of Flask's is replaced. Nothing here can
+break a request: the one place that catches is `_safely`.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import logging
 import re
-import threading
+import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any
 
-from flask import Flask, Request, Response, current_app, has_app_context, request
-from flask.signals import got_request_exception
+from flask import Flask, Request, Response, current_app, has_app_context, has_request_context, request
+from flask.signals import (
+    appcontext_tearing_down,
+    before_render_template,
+    got_request_exception,
+    request_finished,
+    request_tearing_down,
+)
+from werkzeug.exceptions import HTTPException
 
 from . import masking
 from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
+from .exclusion import excluder
 from .masking import Masking
+from .record import Backlog, Counters, NotStored, Record, Writer
+from .sending import Head, StartResponse, watched
 
-MOST_TIMED = 1_000
-"""Requests of which the recording's own time is kept."""
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
 _EPOCH = datetime(1970, 1, 1)
-
-
-@dataclass(slots=True)
-class Record:
-    """One request, by attribute names of the raw table; user agents are parsed later, by the writer."""
-
-    date: datetime
-    method: str
-    path: str
-    route: str | None
-    query_string: str | None
-    remote_address: str | None
-    user_agent: str
-    referrer: str | None
-    status_code: int = 500
-    size: int | None = None
-    mimetype: str | None = None
-    exception: str | None = None
-    traceback: str | None = None
-    response_time: float = 0.0
-
-    def values(self) -> dict[str, Any]:
-        """What it consists of, by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-class Writer(Protocol):
-    """Takes records to the raw table."""
-
-    def write(self, record: Record, *, host_in_transaction: bool) -> int:
-        """Store `record`, or keep it; how many rows are in the raw table now that were not. Raises `NotStored`.
-
-        `host_in_transaction`: the host's session in this thread may hold a lock.
-        """
-
-    def flush(self) -> int:
-        """At the end of each context: store what waited for it; how many rows. Raises `NotStored`."""
-
-    def settle(self) -> int:
-        """Before somebody looks at the raw table: store what waits, within a short time; how many rows."""
-
-    def backlog(self) -> Backlog:
-        """What waits now, and why."""
-
-    def close(self) -> None:
-        """Stop what runs and close what is open, with all stored that can be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What is not in the raw table yet."""
-
-    waiting: int
-    """Records that wait for their way into the raw table."""
-    trouble: str | None
-    """Why they wait, in one line; None: nothing is wrong."""
-    refused: int = 0
-    """Records that the raw table refused and that are kept in the spool."""
-    problems: tuple[str, ...] = ()
-    """What else somebody should look after, as sentences."""
-
-
-class NotStored(Exception):
-    """Records that could not be stored and are lost; the cause is the database's error."""
-
-    def __init__(self, lost: int, fix: str, reason: str = "", *, stored: int = 0) -> None:
-        super().__init__(reason or f"{lost} lost")
-        self.lost = lost
-        self.fix = fix
-        """What the operator can do about it."""
-        self.stored = stored
-        """Rows stored all the same."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this process has recorded since it started."""
-
-    recorded: int = 0
-    """Rows stored in the raw table."""
-    lost: int = 0
-    """Requests that are in no table and in no spool."""
-    last_error: str | None = None
-    last_error_at: datetime | None = None
-    """Naive UTC."""
-    lost_because: Counter[str] = field(default_factory=Counter)
-    """Requests lost by the type of the error."""
-    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(tzinfo=None))
-    """Naive UTC."""
-    overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
-    """Seconds that recording took of the latest requests."""
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def store(self, rows: int) -> None:
-        """Count rows that are in the raw table now."""
-        with self.lock:
-            self.recorded += rows
-
-    def lose(self, rows: int, because: str, error: str) -> int:
-        """Count requests that are stored nowhere, by the type of the error; how many there are by now."""
-        with self.lock:
-            self.lost += rows
-            self.lost_because[because] += rows
-            self.last_error = f"{because}: {error}"[:500]
-            self.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
-            return self.lost
 
 
 class _Exchange:
@@ -145,7 +46,6 @@ class _Exchange:
 
     __slots__ = (
         "arrived_at",
-        "asked",
         "error",
         "fault",
         "handled",
@@ -162,16 +62,17 @@ class _Exchange:
         self.record: Record | None = None
         """None: not noted yet, or not to be recorded."""
         self.response: Response | None = None
+        """None: not made yet, or nobody told."""
         self.error: BaseException | None = None
+        """What nobody handled."""
         self.handled: BaseException | None = None
+        """What an error handler of the host's answered, if it was seen."""
         self.fault: Exception | None = None
-        """What `disable_f` raised."""
+        """What `disable_f`, or the `record` of a dimension, raised."""
         self.overhead = 0.0
         """Seconds that recording it has taken so far."""
         self.noted = False
-        """Whether it was looked at."""
-        self.asked = False
-        """Whether `disable_f` was asked."""
+        """Whether it was looked at, and the host was asked."""
 
 
 class Recorder:
@@ -183,14 +84,16 @@ class Recorder:
         settings: Settings,
         *,
         writer: Writer,
-        disabled: Callable[[], Any],
+        disabled: Callable[[], Any] | None,
         host_in_transaction: Callable[[], bool],
         blueprint: str,
         keeps_traceback: bool,
         counters: Counters,
         masked: Masking,
         anonymize: Anonymize = whole,
+        own: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
+        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name."""
         self.counters = counters
         self._app = app
         self._settings = settings
@@ -200,34 +103,35 @@ class Recorder:
         self._blueprint = blueprint
         self._keeps_traceback = keeps_traceback
         self._anonymize = anonymize
+        self._own = own or {}
         self._masking = masked
-        self._key = f"flask_statistics.{id(app)}"
+        self._key = _key_of(app)
         self._excluded = excluder(settings.exclude)
         self._quiet_until = 0.0
         self._loud = False
+        self._flushes = False
+        """Whether a record ever had to wait for the end of a context of the host's."""
+        self._failed: set[str] = set()
+        """Columns of the host's whose failure was logged."""
 
     def settle(self) -> None:
         """Before the dashboard answers: let the raw table have what was just requested, if that takes no long time."""
         self._safely(self._writer.settle)
 
     def attach(self) -> None:
-        """Begin to record: stand around the app's WSGI call and the steps of it that tell what happens.
-
-        Flask's signals tell the same, at twice the price of everything else that is done here for a request.
-        """
+        """Begin to record: stand around the app's WSGI call, and listen to what Flask tells of the steps in it."""
         app = self._app
         self._serve = app.wsgi_app
         app.wsgi_app = self._wsgi_app  # type: ignore[method-assign]
-        # Flask sends no signal for an exception that an error handler answers, and a 500 without its cause helps nobody
-        self._handle = app.handle_user_exception
-        app.handle_user_exception = self._handle_user_exception  # type: ignore[method-assign, assignment]
-        self._dispatch = app.full_dispatch_request
-        app.full_dispatch_request = self._full_dispatch_request  # type: ignore[method-assign]
-        self._finalize = app.finalize_request
-        app.finalize_request = self._finalize_request  # type: ignore[method-assign]
-        got_request_exception.connect(self._on_exception, app, weak=False)  # only where something failed
-        self._end_context = app.do_teardown_appcontext
-        app.do_teardown_appcontext = self._do_teardown_appcontext  # type: ignore[method-assign]
+        # held by blinker weakly, so that it keeps no app alive: the app's state holds the recorder
+        request_finished.connect(self._on_response, app)
+        got_request_exception.connect(self._on_exception, app)
+        # each costs a tenth of all else that is done here for a request, so nobody listens to one that tells nothing new
+        if self._disabled is not None or self._own:
+            request_tearing_down.connect(self._on_end, app)
+        # Flask tells of no exception that an error handler answers, but a handler that renders or logs is heard here
+        before_render_template.connect(_see_handled, app)
+        logging.getLogger(app.name).addFilter(_see_handled)  # app.logger, which it is, would set logging up too early
 
     def backlog(self) -> Backlog:
         """What is not in the raw table yet."""
@@ -245,25 +149,42 @@ class Recorder:
 
     # ---- around the request --------------------------------------------------------------------------------------
 
-    def _wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        exchange, outer = _Exchange(), environ.get(self._key)
+    def _wsgi_app(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        exchange = _Exchange()
+        outer = environ.get(self._key)
         environ[self._key] = exchange
+        head = Head(start_response)
         try:
-            body = self._serve(environ, start_response)
+            body = self._serve(environ, head)
         except BaseException as error:
             # a StopIteration from a response tells gunicorn that a WebSocket took the connection over (Flask-Sock)
             if exchange.response is None or not isinstance(error, StopIteration):
                 # nobody made a response of it, or a tear-down function failed after it: the server answers 500
-                exchange.error, exchange.response = exchange.error or error, None
-            self._finish(exchange)
+                exchange.error, exchange.response, head.status = exchange.error or error, None, None
+            self._finish(exchange, head, None)
             raise
         finally:
             if outer is not None:
                 environ[self._key] = outer  # a view called the app again with its own environment
-        response = exchange.response
-        if exchange.record is not None and response is not None and _is_of_unknown_length(response):
-            return _Body(body, exchange, self._finish)
-        self._finish(exchange)
+        record, response = exchange.record, exchange.response
+        if record is None:
+            self._finish(exchange, head, None)
+            return body
+        if head.has_no_body(record.method):
+            self._finish(exchange, head, 0)
+            return body
+        declared = head.declared_size()
+        known = response is not None and response.is_sequence and declared is not None
+        if not known and not head.is_sent_by_the_server():
+
+            def done(sent: int | None, error: BaseException | None) -> None:
+                exchange.error = error or exchange.error
+                self._finish(exchange, head, sent)
+
+            seen = watched(body, environ, done, declared)
+            if seen is not None:
+                return seen
+        self._finish(exchange, head, declared)
         return body
 
     def _exchange(self) -> _Exchange | None:
@@ -272,63 +193,44 @@ class Recorder:
         environ: dict[str, Any] = request._get_current_object().environ  # type: ignore[attr-defined]
         return environ.get(self._key)
 
-    def _handle_user_exception(self, error: Exception) -> Any:
+    def _on_response(self, _sender: Flask, *, response: Response, **_: Any) -> None:
         exchange = self._exchange()
-        if exchange is not None:
-            exchange.handled = error
-        return self._handle(error)
-
-    def _full_dispatch_request(self, *context: Any) -> Response:
-        exchange = self._exchange()
-        if exchange is None:  # a test's full_dispatch_request() inside a bare request context is no request
-            return self._dispatch(*context)
-        self._note(exchange)
-        try:
-            return self._dispatch(*context)
-        except Exception:
-            raise  # told by the signal
-        except BaseException:  # SystemExit and its like
-            self._ask(exchange)
-            raise
-
-    def _finalize_request(self, *arguments: Any, **options: Any) -> Response:
-        response = self._finalize(*arguments, **options)
-        exchange = self._exchange()
-        if exchange is not None:
+        if exchange is not None:  # a test's full_dispatch_request() inside a bare request context is no request
             exchange.response = response
-            self._ask(exchange)
-        return response
+            self._note(exchange)
 
     def _on_exception(self, _sender: Flask, *, exception: BaseException, **_: Any) -> None:
         exchange = self._exchange()
         if exchange is not None:
             exchange.error = exception
-            self._note(exchange)  # if it was the session that could not be opened, nothing was started
-            self._ask(exchange)
+            self._note(exchange)
 
-    def _do_teardown_appcontext(self, *arguments: Any, **options: Any) -> None:
-        try:
-            self._end_context(*arguments, **options)
-        finally:
-            self._safely(self._writer.flush)
+    def _on_end(self, _sender: Flask, *, exc: BaseException | None = None, **_: Any) -> None:
+        if exc is None or isinstance(exc, Exception):  # told before; and copies of the context may end long before it
+            return
+        exchange = self._exchange()
+        if exchange is not None:
+            self._note(exchange)  # SystemExit and its like end a request without another word
+
+    def _on_end_of_context(self, _sender: Flask, **_: Any) -> None:
+        self._safely(self._writer.flush)
 
     # ---- the record ----------------------------------------------------------------------------------------------
 
     def _note(self, exchange: _Exchange) -> None:
-        """Make the record of the present request, once, unless it is one that is not recorded."""
+        """Make the record of the present request, once, unless it is one that is not recorded, and ask the host."""
         if not exchange.noted:
             exchange.noted = True
             started = time.perf_counter()
             self._safely(lambda: self._begin(exchange))
             exchange.overhead = time.perf_counter() - started
+            if exchange.record is not None:
+                self._ask(exchange, exchange.record)
 
-    def _ask(self, exchange: _Exchange) -> None:
-        """Ask `disable_f`, once a request, and drop the record if it says so."""
-        if exchange.asked or exchange.record is None:
-            return
-        exchange.asked = True
+    def _ask(self, exchange: _Exchange, record: Record) -> None:
+        """Ask the host whether to drop the record (`disable_f`), then what is in columns of its own."""
         try:
-            unwanted = bool(self._disabled())
+            unwanted = self._disabled is not None and bool(self._disabled())
         except Exception as error:
             # whoever asked not to be recorded must not be, even when the question fails
             unwanted = True
@@ -336,6 +238,21 @@ class Recorder:
             self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
         if unwanted:
             exchange.record = None
+        elif self._own:
+            record.own = {name: self._own_value(name, ask, exchange) for name, ask in self._own.items()}
+
+    def _own_value(self, name: str, ask: Callable[[], Any], exchange: _Exchange) -> Any:
+        """What the host says is in its column `name`; None where it cannot say."""
+        try:
+            return ask()
+        except Exception as error:
+            exchange.fault = error
+            if name not in self._failed:
+                self._failed.add(name)
+                self._app.logger.exception(
+                    "Flask-Statistics: the function that fills %r failed, so it is NULL. This is logged once.", name
+                )
+            return None
 
     def _begin(self, exchange: _Exchange) -> int:
         # without the proxy, which looks for the request at each access
@@ -378,11 +295,11 @@ class Recorder:
                 return named
         return normal(request.remote_addr)
 
-    def _finish(self, exchange: _Exchange, sent: int | None = None) -> None:
+    def _finish(self, exchange: _Exchange, head: Head, sent: int | None) -> None:
         record = exchange.record
         if record is not None:
             started = time.perf_counter()
-            self._safely(lambda: self._complete(record, exchange, sent))
+            self._safely(lambda: self._complete(record, exchange, head, sent))
             self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
         exchange.error = exchange.handled = exchange.response = None
@@ -390,20 +307,25 @@ class Recorder:
         if fault is not None and self._loud:
             raise fault
 
-    def _complete(self, record: Record, exchange: _Exchange, sent: int | None) -> int:
+    def _complete(self, record: Record, exchange: _Exchange, head: Head, sent: int | None) -> int:
         response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
-        if response is not None:
-            record.status_code = response.status_code
-            record.mimetype = response.mimetype
-            record.size = response.headers.get("Content-Length", type=int) if sent is None else sent
-            if response.status_code >= 500:
+        status = head.status_code or (response.status_code if response is not None else None)
+        if status is not None:
+            record.status_code = status
+            record.mimetype = _mimetype(response, head)
+            record.size = sent
+            if status >= 500:
                 error = error or exchange.handled
         if error is not None:
             record.exception = masking.exception(error)
             record.traceback = masking.formatted(error) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
-        return self._writer.write(record, host_in_transaction=self._host_lives())
+        host_lives = self._host_lives()
+        if host_lives and not self._flushes:
+            self._flushes = True
+            appcontext_tearing_down.connect(self._on_end_of_context, self._app)
+        return self._writer.write(record, host_in_transaction=host_lives)
 
     def _stored_address(self, record: Record) -> str | None:
         """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
@@ -471,64 +393,27 @@ class Recorder:
             )
 
 
-class _Body:
-    """A streamed body that counts the bytes it sends; its request is recorded at its end, or when the server closes it."""
-
-    def __init__(
-        self, body: Iterable[bytes], exchange: _Exchange, finish: Callable[[_Exchange, int | None], None]
-    ) -> None:
-        self._body = body
-        self._chunks = iter(body)
-        self._exchange = exchange
-        self._finish = finish
-        self._sent = 0
-        self._recorded = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            chunk = next(self._chunks)
-        except StopIteration:
-            self._record()
-            raise
-        except BaseException as error:
-            self._exchange.error = error
-            self._record()
-            raise
-        self._sent += len(chunk)
-        return chunk
-
-    def close(self) -> None:
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._record()
-
-    def _record(self) -> None:
-        if not self._recorded:
-            self._recorded = True
-            self._finish(self._exchange, self._sent)
+def _key_of(app: Flask) -> str:
+    """Under which a request's environment has what is known of it to the recorder of `app`."""
+    return f"flask_statistics.{id(app)}"
 
 
-def _is_of_unknown_length(response: Response) -> bool:
-    return response.is_streamed and response.content_length is None
+def _see_handled(*_: Any, **__: Any) -> bool:
+    """Note the exception that is being handled while a template is rendered or something is logged; True: log it."""
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception) and not isinstance(error, HTTPException) and has_request_context():
+        exchange = request.environ.get(_key_of(current_app._get_current_object()))  # type: ignore[attr-defined]
+        if exchange is not None:
+            exchange.handled = error
+    return True
 
 
-def excluder(patterns: tuple[str, ...]) -> Callable[[str, str | None], bool]:
-    """Whether a path or an endpoint is excluded; patterns that begin with `/` are for paths."""
-    if not patterns:
-        return lambda path, endpoint: False
-    paths = _union(pattern for pattern in patterns if pattern.startswith("/"))
-    endpoints = _union(pattern for pattern in patterns if not pattern.startswith("/"))
-    return lambda path, endpoint: bool(paths.match(path) or (endpoint and endpoints.match(endpoint)))
-
-
-def _union(globs: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs) or r"(?!)")
+def _mimetype(response: Response | None, head: Head) -> str | None:
+    """The media type of a response, without parameters, also where a 304 need not repeat it; None without one."""
+    sent = head.value_of("content-type")
+    if sent is None:
+        return None if response is None else response.mimetype
+    return sent.partition(";")[0].strip().lower() or None
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,7 +23,8 @@ from .models import RawTable
 from .old_database import left_behind
 from .queries.interface import Queries
 from .queries.raw import RawQueries
-from .recorder import Recorder, Writer
+from .record import Writer
+from .recorder import Recorder
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups

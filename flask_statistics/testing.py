@@ -15,7 +15,8 @@ import pytest
 from flask import Flask
 
 from .models import RawTable
-from .recorder import Backlog, Record, Recorder
+from .record import Backlog, Record
+from .recorder import Recorder
 from .state import state_of
 from .writers.rows import row_of
 

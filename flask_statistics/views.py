@@ -14,17 +14,15 @@ from datetime import datetime, timezone
 from functools import cache, wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import (
     Blueprint,
     Flask,
-    Request,
     Response,
     abort,
-    after_this_request,
     current_app,
     make_response,
     redirect,
@@ -33,6 +31,7 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 
 from . import api, dialects, export, guards, health, trail
 from .dimensions import DimensionError, referrer_host
@@ -88,21 +87,23 @@ def blueprint() -> Blueprint:
 def guard_misses(app: Flask) -> None:
     """Have the guard asked for what no route answers as well: 405, redirects to a right spelling.
 
-    Flask answers these before a blueprint is asked anything, and their answers tell which URLs there are.
+    Flask answers these without asking a blueprint anything, and their answers tell which URLs there are.
     """
-    answer = app.raise_routing_exception
+    app.after_request(_guard_miss)
 
-    def ask_first(request: Request) -> NoReturn:
-        prefix = state_of(app).settings.url_prefix
-        path = re.sub("/{2,}", "/", request.path)
-        if path == prefix or path.startswith(f"{prefix}/"):
-            after_this_request(_protect)
-            refused = _guard()
-            if refused is not None:
-                abort(refused)
-        answer(request)
 
-    app.raise_routing_exception = ask_first  # type: ignore[method-assign]
+def _guard_miss(response: Response) -> Response:
+    if request.routing_exception is None:
+        return response
+    prefix = state_of(current_app).settings.url_prefix
+    path = re.sub("/{2,}", "/", request.path)
+    if path != prefix and not path.startswith(f"{prefix}/"):
+        return response
+    try:
+        refused = _guard()
+    except HTTPException as error:  # abort(401), say; what an after_request function raises would be a 500
+        refused = error.get_response()  # type: ignore[assignment]
+    return _protect(refused or response)
 
 
 # ---- before and after every view -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from benchmarks.serving import wait_until
 from flask_statistics.models import RawTable, map_model
-from flask_statistics.recorder import Record
+from flask_statistics.record import Record
 from flask_statistics.writers import clickhouse
 from flask_statistics.writers.clickhouse import ClickHouseMover, key_of
 from flask_statistics.writers.moving import FIELDS, encode

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from flask import Blueprint, Flask
+import sqlalchemy as sa
+from flask import Blueprint, Flask, g, request
 from flask_sqlalchemy import SQLAlchemy
 
 import flask_statistics
@@ -205,3 +210,97 @@ def test_import_is_light() -> None:
     code = f"import sys, flask_statistics; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+OWN = {
+    "text": (sa.String(5), "quite long", "quite"),
+    "number": (sa.Integer, "7", 7),
+    "flag": (sa.Boolean, True, True),
+    "day": (sa.Date, datetime(2026, 2, 3, 4), date(2026, 2, 3)),
+    "moment": (sa.DateTime, datetime(2026, 2, 3, 4, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 2, 3, 3)),
+    "price": (sa.Numeric(8, 2), 1.25, Decimal("1.25")),
+    "key": (sa.Uuid, "12345678-1234-5678-1234-567812345678", UUID("12345678-1234-5678-1234-567812345678")),
+    "absent": (sa.String(5), None, None),
+    "too_large": (sa.Integer, 2**40, None),
+    "no_flag": (sa.Boolean, "x", None),
+    "no_day": (sa.Date, "2026-02-03", None),
+}
+"""Columns of a host's own: type, what its function returns, what is stored."""
+
+
+@pytest.mark.parametrize("writer", ["direct", "spool"])
+def test_dimension_fills_its_column(
+    make_app: MakeApp, tmp_path: Path, writer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        columns = {name: db.Column(kind) for name, (kind, *_) in OWN.items()} | {"tenant_id": db.Column(db.String(20))}
+        return type("Request", (RequestMixin, db.Model), columns)
+
+    def who() -> None:
+        if request.path != "/nobody":
+            g.tenant = request.path
+
+    asked: list[str] = []
+
+    def tenant() -> Any:
+        asked.append(request.path)
+        return g.tenant
+
+    app = make_app(
+        model=model,
+        before=lambda flask: flask.before_request(who),
+        dimensions=[
+            Dimension("tenant", column="tenant_id", record=tenant),
+            *(Dimension(f"own_{name}", column=name, record=partial(lambda value: value, OWN[name][1])) for name in OWN),
+        ],
+        TESTING=True,
+        STATISTICS_WRITER=writer,
+        STATISTICS_SPOOL_PATH=tmp_path / "spool",
+    )
+    for path in ("/one", "/two", "/nobody", "/nobody"):
+        app.client.get(path)
+    assert [row.tenant_id for row in app.rows()] == ["/one", "/two", None, None]
+    assert asked == ["/one", "/two", "/nobody", "/nobody"]
+    assert {name: getattr(app.rows()[0], name) for name in OWN} == {name: stored for name, (*_, stored) in OWN.items()}
+    logged = [entry.message.partition("'")[2].partition("'")[0] for entry in caplog.records]
+    assert sorted(logged) == ["no_day", "no_flag", "tenant_id", "too_large"]
+    assert app.json("summary?tenant=/two")["hits"] == 1
+
+
+def test_dimension_fills_its_column_beside_older_requests_in_the_spool(make_app: MakeApp, tmp_path: Path) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"tenant_id": db.Column(db.String(20))})
+
+    options: dict[str, Any] = {
+        "STATISTICS_WRITER": "spool",
+        "STATISTICS_SPOOL_PATH": tmp_path / "spool",
+        "TESTING": True,
+    }
+    before = make_app(model=model, **options)
+    before.client.get("/before")
+    url = before.flask.config["SQLALCHEMY_DATABASE_URI"]
+    after = make_app(
+        url, model=model, dimensions=[Dimension("tenant", column="tenant_id", record=lambda: "a")], **options
+    )
+    after.client.get("/after")
+    assert [(row.path, row.tenant_id) for row in after.rows()] == [("/before", None), ("/after", "a")]
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "record", "why"),
+    [
+        ("path", {}, len, "fills itself"),
+        ("index", {}, len, "fills itself"),
+        ("own", {}, 7, "record of the dimension 'tenant' is 7, but must be a function without arguments."),
+        ("own", {"nullable": False}, len, "must not be NULL"),
+        ("own", {"type_": sa.LargeBinary}, len, "can fill only columns of texts"),
+    ],
+)
+def test_dimension_that_cannot_fill_its_column_is_refused(
+    make_app: MakeApp, column: str, options: dict[str, Any], record: Any, why: str
+) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"own": db.Column(**{"type_": sa.String(20)} | options)})
+
+    with pytest.raises(SettingError, match=why):
+        make_app(model=model, dimensions=[Dimension("tenant", column=column, record=record)])

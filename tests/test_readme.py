@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from flask import Flask, g, request
+from flask_sqlalchemy import SQLAlchemy
 
+import flask_statistics
 from flask_statistics.config import PREFIX, SETTINGS, Setting
 
 from .conftest import DATABASES, RAW_SHAPES
@@ -44,7 +47,7 @@ def test_readme_databases_are_those_of_the_tests() -> None:
         assert ("RAW_SHAPES" if shapes is RAW_SHAPES else "database_url") in text
 
 
-def flask(folder: Path, *arguments: str) -> str:
+def run_flask(folder: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
     environment["PYTHONPATH"] = str(ROOT)
     found = subprocess.run(
@@ -64,7 +67,10 @@ def test_readme_example_works_as_printed(tmp_path: Path) -> None:
     assert example is not None
     (tmp_path / "app.py").write_text(example[1])
     assert "flask statistics init\nflask run\n" in README
-    assert flask(tmp_path, "statistics", "init") == "Created the table request.\nCreated the table statistics_import.\n"
+    assert (
+        run_flask(tmp_path, "statistics", "init")
+        == "Created the table request.\nCreated the table statistics_import.\n"
+    )
     code = (
         "from app import app; client = app.test_client(); assert client.get('/').text == 'Hello!'; "
         "assert client.get('/statistics/').status_code == 200; "
@@ -75,6 +81,31 @@ def test_readme_example_works_as_printed(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "/\n"
+
+
+@pytest.mark.parametrize("writer", ["direct", "spool"])
+def test_readme_dimension_works_as_printed(tmp_path: Path, writer: str) -> None:
+    example = re.search(r"```python\n(class Request.*?record=.*?)```", README, re.DOTALL)
+    assert example is not None
+    app = Flask("tests.readme")
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'app.sqlite'}",
+        STATISTICS_WRITER=writer,
+        STATISTICS_SPOOL_PATH=tmp_path / "spool",
+        TESTING=True,
+    )
+    db = SQLAlchemy(app)
+    app.before_request(lambda: setattr(g, "tenant", request.args["t"]) if "t" in request.args else None)
+    exec(example[1], {**vars(flask_statistics), "app": app, "db": db, "g": g})
+    with app.app_context():
+        db.create_all()
+    client = app.test_client()
+    for url in ("/?t=acme", "/?t=acme", "/"):
+        client.get(url)
+    rows = client.get("/statistics/api/breakdown/tenant").json["rows"]  # type: ignore[index]
+    assert [(row["value"], row["hits"]) for row in rows] == [("acme", 2), (None, 1)]
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.mark.parametrize("command", ["init", "import-log", "demo-data"])

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response, abort, copy_current_request_context, g, redirect, request, stream_with_context
+from flask import (
+    Flask,
+    Response,
+    abort,
+    copy_current_request_context,
+    current_app,
+    g,
+    redirect,
+    render_template_string,
+    request,
+    send_file,
+    stream_with_context,
+)
+from flask.signals import got_request_exception, request_finished, request_started
 from flask.views import MethodView
 from flask.wrappers import Request
+from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client, create_environ
 
-from flask_statistics import Statistics
+from flask_statistics import RequestMixin, Statistics
+from flask_statistics.exclusion import excluder
 from flask_statistics.guards import everybody
 from flask_statistics.masking import LONGEST_TRACEBACK
-from flask_statistics.recorder import excluder
 
 from .conftest import App, result_of
 
@@ -98,10 +115,28 @@ def test_recorder_method_and_status(make_app: MakeApp, method: str, path: str, s
     assert (row.method, row.path, row.status_code) == (method, path, status)
 
 
-def test_recorder_head_has_the_size_of_get(make_app: MakeApp) -> None:
-    app = make_app(before=view("/page", hello))
-    assert app.client.head("/page").data == b""
-    assert app.row().size == 5
+def answer_304() -> Response:
+    response = Response(b"hello", headers={"ETag": '"x"'})
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("method", "made"),
+    [
+        ("HEAD", hello),
+        ("HEAD", lambda: Response(iter([b"x"]), headers={"Content-Length": "1"})),
+        ("GET", answer_304),
+        ("GET", lambda: ("gone", 204)),
+        ("GET", lambda: Response("x", 204, {"Content-Length": "1"})),
+    ],
+)
+def test_recorder_answer_without_a_body_has_the_size_0(
+    make_app: MakeApp, method: str, made: Callable[..., Any]
+) -> None:
+    app = make_app(before=view("/page", made))
+    with app.client.open("/page", method=method, headers={"If-None-Match": '"x"'}) as response:
+        assert response.data == b""
+    assert (app.row().status_code, app.row().size) == (response.status_code, 0)
 
 
 def test_recorder_redirect_to_the_slash(make_app: MakeApp) -> None:
@@ -149,16 +184,77 @@ def test_recorder_error_page(make_app: MakeApp) -> None:
     assert (row.status_code, row.exception, row.size, row.mimetype) == (500, "ValueError('broken')", size, "text/html")
 
 
-@pytest.mark.parametrize(("handled", "status"), [(500, 500), (Exception, 500), (Exception, 503), (ValueError, 502)])
-def test_recorder_error_handler_keeps_the_exception(make_app: MakeApp, handled: Any, status: int) -> None:
+def quietly() -> str:
+    return "sorry"
+
+
+def logging_it() -> str:
+    current_app.logger.error("broken")
+    return "sorry"
+
+
+def rendering() -> str:
+    return render_template_string("sorry")
+
+
+def telling() -> str:
+    got_request_exception.send(current_app._get_current_object(), exception=sys.exc_info()[1])  # type: ignore[attr-defined]
+    return "sorry"
+
+
+@pytest.mark.parametrize(
+    ("handled", "answer", "status", "kept"),
+    [
+        (500, quietly, 500, True),
+        (Exception, logging_it, 500, True),
+        (Exception, rendering, 503, True),
+        (ValueError, telling, 502, True),
+        (Exception, quietly, 500, False),  # nobody is told of it
+    ],
+)
+def test_recorder_error_handler_keeps_the_exception(
+    make_app: MakeApp, handled: Any, answer: Callable[[], str], status: int, kept: bool
+) -> None:
     def before(app: Flask) -> None:
-        app.register_error_handler(handled, lambda error: ("sorry", status))
+        app.register_error_handler(handled, lambda error: (answer(), status))
         app.add_url_rule("/", "view", broken)
 
     app = make_app(before=before)
     app.client.get("/")
     row = app.row()
-    assert (row.status_code, row.exception, row.size) == (status, "ValueError('broken')", 5)
+    assert (row.status_code, row.exception, row.size) == (status, "ValueError('broken')" if kept else None, 5)
+    assert (row.traceback is not None) == kept
+
+
+def test_recorder_exception_that_somebody_logged_is_not_the_next_requests(make_app: MakeApp) -> None:
+    app = make_app(before=lambda flask: flask.register_error_handler(ValueError, lambda error: (logging_it(), 400)))
+    app.flask.add_url_rule("/", "view", broken)
+    app.flask.add_url_rule("/busy", "busy", lambda: ("busy", 503))
+    for path in ("/", "/busy"):
+        app.client.get(path)
+    assert [(row.status_code, row.exception) for row in app.rows()] == [(400, None), (503, None)]
+
+
+def test_recorder_replaces_no_method_of_the_host(make_app: MakeApp) -> None:
+    before: dict[str, Any] = {}
+    app = make_app(before=lambda flask: before.update(vars(flask)))
+    after = vars(app.flask)
+    assert {name for name in after if after[name] is not before.get(name) and callable(getattr(Flask, name, None))} == {
+        "wsgi_app"
+    }
+    for scope in ("request_class", "response_class", "json", "session_interface", "jinja_environment"):
+        assert scope not in after or after[scope] is before.get(scope), scope
+
+
+def test_recorder_keeps_no_app_alive() -> None:
+    flask = Flask("short")
+    flask.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    db = SQLAlchemy(flask)
+    Statistics(flask, db, type("Request", (RequestMixin, db.Model), {}), lambda: True)
+    gone = weakref.ref(flask)
+    del flask, db
+    gc.collect()
+    assert gone() is None
 
 
 def test_recorder_exception_that_is_answered_is_none(make_app: MakeApp) -> None:
@@ -188,6 +284,31 @@ def test_recorder_failing_after_request(make_app: MakeApp) -> None:
     app = make_app(before=before)
     app.client.get("/")
     assert (app.row().status_code, app.row().exception) == (500, "ValueError('after')")
+
+
+def test_recorder_after_request_that_always_fails(make_app: MakeApp) -> None:
+    def fail(response: Response) -> Response:
+        raise ValueError(f"after {response.status_code}")
+
+    app = make_app(before=lambda flask: flask.after_request(fail))
+    size = len(app.client.get("/nowhere").data)  # Flask sends its page for a 500 all the same, and tells nobody
+    row = app.row()
+    assert (row.status_code, row.size, row.mimetype, row.exception) == (
+        500,
+        size,
+        "text/html",
+        "ValueError('after 404')",
+    )
+
+
+@pytest.mark.parametrize("signal", [request_started, request_finished])
+def test_recorder_listener_of_the_host_that_fails_first(make_app: MakeApp, signal: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("listener")
+
+    app = make_app(before=lambda flask: signal.connect(fail, flask, weak=False))
+    app.client.get("/page")
+    assert (app.row().path, app.row().status_code, app.row().exception) == ("/page", 500, "ValueError('listener')")
 
 
 def test_recorder_failing_teardown_is_a_500(make_app: MakeApp) -> None:
@@ -354,6 +475,93 @@ def test_recorder_stream_whose_client_disconnects(make_app: MakeApp) -> None:
     assert next(iter(response.response)) == b"one"
     response.close()
     assert (app.row().status_code, app.row().size, closed) == (200, 3, [True])
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "1000"}])
+def test_recorder_stream_that_ends_early_has_the_size_sent(make_app: MakeApp, length: dict[str, str]) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"one"
+        raise ValueError("middle")
+
+    app = make_app(before=view("/<how>", lambda how: Response(chunks(), headers=length)))
+    with pytest.raises(ValueError, match="middle"):
+        app.client.get("/fails").get_data()
+    left = app.client.get("/left", buffered=False)
+    next(iter(left.response))
+    left.close()
+    assert [(row.size, row.exception) for row in app.rows()] == [(3, "ValueError('middle')"), (3, None)]
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "2"}])
+def test_recorder_stream_is_timed_to_its_end(make_app: MakeApp, length: dict[str, str]) -> None:
+    app = make_app(before=view("/", lambda: Response(iter([b"1", b"2"]), headers=length)))
+    response = app.client.get("/", buffered=False)
+    chunks = iter(response.response)
+    next(chunks)
+    between = time.perf_counter()
+    while time.perf_counter() < between + 0.02:
+        pass
+    next(chunks)
+    response.close()
+    assert app.row().response_time >= 0.02
+
+
+class Wrapper:
+    """As gunicorn's and wsgiref's, which the server recognises and sends without reading it here."""
+
+    def __init__(self, filelike: Any, _size: int = 8192) -> None:
+        self.filelike = filelike
+        self.close = filelike.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.filelike.read(2), b"")
+
+
+@pytest.mark.parametrize("sent", [0, 4, 10])
+def test_recorder_file_that_the_server_sends(make_app: MakeApp, tmp_path: Path, sent: int) -> None:
+    (tmp_path / "file.bin").write_bytes(b"0123456789")
+    app = make_app(before=view("/", lambda: send_file(tmp_path / "file.bin")))
+    environ = create_environ("/") | {"wsgi.file_wrapper": Wrapper}
+    body: Any = app.flask(environ, lambda *_: bytes)
+    assert isinstance(body, Wrapper)
+    body.filelike.seek(sent)  # as socket.sendfile leaves it
+    assert app.rows() == []
+    body.close()
+    body.close()
+    assert (body.filelike.closed, app.row().status_code, app.row().size) == (True, 200, sent)
+
+
+def test_recorder_file_that_the_server_sends_unseen(make_app: MakeApp, tmp_path: Path) -> None:
+    class Closed(Wrapper):
+        __slots__ = ()
+
+        def __init__(self, file: Any, _size: int = 8192) -> None:
+            self.file = file  # as waitress has it
+
+    (tmp_path / "file.bin").write_bytes(b"0123456789")
+    app = make_app(before=view("/", lambda: send_file(tmp_path / "file.bin")))
+    body: Any = app.flask(create_environ("/") | {"wsgi.file_wrapper": Closed}, lambda *_: bytes)
+    assert isinstance(body, Closed)
+    body.file.close()
+    assert (app.row().status_code, app.row().size) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (lambda: ["a", "list"], 13),
+        (lambda: Response([b"one", b"three"]), 8),
+        (lambda: Response(headers={"X-Accel-Redirect": "/files/1"}), None),
+        (lambda: Response(headers={"X-Sendfile": "/files/1", "Content-Length": "20"}), 20),
+        (lambda: Response(b"", 200), 0),
+        (lambda: Response(iter([b"four"]), headers={"Content-Length": "nonsense"}), 4),
+    ],
+)
+def test_recorder_size_as_sent(make_app: MakeApp, made: Callable[[], Any], size: int | None) -> None:
+    app = make_app(before=view("/", made))
+    with app.client.get("/") as response:
+        assert response.status_code == 200
+    assert app.row().size == size
 
 
 @pytest.mark.parametrize("length", [{}, {"Content-Length": "4"}])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics import dialects
 from flask_statistics.filters import Filters
-from flask_statistics.rollups import lease
+from flask_statistics.rollups import lease, source, writing
 from flask_statistics.rollups.meta import note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
@@ -179,6 +183,71 @@ def test_killed_merges_lose_nothing(rolled: Rolled, transaction: int) -> None:
         named = set(connection.scalars(sa.select(TABLES.segment.c.id)))
         for table in (TABLES.rollup, TABLES.sets, TABLES.index):
             assert set(connection.scalars(sa.select(table.c.segment_id))) <= named, table
+
+
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All changes are large ones."""
+    monkeypatch.setattr(writing, "AT_ONCE", 0)
+    monkeypatch.setattr(writing, "BYTES_AT_ONCE", 2_000)
+    monkeypatch.setattr(writing, "NUMBERS_AT_ONCE", 3)
+    monkeypatch.setattr(dialects, "LEAST_PAUSE_S", 0.0)
+
+
+def test_large_changes_are_what_small_ones_are(rolled: Rolled, request: pytest.FixtureRequest) -> None:
+    put(rolled, *(NOW - timedelta(hours=7 * number) for number in range(300)))
+    rolled.job.run(NOW)
+    small = rolled.content()
+    request.getfixturevalue("in_pieces")
+    rolled.job.remake(NOW, progress=lambda day: None)
+    assert rolled.content() == small
+    rolled.job.rebuild(NOW - 90 * DAY, NOW, NOW, progress=lambda day: None)
+    assert rolled.content() == small
+    assert rolled.job.verify().differences == []
+
+
+@sqlite_only
+@pytest.mark.parametrize("transaction", [3, 7, 20, 33, 47, 60, 90, 140])
+def test_killed_large_changes_lose_nothing(rolled: Rolled, transaction: int, in_pieces: None) -> None:
+    put(rolled, *(NOW - timedelta(hours=number) for number in range(60)))
+    rolled.job.run(NOW)
+    put(rolled, NOW + DAY, NOW - DAY)
+    with killed_at(rolled.engine, transaction):
+        rolled.job.run(NOW + DAY + MINUTE)
+    assert hits(rolled) in (61, 62), "the late one is known when its day is built again"
+    rolled.another_job().run(NOW + DAY + 5 * MINUTE)
+    assert (hits(rolled), hits(rolled, of="/")) == (62, 62)
+    assert rolled.another_job().verify().differences == []
+
+
+@sqlite_only
+def test_reading_keeps_no_writer_waiting(rolled: Rolled, monkeypatch: pytest.MonkeyPatch, in_pieces: None) -> None:
+    monkeypatch.setattr(source, "BATCH", 10)
+    put(rolled, *(NOW - DAY + number * MINUTE for number in range(200)), NOW)
+    waited: list[float] = []
+
+    def write(*_: Any) -> None:  # as the host does, in the middle of a build
+        began = time.perf_counter()
+        with sqlite3.connect(rolled.engine.url.database or "", timeout=0.2) as other:
+            other.execute("CREATE TABLE IF NOT EXISTS host (n INTEGER)")
+            other.execute("INSERT INTO host VALUES (1)")
+        other.close()
+        waited.append(time.perf_counter() - began)
+
+    with mock.patch.object(rolled.source.__class__, "_split", autospec=True, side_effect=_after(write, rolled)):
+        rolled.job.run(NOW + MINUTE)
+    assert len(waited) >= 20
+    assert hits(rolled) == 201
+
+
+def _after(write: Any, rolled: Rolled) -> Any:
+    split = rolled.source.__class__._split
+
+    def both(self: Any, *arguments: Any) -> Any:
+        write()
+        return split(self, *arguments)
+
+    return both
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_statistics import RequestMixin
 from flask_statistics.models import map_model
-from flask_statistics.recorder import Counters, NotStored, Record
+from flask_statistics.record import Counters, NotStored, Record
 from flask_statistics.writers import journal, moving, spool
 from flask_statistics.writers.moving import FIELDS, Mover, spool_table
 from flask_statistics.writers.spool import SpoolWriter

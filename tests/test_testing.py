@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics.recorder import NotStored
+from flask_statistics import Dimension, RequestMixin
+from flask_statistics.record import NotStored
 from flask_statistics.testing import loud, quiet, recording
 
 from .conftest import App, original_model
@@ -91,3 +93,13 @@ def test_testing_needs_an_app_that_records(make_app: MakeApp) -> None:
     app = make_app(STATISTICS_ENABLED=False)
     with pytest.raises(RuntimeError, match="STATISTICS_ENABLED is False"), recording(app.flask):
         pass
+
+
+def test_recording_has_the_columns_that_a_dimension_fills(make_app: MakeApp) -> None:
+    def model(db: Any) -> type[Any]:
+        return type("Request", (RequestMixin, db.Model), {"tenant_id": db.Column(db.String(20))})
+
+    app = make_app(model=model, dimensions=[Dimension("tenant", column="tenant_id", record=lambda: "acme")])
+    with recording(app.flask) as memory:
+        app.client.get("/")
+    assert memory.requests[-1].tenant_id == "acme"

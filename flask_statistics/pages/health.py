@@ -166,12 +166,22 @@ def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:
         Fact("Behind", duration(None if lag is None else max(round(lag), 0))),
         Fact("Last job took", duration(found.last_run_seconds)),
         Fact("Still to roll up", f"from {_at(page, found.oldest_raw)}" if found.preparing else "nothing"),
+        Fact("Verified again", _verified(page, found)),
         Fact("Segments", ", ".join(f"{count:,} {unit}" for unit, count in sorted(found.segments.items())) or NONE),
         Fact("Numbered", f"{found.values:,} values, {found.visitors:,} visitors"),
         Fact("Folded", _folded(found)),
         Fact("Left out", _left_out(found)),
         Fact("Not complete", _incomplete(page, found)),
     )
+
+
+def _verified(page: Page, status: Status) -> str:
+    found = status.scrubbed
+    if found.until is None and not found.rounds:
+        return NONE
+    whole = f"all at {_at(page, found.completed_at)}" if found.rounds else ""
+    parts = [part for part in (f"up to {_at(page, found.until)}" if found.until else "", whole) if part]
+    return f"{', '.join(parts)}: {len(found.differences):,} differ" if found.differences else ", ".join(parts)
 
 
 def _folded(status: Status) -> str:

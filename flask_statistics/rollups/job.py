@@ -20,7 +20,20 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..spans import next_edge, to_local
-from . import closing, erase, keeping, lease, recorded, repair, retention, store, sweep, verification, writing
+from . import (
+    closing,
+    erase,
+    keeping,
+    lease,
+    recorded,
+    repair,
+    retention,
+    scrubbing,
+    store,
+    sweep,
+    verification,
+    writing,
+)
 from .building import MONTH_FACTOR, build_day, build_month, rows_noted
 from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
 from .holder import Holder
@@ -39,6 +52,7 @@ from .meta import (
 )
 from .report import Report
 from .retention import Retention
+from .scrubbing import Scrubbed
 from .tables import MONTH
 from .verification import Difference, Found, Unit
 
@@ -357,6 +371,10 @@ class Job(Holder):
         """
         return verification.verify(self, progress=progress)
 
+    def scrub(self, now: datetime) -> Scrubbed | None:
+        """Verify a little of the past, as much as there is time for since it was done last; None as in `run`."""
+        return self.as_holder(now, lambda: scrubbing.scrub(self, now))
+
     def verifiable(self) -> int:
         """How many requests `verify` will look at."""
         segment = self.tables.segment.c
@@ -377,6 +395,7 @@ class Job(Holder):
             self._check()
             repair.repair(self, differences, progress=progress)
             closing.close(self, now, report)
+            scrubbing.remember(self, [])
             return report
 
         return self.as_holder(now, work)

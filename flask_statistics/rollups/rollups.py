@@ -17,7 +17,7 @@ from ..models import RawTable
 from ..queries.answers import Freshness
 from ..queries.interface import Queries
 from ..queries.raw import RawQueries
-from . import lease, recorded, unfit
+from . import lease, recorded, scrubbing, unfit
 from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
 from .job import KEPT, Job
@@ -25,6 +25,7 @@ from .meta import RollupError, check_zone, coverage, looked_until, note_late, re
 from .queries import RollupQueries
 from .retention import Retention
 from .scheduler import Scheduler
+from .scrubbing import Scrubbed
 from .segment import OTHER
 from .source import Source
 from .tables import DAY, MONTH, Tables, define
@@ -59,6 +60,8 @@ class Status:
     """Naive UTC; the newest request that is rolled up began just before."""
     looked_until: datetime | None
     """Up to when the last run looked for requests, naive UTC; None: the job has never run."""
+    scrubbed: Scrubbed
+    """How far the past is verified again, and what was found."""
     kept: dict[datetime, str]
     """Periods that the last run left as they are though their raw rows differ: start (naive UTC) and why."""
     oldest_raw: datetime | None
@@ -159,6 +162,7 @@ class Rollups:
             covered_from=covered.start,
             covered_until=covered.end,
             looked_until=looked_until(meta),
+            scrubbed=scrubbing.read(meta),
             kept={datetime.fromisoformat(at): why for at, why in json.loads(meta.get(KEPT, "{}")).items()},
             oldest_raw=self.source.oldest(raw_connection),
             last_run_seconds=float(meta["last_run_seconds"]) if "last_run_seconds" in meta else None,

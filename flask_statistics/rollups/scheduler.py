@@ -11,7 +11,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -38,6 +38,7 @@ class Scheduler:
         self._job: Job | None = None
         self._failing = False
         self._stopping = False
+        self._differing: set[datetime] = set()
 
     def ensure_running(self) -> None:
         """Start it, if it does not run in this process yet."""
@@ -85,7 +86,11 @@ class Scheduler:
                 now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
                 if not self._job.is_due(now, interval=self._interval):
                     return
-                self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
+                report = self._job.run(now, seconds=BACKFILL_SECONDS, progress=self._go_on)
+                if report is not None:
+                    self._say_what_differs(report.kept)
+                    scrubbed = self._job.scrub(now) if report.complete else None
+                    self._say_what_differs({} if scrubbed is None else scrubbed.differences)
         except _Stopped:
             return
         except RollupError as error:
@@ -106,6 +111,17 @@ class Scheduler:
         dialects.let_fork()
         if self._stopping:
             raise _Stopped
+
+    def _say_what_differs(self, differences: Mapping[datetime, str]) -> None:
+        """Log each period once that is not as its raw rows are, or not as it was stored."""
+        for start, why in differences.items():
+            if start not in self._differing:
+                self._logger.error(
+                    "Flask-Statistics: the rollups of %s UTC differ: %s. 'flask statistics verify --repair' builds them "
+                    "again where there are raw rows.",
+                    *(start, why),
+                )
+        self._differing.update(differences)
 
     def _complain(self, message: str, *arguments: object) -> None:
         """Log a fault once for as long as it lasts."""

@@ -27,7 +27,7 @@ from .building import MONTH_FACTOR, hour_of, rows_noted
 from .closing import over_before
 from .dictionary import Dictionary, hash_of, keys_in
 from .holder import Holder
-from .meta import NEVER, coverage, read_meta
+from .meta import ALWAYS, NEVER, coverage, read_meta
 from .segment import (
     CLIENT_ERRORS,
     NONE,
@@ -90,8 +90,8 @@ class Found:
     differences: list[Difference] = field(default_factory=list)
 
 
-def units(holder: Holder, *, since: datetime | None = None) -> list[Unit]:
-    """What there is to be verified, from `since` on, in time order: all that has requests, raw rows or notes."""
+def units(holder: Holder, *, since: datetime = NEVER, until: datetime = ALWAYS) -> list[Unit]:
+    """What there is to be verified from `since` to `until`, in time order: all that has requests, raw rows or notes."""
     segment, zone = holder.tables.segment.c, holder.source.zone
     with holder.reading() as (connection, raw):
         covered = coverage(connection, holder.tables)
@@ -99,19 +99,19 @@ def units(holder: Holder, *, since: datetime | None = None) -> list[Unit]:
             return []
         found: dict[datetime, Unit] = {}
         months = []
-        for header in store.headers(connection, holder.tables, segment.detailed, segment.unit == MONTH):
+        within = (segment.detailed, segment.start < until, segment.end > since)
+        for header in store.headers(connection, holder.tables, *within, segment.unit == MONTH):
             unit = found.setdefault(header.start, Unit(header.start, header.end, []))
             unit.headers.append(header)
             months.append((header.start, header.end))
-        for header in store.headers(connection, holder.tables, segment.detailed, segment.unit != MONTH):
+        for header in store.headers(connection, holder.tables, *within, segment.unit != MONTH):
             day = holder.day_of(header.start)
             end = max(min(next_edge(day, "day", zone), covered.end), header.start)
             found.setdefault(day, Unit(day, end, [])).headers.append(header)
-        begin = covered.start if since is None else max(since, covered.start)
-        for day in keeping.days(holder, connection, raw, begin, covered.end):
+        for day in keeping.days(holder, connection, raw, max(since, covered.start), min(until, covered.end)):
             if day not in found and not any(start <= day < end for start, end in months):
                 found[day] = Unit(day, min(next_edge(day, "day", zone), covered.end), [])
-    return [unit for start, unit in sorted(found.items()) if since is None or unit.end > since]
+    return [unit for _, unit in sorted(found.items())]
 
 
 def verify(holder: Holder, *, progress: Callable[[Unit], None] = lambda unit: None) -> Found:
@@ -138,7 +138,7 @@ def check(holder: Holder, unit: Unit) -> tuple[bool, list[Difference]]:
     """Whether the raw rows of `unit` are gone, and what differs in it, also when it is looked at again."""
     frozen, differences = _Check(holder, unit).run()
     if differences:
-        again = [one for one in units(holder, since=unit.start) if one.start == unit.start]
+        again = [one for one in units(holder, since=unit.start, until=unit.end) if one.start == unit.start]
         return _Check(holder, again[0]).run() if again else (frozen, differences)
     return frozen, differences
 

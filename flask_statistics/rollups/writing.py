@@ -69,14 +69,14 @@ def commit(holder: Holder, dictionary: Dictionary, change: Change) -> None:
         with holder.transaction() as connection:
             change.check(connection)
             dictionary.write(connection)
-            for number, draft in zip(
-                store.new_ids(connection, holder.tables, len(change.drafts)) if change.drafts else (),
-                change.drafts,
-                strict=True,
-            ):
-                for _, step in _inserts(holder, dictionary, number, draft):
-                    step(connection)
+            numbers = store.new_ids(connection, holder.tables, len(change.drafts)) if change.drafts else ()
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for number, draft in zip(numbers, change.drafts, strict=True):
+                for name, some in store.rows_of(number, draft, number_of=dictionary.number_of, many=holder.many()):
+                    rows.setdefault(name, []).extend(some)
                 change.staged.append(draft.header(number))
+            for name, some in rows.items():
+                connection.execute(sa.insert(getattr(holder.tables, name)), some)
             _rename(connection, holder.tables, change)
             _purge(connection, holder, dictionary, change)
         return

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..models import RawTable
 from ..patience import SHORT_S, patience
-from ..recorder import Backlog, NotStored, Record
+from ..record import Backlog, NotStored, Record
 from .causes import Cause, blames_row, cause_of, fix
 from .rows import insert, row_of
 from .transaction import Locked, commit

@@ -15,16 +15,19 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
 from types import NoneType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from ..models import RawTable, own_table
-from ..recorder import Record
+from ..record import FIELDS as RECORDED
+from ..record import Record
 from .causes import blames_row
 from .journal import RANGE_BITS, Rows
 from .rows import insert, rows_of
@@ -44,7 +47,7 @@ DATABASE = "database"
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
 
-FIELDS = json.dumps(list(Record.__slots__))
+FIELDS = json.dumps([*RECORDED, "own"])
 """What a record consists of, as a spool file notes it."""
 UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 """What `decode`, and making a row of what it gives, raise for what is no record."""
@@ -54,6 +57,20 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "status_code": (int,),
     "size": (int, NoneType),
     "response_time": (float,),
+    "own": (dict, NoneType),
+}
+_OWN: dict[type, tuple[str, Callable[[Any], str]]] = {
+    datetime: ("datetime", datetime.isoformat),
+    date: ("date", date.isoformat),
+    Decimal: ("decimal", str),
+    UUID: ("uuid", str),
+}
+"""Types of values of the host's own columns that JSON has not: their names, and the values' texts."""
+_OF_TEXT: dict[str, Callable[[str], Any]] = {
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "decimal": Decimal,
+    "uuid": UUID,
 }
 
 
@@ -80,12 +97,28 @@ def encode(record: Record) -> bytes:
         f'["{record.date.isoformat()}",{_text(record.method)},{_text(record.path)},{_optional(record.route)},'
         f"{_optional(record.query_string)},{_optional(record.remote_address)},{_text(record.user_agent)},"
         f"{_optional(record.referrer)},{record.status_code},{'null' if record.size is None else record.size},"
-        f"{_optional(record.mimetype)},{_optional(record.exception)},{_optional(record.traceback)},{record.response_time}]"
+        f"{_optional(record.mimetype)},{_optional(record.exception)},{_optional(record.traceback)},{record.response_time},"
+        f"{'null' if record.own is None else json.dumps(record.own, default=_own_text)}]"
     ).encode("ascii")
 
 
 def _optional(text: str | None) -> str:
     return "null" if text is None else _text(text)
+
+
+def _own_text(value: Any) -> dict[str, str]:
+    name, text = _OWN[type(value)]
+    return {name: text(value)}
+
+
+def _own_value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((name, text),) = value.items()
+    try:
+        return _OF_TEXT[name](str(text))
+    except ArithmeticError as error:  # what Decimal raises
+        raise ValueError(f"{text!r} is no {name}") from error
 
 
 def decode(records: Sequence[bytes], fields: str) -> list[dict[str, Any]]:
@@ -101,6 +134,7 @@ def decode(records: Sequence[bytes], fields: str) -> list[dict[str, Any]]:
         record["date"] = datetime.fromisoformat(record["date"])
         if record["date"].tzinfo is not None:
             raise ValueError("the date has a time zone")
+        record |= {name: _own_value(value) for name, value in (record.pop("own", None) or {}).items()}
     return decoded
 
 

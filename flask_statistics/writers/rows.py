@@ -29,12 +29,13 @@ MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 
 def row_of(values: Mapping[str, Any], raw: RawTable) -> dict[str, Any]:
     """A record, given by its values, as parameters of an insert into the raw table."""
-    return raw.row(_with_agent(values))
+    return raw.row(_with_agent({**raw.own, **values}))
 
 
 def rows_of(records: Iterable[Mapping[str, Any]], raw: RawTable) -> list[dict[str, Any]]:
     """The same of many records, which have the same names."""
-    return raw.rows([_with_agent(values) for values in records])
+    # a spool may hold requests from before a dimension was added
+    return raw.rows([_with_agent({**raw.own, **values}) for values in records])
 
 
 def _with_agent(values: Mapping[str, Any]) -> dict[str, Any]:

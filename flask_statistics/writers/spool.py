@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from .. import dialects, user_agents
 from ..models import RawTable
-from ..recorder import Backlog, Counters, NotStored, Record
+from ..record import Backlog, Counters, NotStored, Record
 from .causes import Cause, cause_of, fix, fix_folder
 from .clickhouse import ClickHouseMover
 from .journal import PulledAway

@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..recorder import Backlog
+from ..record import Backlog
 from .journal import FileJournal
 from .moving import UNREADABLE, decode
 from .spool_file import Refused, SpoolUnusable

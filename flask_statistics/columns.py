@@ -1,0 +1,104 @@
+"""What a column of a host's model can hold: the plain type behind its type, and what makes a host's value one of it. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from .config import SettingError
+
+
+def plain(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type of the database that is behind `kind`, which may be a `TypeDecorator` of somebody's own."""
+    while isinstance(kind, sa.TypeDecorator):
+        kind = kind.impl_instance
+    return kind
+
+
+def taker(column: sa.Column[Any], what: str) -> Callable[[Any], Any]:
+    """What makes a value that a host's function returns one that `column` takes; None stays None.
+
+    It raises `ValueError` or `TypeError` for what cannot be one. Raises `SettingError`, which names `what` asks for it, for
+    a column whose values are no text, number, date, time of day with a date, UUID or boolean.
+    """
+    kind = plain(column.type)
+    if column.default is None and column.server_default is None and not column.nullable:
+        raise SettingError(
+            f"{what} fills the column {column.name!r}, which must not be NULL: but there is no value where its function "
+            "fails, and in imported logs. Make it nullable, or give it a default."
+        )
+    for known, take in _TAKERS:
+        if isinstance(kind, known):
+            return lambda value: None if value is None else take(value, kind)
+    raise SettingError(
+        f"{what} fills the column {column.name!r} of the type {kind!r}, but can fill only columns of texts, numbers, "
+        "booleans, dates (with or without a time) and UUIDs."
+    )
+
+
+def _enum(value: Any, kind: Any) -> str:
+    name = value.name if isinstance(value, enum.Enum) else str(value)
+    if name not in kind.enums:
+        raise ValueError(f"{name!r} is none of {', '.join(kind.enums)}")
+    return name
+
+
+def _text(value: Any, _kind: Any) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _boolean(value: Any, _kind: Any) -> bool:
+    if value not in (0, 1):  # as SQLAlchemy has it
+        raise TypeError(f"{value!r} is neither True nor False")
+    return bool(value)
+
+
+def _integer(value: Any, kind: Any) -> int:
+    number = int(value)
+    bits = 15 if isinstance(kind, sa.SmallInteger) else 63 if isinstance(kind, sa.BigInteger) else 31
+    if number != (value if not isinstance(value, str) else number) or not -(2**bits) <= number < 2**bits:
+        raise ValueError(f"{value!r} is no whole number of {bits + 1} bits")
+    return number
+
+
+def _number(value: Any, kind: Any) -> float | Decimal:
+    return Decimal(str(value)) if kind.asdecimal else float(value)
+
+
+def _instant(value: Any, kind: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{value!r} is no datetime")
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
+    return aware if kind.timezone else aware.astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def _day(value: Any, _kind: Any) -> date:
+    if isinstance(value, datetime):
+        return value.date()
+    if not isinstance(value, date):
+        raise TypeError(f"{value!r} is no date")
+    return value
+
+
+def _uuid(value: Any, kind: Any) -> Any:
+    found = value if isinstance(value, UUID) else UUID(str(value))
+    return found if kind.as_uuid else str(found)
+
+
+_TAKERS: tuple[tuple[type[sa.types.TypeEngine[Any]], Callable[[Any, Any], Any]], ...] = (
+    (sa.Enum, _enum),
+    (sa.String, _text),
+    (sa.Boolean, _boolean),
+    (sa.Integer, _integer),
+    (sa.Numeric, _number),
+    (sa.DateTime, _instant),
+    (sa.Date, _day),
+    (sa.Uuid, _uuid),
+)
+"""The first that fits is taken: an Enum is a String."""

@@ -1,0 +1,125 @@
+"""What is recorded of a request, and what those who take it further promise: `Record`, `Writer` and what writers tell."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+MOST_TIMED = 1_000
+"""Requests of which the recording's own time is kept."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One request, by attribute names of the raw table; user agents are parsed later, by the writer."""
+
+    date: datetime
+    method: str
+    path: str
+    route: str | None
+    query_string: str | None
+    remote_address: str | None
+    user_agent: str
+    referrer: str | None
+    status_code: int = 500
+    size: int | None = None
+    mimetype: str | None = None
+    exception: str | None = None
+    traceback: str | None = None
+    response_time: float = 0.0
+    own: dict[str, Any] | None = None
+    """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
+
+    def values(self) -> dict[str, Any]:
+        """What is stored of it, by attribute names of the raw table."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        return values if self.own is None else values | self.own
+
+
+FIELDS = tuple(one.name for one in fields(Record) if one.name != "own")
+"""What every record consists of."""
+
+
+class Writer(Protocol):
+    """Takes records to the raw table."""
+
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        """Store `record`, or keep it; how many rows are in the raw table now that were not. Raises `NotStored`.
+
+        `host_in_transaction`: the host's session in this thread may hold a lock.
+        """
+
+    def flush(self) -> int:
+        """At the end of each context: store what waited for it; how many rows. Raises `NotStored`."""
+
+    def settle(self) -> int:
+        """Before somebody looks at the raw table: store what waits, within a short time; how many rows."""
+
+    def backlog(self) -> Backlog:
+        """What waits now, and why."""
+
+    def close(self) -> None:
+        """Stop what runs and close what is open, with all stored that can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not in the raw table yet."""
+
+    waiting: int
+    """Records that wait for their way into the raw table."""
+    trouble: str | None
+    """Why they wait, in one line; None: nothing is wrong."""
+    refused: int = 0
+    """Records that the raw table refused and that are kept in the spool."""
+    problems: tuple[str, ...] = ()
+    """What else somebody should look after, as sentences."""
+
+
+class NotStored(Exception):
+    """Records that could not be stored and are lost; the cause is the database's error."""
+
+    def __init__(self, lost: int, fix: str, reason: str = "", *, stored: int = 0) -> None:
+        super().__init__(reason or f"{lost} lost")
+        self.lost = lost
+        self.fix = fix
+        """What the operator can do about it."""
+        self.stored = stored
+        """Rows stored all the same."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process has recorded since it started."""
+
+    recorded: int = 0
+    """Rows stored in the raw table."""
+    lost: int = 0
+    """Requests that are in no table and in no spool."""
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    """Naive UTC."""
+    lost_because: Counter[str] = field(default_factory=Counter)
+    """Requests lost by the type of the error."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(tzinfo=None))
+    """Naive UTC."""
+    overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
+    """Seconds that recording took of the latest requests."""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def store(self, rows: int) -> None:
+        """Count rows that are in the raw table now."""
+        with self.lock:
+            self.recorded += rows
+
+    def lose(self, rows: int, because: str, error: str) -> int:
+        """Count requests that are stored nowhere, by the type of the error; how many there are by now."""
+        with self.lock:
+            self.lost += rows
+            self.lost_because[because] += rows
+            self.last_error = f"{because}: {error}"[:500]
+            self.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
+            return self.lost
