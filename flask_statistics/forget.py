@@ -17,7 +17,7 @@ from . import dialects
 from .addresses import local_day, normal, stored_forms, writings
 from .held import folder_of, is_one_of
 from .models import RawTable
-from .recorder import NotStored
+from .record import NotStored
 from .spans import FIRST_YEAR
 from .state import State
 from .writers import spool_client
