@@ -22,8 +22,10 @@ from .spans import FIRST_YEAR
 from .state import State
 from .writers import spool_client
 
-DELETED_A_TIME = 5_000
+DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
+LONGEST_PAUSE_S = 2.0
+"""Between two of these."""
 MOVED_WITHIN_S = 10.0
 """How long what waits in the spool may take to be moved into the raw table, where it is erased."""
 NAMED_A_TIME = 400
@@ -105,8 +107,12 @@ def forget(
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
     if state.rollups is None:
         raw_rows = 0
+        began = time.perf_counter()
         while deleted := _delete_in_transaction(engine, delete_some):
             raw_rows += deleted
+            if deleted == DELETED_A_TIME:  # half of the time is the host's alone
+                time.sleep(min(time.perf_counter() - began, LONGEST_PAUSE_S))
+            began = time.perf_counter()
     else:
         job = state.rollups.job()
         erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)
