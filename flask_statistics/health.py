@@ -18,6 +18,7 @@ from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
+from .queries.answers import is_late
 from .queries.interface import HITS, Queries
 from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 GROWTH_DAYS = 7
 """Growth is what the last days brought, so that weekdays weigh alike."""
-LATE_AFTER = 3
-"""So many updates of the rollups may be missed before they are called late."""
+LEAST_GROWTH = timedelta(days=1)
+"""What came in a shorter time says nothing of a year."""
+LOST_LATELY = timedelta(days=1)
+"""What was lost is no problem any more when nothing was lost for so long."""
 MASKED = "***"
 
 
@@ -47,6 +50,8 @@ class Recording:
     """Requests that the raw table refused and that are kept aside."""
     trouble: str | None
     """Why they wait; None: nothing is wrong."""
+    spool_problems: tuple[str, ...]
+    """What else is in the spool's folder that somebody should look after, as sentences."""
     lost: int
     """Requests that are stored nowhere."""
     lost_because: dict[str, int]
@@ -159,7 +164,7 @@ def collect(state: State, now: datetime) -> Health:
     except sa.exc.SQLAlchemyError as error:
         database = _first_line(error)
     lag = None if rollups is None else _lag(rollups, now)
-    late = state.rollups is not None and lag is not None and lag > LATE_AFTER * state.rollups.interval
+    late = state.rollups is not None and lag is not None and is_late(lag, state.rollups.interval)
     return Health(
         at=now,
         database=database,
@@ -178,7 +183,7 @@ def collect(state: State, now: datetime) -> Health:
         settings=tuple(_settings(state)),
         problems=(
             *map(_lack, lacks),
-            *_problems(database, recording, rollups_error, late=late),
+            *_problems(database, recording, rollups_error, now=now, late=late),
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),
         ),
@@ -234,7 +239,9 @@ def _lack(lack: schema.Lack) -> str:
     return f"{lack} Make a migration, or run 'flask statistics init --alter'."
 
 
-def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
+def _problems(
+    database: str, recording: Recording | None, rollups_error: str | None, *, now: datetime, late: bool
+) -> list[str]:
     problems = []
     if database != "ok":
         problems.append(f"The database did not answer: {database}")
@@ -243,12 +250,16 @@ def _problems(database: str, recording: Recording | None, rollups_error: str | N
     if late:
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
     if recording is not None:
-        if recording.lost:
+        if recording.lost and recording.last_error_at is not None and now - recording.last_error_at < LOST_LATELY:
             problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
         if recording.refused:
-            problems.append(f"{recording.refused:,} requests were refused by the raw table and are kept aside.")
+            problems.append(
+                f"{recording.refused:,} requests were refused by the raw table and are kept aside: 'flask statistics spool' "
+                "shows why, and 'flask statistics spool retry' tries them again."
+            )
         if recording.trouble:
             problems.append(f"{recording.waiting:,} requests wait to be stored: {recording.trouble}")
+        problems += recording.spool_problems
     return problems
 
 
@@ -262,6 +273,7 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
         waiting=backlog.waiting,
         refused=backlog.refused,
         trouble=backlog.trouble,
+        spool_problems=backlog.problems,
         lost=counters.lost,
         lost_because=because,
         last_error=counters.last_error,
@@ -326,9 +338,9 @@ def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:
 
 
 def _rows_a_day(queries: Queries, now: datetime, oldest: datetime | None) -> float | None:
-    if oldest is None:
+    if oldest is None or now - oldest < LEAST_GROWTH:
         return None
-    length = min(timedelta(days=GROWTH_DAYS), max(now - oldest, timedelta(hours=1)))
+    length = min(timedelta(days=GROWTH_DAYS), now - oldest)
     measures = queries.summary(Span(now - length, now, ZoneInfo("UTC")), Filters(), want=HITS)
     return measures.hits / (length / timedelta(days=1))
 

@@ -31,11 +31,13 @@ ORDER = (
     "recorder",
     "spans",
     "writers",
+    "derived",
     "filters",
     "queries",
     "rollups",
     "access_log",
     "traffic",
+    "rendering",
     "guards",
     "old_database",
     "state",
@@ -58,7 +60,20 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "trail", "testing", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {
+    "recorder",
+    "rendering",
+    "guards",
+    "state",
+    "trail",
+    "testing",
+    "api",
+    "views",
+    "cli",
+    "extension",
+    "demo",
+    "export",
+}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 
