@@ -50,7 +50,7 @@ def _refusing_unknown(view: Callable[..., Response]) -> Callable[..., Response]:
 
     def answer(**values: str) -> Response:
         unknown = parameters.unknown(request.args, state_of(current_app).dimensions)
-        return _error(400, unknown[0]) if unknown else view(**values)
+        return refused(400, unknown[0]) if unknown else view(**values)
 
     return answer
 
@@ -71,27 +71,31 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
                     timezone=span.zone.key,
                     source=queries.source,
                     as_of=_local(now, span),
-                    **_limits(queries, span, filters, values.get("dimension")),
+                    **_limits(queries, span, filters, **values, stored=answer is _requests),
                     **found,
                 )
         except (BadParameter, SpanError) as error:
-            return _error(400, str(error))
+            return refused(400, str(error))
         except sa.exc.SQLAlchemyError as error:
             if dialects.is_timeout(error):
-                return _error(503, too_slow(state))
+                return refused(503, too_slow(state))
             current_app.logger.exception("Flask-Statistics: a question to the database failed.")
-            return _error(503, "The database could not answer; see the app's log.")
+            return refused(503, "The database could not answer; see the app's log.")
         except TooManyValues as error:
-            return _error(503, str(error))
+            return refused(503, str(error))
         except DimensionError as error:
             current_app.logger.exception("Flask-Statistics: a question could not be answered.")
-            return _error(500, f"{error} See the app's log.")
+            return refused(500, f"{error} See the app's log.")
 
     return view
 
 
-def _limits(queries: Queries, span: Span, filters: Filters, dimension: str | None) -> dict[str, Any]:
-    """What the answer lacks."""
+def _limits(
+    queries: Queries, span: Span, filters: Filters, *, dimension: str | None = None, stored: bool
+) -> dict[str, Any]:
+    """What the answer lacks; `stored`: without filters it lists stored requests, whatever is rolled up."""
+    if stored and not filters:
+        return {"complete_from": None, "undecided": 0}
     complete_from = queries.complete_from(span, filters, () if dimension is None else (dimension,))
     return {
         "complete_from": None if complete_from is None else _local(complete_from, span),
@@ -234,7 +238,8 @@ def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=timezone.utc).isoformat()
 
 
-def _error(status: int, message: str) -> Response:
+def refused(status: int, message: str) -> Response:
+    """An error as the API answers it."""
     response = jsonify(error=message)
     response.status_code = status
     return response

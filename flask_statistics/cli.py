@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gc
 import secrets
+import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import sqlalchemy as sa
 from flask import current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 from . import dialects, health, schema, traffic, trail
 from . import forget as forget_visitor
@@ -36,10 +37,14 @@ from .masking import masked_header
 from .models import RawTable, check_types
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
-from .writers import causes
+from .writers import causes, spool_list
+from .writers.moving import Overtaken
 from .writers.rows import insert_rows
-from .writers.spool import spool_folder
+from .writers.spool import SpoolWriter
+from .writers.spool_file import SpoolUnusable
+from .writers.spool_folder import SpoolFolder, try_folder
 from .writers.spool_list import read_backlog, read_refused
+from .writers.transaction import Locked
 
 if TYPE_CHECKING:
     from .rollups.job import Job
@@ -66,7 +71,8 @@ def _database_errors(fix: str | None = None) -> Iterator[None]:
         yield
     except sa.exc.SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise click.ClickException(f"The database refused: {cause}\n{fix or causes.fix(error)}") from error
+        helps = fix if fix and causes.cause_of(error) in causes.BY_COMMAND else causes.fix(error)
+        raise click.ClickException(f"The database refused: {cause}\n{helps}") from error
 
 
 # ---- init --------------------------------------------------------------------------------------------------------
@@ -90,6 +96,8 @@ def init(alter: bool) -> None:
         lacks = schema.lacking(state)
         if alter:
             done += _add_columns(state, lacks)
+        if isinstance(state.writer, SpoolWriter):
+            _try_spool(state.writer)
     for line in done:
         click.echo(line)
     old = state.left_behind()
@@ -116,6 +124,16 @@ def _say_lacks(state: State, lacks: list[schema.Lack]) -> None:
         click.echo(f"{lack} Make a migration, or run 'flask statistics init --alter', which executes:", err=True)
         for statement in lack.additions(schema.engine_of(state, lack.table).dialect):
             click.echo(f"{statement};")
+
+
+def _try_spool(writer: SpoolWriter) -> None:
+    """See that the spool can be written, and let it know the database, for a start while that is away."""
+    folder = writer.folder()
+    error = try_folder(folder.path)
+    if error is not None:
+        raise click.ClickException(f"The spool cannot be written: {error}\n{causes.fix_folder(error, folder.path)}")
+    with suppress(Overtaken):  # another process does the same
+        folder.know(writer.mover().identity(wait_ms=1_000))
 
 
 def _create_tables(state: State) -> Iterator[str]:
@@ -579,14 +597,144 @@ def forget(address: str, yes: bool) -> None:
     click.echo("Counted again: nothing is left.")
 
 
-def _say_what_waits(state: State) -> None:
-    folder = spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
+# ---- spool -------------------------------------------------------------------------------------------------------
+
+
+def _spool_writer() -> SpoolWriter:
+    writer = state_of(current_app).writer
+    if not isinstance(writer, SpoolWriter):
+        raise click.ClickException(
+            'There is no spool: STATISTICS_WRITER is not "spool", or STATISTICS_ENABLED is False.'
+        )
+    return writer
+
+
+@contextmanager
+def _spool_errors(folder: SpoolFolder) -> Iterator[None]:
+    """Turn what can go wrong with the spool's files into one line with the fix, and exit code 1."""
+    with _database_errors("'flask statistics init' creates missing tables."):
+        try:
+            yield
+        except spool_list.Alive:
+            raise click.ClickException("A living process has it: stop the app first.") from None
+        except Locked as error:
+            raise click.ClickException(f"{error}. {causes.Cause.LOCKED.value}") from None
+        except (OSError, sqlite3.Error, SpoolUnusable) as error:
+            raise click.ClickException(f"{error}\n{causes.fix_folder(error, folder.path)}") from None
+
+
+@commands.group("spool", invoke_without_command=True)
+@click.pass_context
+@with_appcontext
+def spool(context: click.Context) -> None:
+    """List what waits in the spool's folder, for whom and why, and what was set aside.
+
+    The exit code is 1 if somebody should look after it.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    folder = _spool_writer().folder()
+    with _spool_errors(folder):
+        files, strays, refused = spool_list.list_files(folder), folder.strays(), read_refused(folder)
+    for file in files:
+        waits, whose = _count(file.waiting, "request"), "this database" if file.ours else "another database"
+        address = f" ({file.address})" if file.address else ""
+        click.echo(f"{file.path.name}: {waits} waiting, {file.refused:,} set aside, for {whose}{address}")
+        if file.trouble is not None:
+            click.echo(f"  They wait because {file.trouble}")
+    for request, error in refused:
+        click.echo(f"Set aside: {request}: {error}")
+    for stray in strays:
+        click.echo(f"{stray.name}: put away, as it was damaged or nobody's")
+    if not files and not strays:
+        click.echo(f"Nothing is in {folder.path}.")
+    if refused:
+        click.echo(
+            "'flask statistics spool retry' tries what was set aside now; 'drop --set-aside' deletes it.", err=True
+        )
+    if any(not file.ours and file.waiting for file in files):
+        click.echo("'flask statistics spool adopt FILE' stores in this database what waits for another one.", err=True)
+    backlog = read_backlog(folder)
+    if refused or backlog.problems or backlog.trouble:
+        sys.exit(1)
+
+
+@spool.command("retry")
+def spool_retry() -> None:
+    """Try now to store what the raw table refused. The exit code is 1 if it refuses some again."""
+    writer = _spool_writer()
+    with _spool_errors(writer.folder()):
+        stored, refused = spool_list.retry(writer.folder(), writer.mover())
+    if refused:
+        for request, error in read_refused(writer.folder()):
+            click.echo(f"Set aside: {request}: {error}")
+        click.echo(f"{_count(stored, 'request')} stored, {refused:,} are refused still.")
+        sys.exit(1)
+    click.echo(f"{_count(stored, 'request')} stored.")
+
+
+@spool.command("adopt")
+@click.argument("names", nargs=-1, required=True, metavar="FILE...")
+def spool_adopt(names: tuple[str, ...]) -> None:
+    """Store in this database what waits in FILE for another one, or for nobody knows which."""
+    writer = _spool_writer()
+    folder = writer.folder()
+    for path in _named(folder, names, folder.files()):
+        with _spool_errors(folder):
+            waiting, stored = spool_list.adopt(folder, writer.mover(), path)
+        click.echo(f"{path.name}: {_count(waiting, 'request')} adopted, {stored:,} stored.")
+
+
+@spool.command("drop")
+@click.argument("names", nargs=-1, metavar="[FILE]...")
+@click.option("--set-aside", is_flag=True, help="Delete what the raw table refused, of all files of this database.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
+    """Delete FILE with all requests that wait in it, for good."""
+    folder = _spool_writer().folder()
+    if bool(names) == set_aside:
+        raise click.UsageError("Name files, or give --set-aside.")
+    if set_aside:
+        number = sum(file.refused for file in spool_list.list_files(folder) if file.ours)
+        if not yes:
+            click.confirm(f"Delete {_count(number, 'request')} that were set aside?", abort=True)
+        with _spool_errors(folder):
+            click.echo(f"{_count(spool_list.drop_refused(folder), 'request')} dropped.")
+        return
+    listed = {file.path: file.waiting + file.refused for file in spool_list.list_files(folder)}
+    for path in _named(folder, names, [*listed, *folder.strays()]):
+        what = _count(listed[path], "request") if path in listed else "what is in it, readable or not,"
+        if not yes:
+            click.confirm(f"{path.name}: delete {what} for good?", abort=True)
+        with _spool_errors(folder):
+            spool_list.drop(folder, path)
+        click.echo(f"{path.name}: {_count(listed.get(path, 0), 'request')} dropped.")
+
+
+def _named(folder: SpoolFolder, names: Iterable[str], known: Iterable[Path]) -> list[Path]:
+    """The paths of files of the folder, all of which are there."""
+    paths = [folder.path / Path(name).name for name in names]
+    for path in paths:
+        if path not in known:
+            raise click.ClickException(f"{path.name} is not in {folder.path}: 'flask statistics spool' lists what is.")
+    return paths
+
+
+def _say_what_waits(writer: SpoolWriter) -> str | None:
+    """Say what is in the spool; what is wrong with its folder, if anything is."""
+    folder = writer.folder()
+    error = try_folder(folder.path)
+    if error is not None:
+        problem = f"The spool cannot be written: {error}. {causes.fix_folder(error, folder.path)}"
+        click.echo(f"Spool             {problem}")
+        return problem
     found = read_backlog(folder)
     click.echo(f"Spool             {_count(found.waiting, 'request')} waiting, {found.refused:,} refused")
     if found.trouble is not None:
         click.echo(f"They wait because {found.trouble}")
-    for request, error in read_refused(folder):
-        click.echo(f"Refused           {request}: {error}")
+    for request, reason in read_refused(folder):
+        click.echo(f"Refused           {request}: {reason}")
+    return None
 
 
 # ---- status ------------------------------------------------------------------------------------------------------
@@ -594,18 +742,21 @@ def _say_what_waits(state: State) -> None:
 
 @commands.command("status")
 def status() -> None:
-    """Say what is stored, how it grows, how the rollups stand, and what is set: the Health view without the dashboard."""
+    """Say what is stored, how it grows, how the rollups stand, and what is set: the Health view without the dashboard.
+
+    The exit code is 1 if something needs somebody.
+    """
     state, zone = state_of(current_app), state_of(current_app).settings.timezone
 
     def local(moment: datetime | None) -> str:
         return "-" if moment is None else f"{to_local(moment, zone):%Y-%m-%d %H:%M}"
 
-    if state.spool is not None:
-        _say_what_waits(state)  # first of all: the database may be away
+    # first of all: the database may be away
+    unwritable = _say_what_waits(state.writer) if isinstance(state.writer, SpoolWriter) else None
     with _database_errors("'flask statistics init' creates missing tables."):
         found = health.collect(state, _utc_now())
     if found.storage is None or found.rollups_error is not None:
-        raise click.ClickException(f"{' '.join(found.problems)}\n'flask statistics init' creates missing tables.")
+        raise click.ClickException("\n".join(found.problems))
     for label, text in [
         *_storage_lines(found.storage, local, zone.key),
         *_rollup_lines(found.rollups, local, zone.key),
@@ -616,6 +767,7 @@ def status() -> None:
         click.echo(problem, err=True)
     if found.lacks:
         _say_lacks(state, list(found.lacks))
+    if found.problems or unwritable:
         sys.exit(1)
 
 

@@ -42,7 +42,7 @@ class Purpose:
 
 
 RECORDING = Purpose("recording", connections=2, lock_s=1, statement_s=5, silence_s=10)
-READING = Purpose("reading", connections=4, lock_s=2, statement_s=None, silence_s=60)
+READING = Purpose("reading", connections=5, lock_s=2, statement_s=None, silence_s=60)
 WORKING = Purpose("working", connections=4, lock_s=5, statement_s=600, silence_s=900)
 """The rollup job's, and what deletes."""
 

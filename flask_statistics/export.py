@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from .pages import breakdowns, errors
 from .pages.page import Page
 from .pages.series import metric_of
 from .pages.summary import comparable_span, value_of
+from .queries.answers import RequestLog
+from .queries.interface import UnknownRequest
 
 EVERY_ROW = 2**31 - 1
 LOG_ROWS = 1000
@@ -152,19 +155,30 @@ def _answered(page: Page, answer: list[T] | None) -> list[T]:
 
 
 def _requests(page: Page) -> Iterator[Cells]:
-    queries, before, names = page.asker.queries, None, None
+    names: list[str] | None = None
+    log = page.asker.queries.requests(page.state.span, page.state.filters, limit=LOG_ROWS)
     while True:
-        log = queries.requests(page.state.span, page.state.filters, limit=LOG_ROWS, before=before)
         for row in log.rows:
             if names is None:
                 names = list(row)
                 yield names
             yield [row[name] for name in names]
-        if log.older is None:
+        older = None if log.older is None else _older(page, log)
+        if older is None:
             break
-        before = log.older
+        log = older
     if names is None:
         yield ["id", *(name for name in page.site.columns if name in KNOWN_COLUMNS and name != "traceback")]
+
+
+def _older(page: Page, log: RequestLog) -> RequestLog | None:
+    """The requests before those of `log`, behind the last one that was not deleted meanwhile; None: all of them were."""
+    for row in reversed(log.rows):
+        with suppress(UnknownRequest):
+            return page.asker.queries.requests(
+                page.state.span, page.state.filters, limit=LOG_ROWS, before=str(row["id"])
+            )
+    return None
 
 
 TABLES: dict[str, Table] = {

@@ -30,6 +30,8 @@ GROWTH_DAYS = 7
 """Growth is what the last days brought, so that weekdays weigh alike."""
 LATE_AFTER = 3
 """So many updates of the rollups may be missed before they are called late."""
+LOST_LATELY = timedelta(days=1)
+"""What was lost is no problem any more when nothing was lost for so long."""
 MASKED = "***"
 
 
@@ -47,6 +49,8 @@ class Recording:
     """Requests that the raw table refused and that are kept aside."""
     trouble: str | None
     """Why they wait; None: nothing is wrong."""
+    spool_problems: tuple[str, ...]
+    """What else is in the spool's folder that somebody should look after, as sentences."""
     lost: int
     """Requests that are stored nowhere."""
     lost_because: dict[str, int]
@@ -178,7 +182,7 @@ def collect(state: State, now: datetime) -> Health:
         settings=tuple(_settings(state)),
         problems=(
             *map(_lack, lacks),
-            *_problems(database, recording, rollups_error, late=late),
+            *_problems(database, recording, rollups_error, now=now, late=late),
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),
         ),
@@ -234,7 +238,9 @@ def _lack(lack: schema.Lack) -> str:
     return f"{lack} Make a migration, or run 'flask statistics init --alter'."
 
 
-def _problems(database: str, recording: Recording | None, rollups_error: str | None, *, late: bool) -> list[str]:
+def _problems(
+    database: str, recording: Recording | None, rollups_error: str | None, *, now: datetime, late: bool
+) -> list[str]:
     problems = []
     if database != "ok":
         problems.append(f"The database did not answer: {database}")
@@ -243,12 +249,16 @@ def _problems(database: str, recording: Recording | None, rollups_error: str | N
     if late:
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
     if recording is not None:
-        if recording.lost:
+        if recording.lost and recording.last_error_at is not None and now - recording.last_error_at < LOST_LATELY:
             problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
         if recording.refused:
-            problems.append(f"{recording.refused:,} requests were refused by the raw table and are kept aside.")
+            problems.append(
+                f"{recording.refused:,} requests were refused by the raw table and are kept aside: 'flask statistics spool' "
+                "shows why, and 'flask statistics spool retry' tries them again."
+            )
         if recording.trouble:
             problems.append(f"{recording.waiting:,} requests wait to be stored: {recording.trouble}")
+        problems += recording.spool_problems
     return problems
 
 
@@ -262,6 +272,7 @@ def _recording(counters: Counters, backlog: Backlog) -> Recording:
         waiting=backlog.waiting,
         refused=backlog.refused,
         trouble=backlog.trouble,
+        spool_problems=backlog.problems,
         lost=counters.lost,
         lost_because=because,
         last_error=counters.last_error,

@@ -142,7 +142,7 @@ class RawTable:
         return moment.replace(tzinfo=timezone.utc) if aware else moment
 
     def fit(self, name: str, value: Any) -> Any:
-        """`value` as it was stored in the attribute `name`: what the column cut, a filter must cut as well."""
+        """`value` as we stored it in the attribute `name`: what the column cut, a filter must find by the whole as well."""
         return next((fit(value) for known, _, fit in self.fits if known == name and fit), value)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class _FitInteger:
     limit: int
 
     def __call__(self, value: Any) -> Any:
-        return value if value is None else min(value, self.limit)
+        return min(value, self.limit) if isinstance(value, int) else value
 
     def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
         return max((value for value in values if value is not None), default=0) <= self.limit

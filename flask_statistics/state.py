@@ -21,6 +21,8 @@ from .guards import Guard
 from .masking import Masking
 from .models import RawTable
 from .old_database import left_behind
+from .places import Places
+from .queries.apart import QueriesApart
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .record import Writer
@@ -76,6 +78,8 @@ class State:
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
+    """For those who read the dashboard."""
     _own: connections.Engines = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,16 +136,19 @@ class State:
     def queries(self) -> Iterator[Queries]:
         """What answers the questions of one page, on connections that are given back afterwards.
 
-        Together they may take `STATISTICS_QUERY_TIMEOUT`.
+        Together they may take `STATISTICS_QUERY_TIMEOUT`. Raises `Busy` if too many pages are computed.
         """
-        with self.limited_queries() as (queries, _):
-            yield queries
+        with self.reading() as (connections, _):
+            yield self.queries_on(connections)
+
+    def queries_apart(self) -> Queries:
+        """What answers each question on connections of its own, given back at once: for what is sent at a client's pace."""
+        return QueriesApart(self._queries_of_a_file)
 
     @contextmanager
-    def limited_queries(self) -> Iterator[tuple[Queries, dialects.Budget]]:
-        """As `queries`, with the time budget: long work that is done in pieces renews it after each one."""
-        with self.reading() as (connections, budget):
-            yield self.queries_on(connections), budget
+    def _queries_of_a_file(self) -> Iterator[Queries]:
+        with self._open() as (connections, _):  # it has a place among the files
+            yield self.queries_on(connections)
 
     def queries_on(self, connections: Connections) -> Queries:
         """What answers questions over `connections`."""
@@ -150,7 +157,15 @@ class State:
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Connections, dialects.Budget]]:
-        """Connections that one page reads over, each of one moment, and the time that all of their statements may take."""
+        """Connections that one page reads over, each of one moment, and the time that all of their statements may take.
+
+        Raises `Busy` if too many pages are computed.
+        """
+        with self.places.page(), self._open() as opened:
+            yield opened
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Connections, dialects.Budget]]:
         budget = dialects.Budget(self.settings.query_timeout)
         with ExitStack() as opened:
             raw = opened.enter_context(self._reading(self.raw.bind_key, budget))

@@ -41,6 +41,7 @@ from .pages import breakdowns, errors, live, overview, request_log
 from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
+from .places import Busy
 from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
@@ -65,6 +66,7 @@ def blueprint() -> Blueprint:
     dashboard = Blueprint(NAME, __name__, template_folder="templates", static_folder="static")
     dashboard.before_request(_guard)
     dashboard.after_request(_protect)
+    dashboard.register_error_handler(Busy, _busy)
     for rule, endpoint, view in (
         ("/", "index", index),
         ("/errors", "errors", errors_view),
@@ -193,6 +195,14 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
             return _message(500, "This could not be computed", f"{error} The app's log says how.")
 
     return answer
+
+
+def _busy(error: Busy) -> Response:
+    """503, and when to come again."""
+    of_api = (request.endpoint or "").startswith(f"{NAME}.api_")
+    response = api.refused(503, str(error)) if of_api else _message(503, "The statistics are busy", str(error))
+    response.headers["Retry-After"] = str(error.come_again_s)
+    return response
 
 
 def index() -> ResponseReturnValue:
@@ -410,10 +420,11 @@ def export_csv(name: str) -> ResponseReturnValue:
 
 
 def _lines(state: State, page: Page, name: str) -> Generator[str]:
-    with state.limited_queries() as (queries, budget):
-        for piece in export.lines(replace(page, asker=Asker(queries, _log_failure)), name):
+    """The pieces of a file. Between two of them nothing is open: the reader sets the pace, and may have gone to lunch."""
+    with state.places.file() as sending:
+        for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), _log_failure)), name):
             yield piece
-            budget.renew()  # it is as long as the table; each piece of it is bounded, and the reader sets the pace
+            sending.check()
 
 
 # ---- theme -----------------------------------------------------------------------------------------------------------

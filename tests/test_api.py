@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -93,6 +93,8 @@ def test_api_summary_of_nothing(app: App) -> None:
         "timezone": "UTC",
         "source": "raw",
         "as_of": None,
+        "complete_from": None,
+        "undecided": 0,
         "hits": 0,
         "visitors": 0,
         "client_errors": 0,
@@ -167,23 +169,54 @@ def test_api_longer_series_than_a_statement_holds(make_app: MakeApp, database_ur
     assert [point["hits"] for point in points] == [1 if hour % 7 == 0 else 0 for hour in range(600)]
 
 
-@pytest.mark.parametrize("url", ["breakdown/path", "breakdown/referrer", "summary?q=a"])
-def test_api_refuses_what_would_not_fit_into_memory(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    monkeypatch.setattr("flask_statistics.queries.raw.MOST_GROUPS", 3)
-    app = make_app()
-    app.insert(*({"date": datetime(2026, 3, 1), "path": f"/{n}", "referrer": f"http://{n}/"} for n in range(3)))
-    span = f"{'&' if '?' in url else '?'}span=all"
-    app.json(url + span)
-    app.insert({"date": datetime(2026, 3, 1), "path": "/3", "referrer": "http://3/"})
-    error = (
-        "There are more than 3 different values. Choose a shorter span; with STATISTICS_ROLLUPS, rare ones are counted "
-        "together."
-    )
-    assert app.json(url + span, 503) == {"error": error}
-    page = app.client.get("/statistics/list/path?span=all")
-    assert (page.status_code, error in page.text) == (503, True)
+MANY = [
+    {
+        "date": datetime(2026, 3, 1),
+        "path": f"/{n}",
+        "referrer": f"http://{n}.example/{hit}",
+        "status_code": 404,
+        "user_agent": f"agent {n} {hit}",
+        "response_time": n / 100,
+        "browser": "firefox 1",
+        "exception": f"KeyError({n})",
+    }
+    for n in range(9)
+    for hit in range(n + 1)
+]
+"""The value 8 nine times, 7 eight times, and so on."""
+
+
+@pytest.fixture
+def flooded(make_app: MakeApp, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """An app with more different values than fit into memory, as a stranger can bring about."""
+    monkeypatch.setattr("flask_statistics.queries.raw.MOST_GROUPS", 5)
+    app = make_app(database_url)
+    app.insert(*MANY)
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("sort", ["-hits", "-p95", "-avg"])
+def test_api_shows_the_commonest_of_too_many_values(flooded: App, sort: str) -> None:
+    found = flooded.json(f"breakdown/path?span=all&limit=2&sort={sort}")
+    assert (found["total"], [row["value"] for row in found["rows"]]) == (9, ["/8", "/7"])
+    assert [row["hits"] for row in found["rows"]] == [9, 8]
+
+
+def test_api_filters_by_one_of_too_many_values(flooded: App) -> None:
+    assert flooded.json("summary?span=all&path=/3")["hits"] == 4
+    assert flooded.json("summary?span=all&q=/3")["hits"] == 4
+    assert flooded.json("summary?span=all&q=/", 503)["error"].startswith("More than 5 different values")
+    assert flooded.json("summary?span=all&browser=firefox")["hits"] == 45
+
+
+def test_views_show_the_commonest_of_too_many_values(flooded: App) -> None:
+    for view in ("", "errors", "list/path", "list/referrer", "list/browser", "export/path.csv"):
+        page = flooded.client.get(f"/statistics/{view}?span=all")
+        assert page.status_code == 200
+        assert "Could not be computed" not in page.text
+    assert "/8" in flooded.client.get("/statistics/?span=all").text
+    assert flooded.json("breakdown/browser?span=all")["rows"][0]["hits"] == 45
 
 
 def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:

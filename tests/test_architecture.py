@@ -20,6 +20,7 @@ ORDER = (
     "dialects",
     "connections",
     "patience",
+    "places",
     "addresses",
     "dimensions",
     "latency",

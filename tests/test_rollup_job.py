@@ -455,7 +455,7 @@ def test_killed_run_counts_nothing_twice(rolled: Rolled, transaction: int) -> No
     assert hits(rolled, 22) == 4
 
 
-def test_dimension_that_came_later_had_no_value(rolled: Rolled) -> None:
+def test_dimension_that_came_later_is_built_from_raw_rows(rolled: Rolled) -> None:
     few = replace(rolled.source, dimensions={n: d for n, d in DIMENSIONS.items() if n not in ("method", "referrer")})
     rolled.insert([of_october(5, referrer="https://a.example/"), at(20, method="POST"), at(22, 10, method="GET")])
     job.Job(rolled.engine, TABLES, few).run(NOW)
@@ -464,6 +464,6 @@ def test_dimension_that_came_later_had_no_value(rolled: Rolled) -> None:
     span = Span(datetime(2026, 10, 1), datetime(2026, 12, 1), rolled.zone)
     with rolled.rollups() as queries:
         found = queries.breakdown("method", span, Filters())
-        assert {row.value: row.measures.hits for row in found.rows} == {None: 3, "GET": 1}
-        assert queries.summary(span, read_filters([("method", "")], DIMENSIONS)[0]).hits == 3
+        assert {row.value: row.measures.hits for row in found.rows} == {"GET": 3, "POST": 1}
+        assert queries.summary(span, read_filters([("method", "GET")], DIMENSIONS)[0]).hits == 3
         assert queries.breakdown("referrer", span, Filters()).hits == 4

@@ -178,9 +178,8 @@ def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
 
 
 def _not_before(page: Page, found: Breakdown) -> str | None:
-    since = found.complete_from
-    freshness = page.asker.queries.freshness
-    if since is None or (freshness is not None and since == freshness.preparing_before):  # the page says that
+    since, state = found.complete_from, page.state
+    if since is None or since == page.asker.queries.complete_from(state.span, state.filters):  # the page says that
         return None
     return f"Not recorded before {clock(page.local(since), now=page.local_now)}."
 
@@ -292,7 +291,9 @@ def _table(
         search_hidden=tuple(state.hidden("search")),
         base=state.base,
         more=more,
-        shown=_shown(state.table.offset, found, dimension.label.lower()),
+        shown=" · ".join(
+            filter(None, (_shown(state.table.offset, found, dimension.label.lower()), _not_before(page, found)))
+        ),
         newer_url=newer,
         older_url=older,
         csv_url=csv,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from .. import charts
 from ..formatting import compact, duration, number
@@ -76,12 +77,13 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     points = _ask(page, state.span, chosen)
     if points is None:
         return None
+    since = page.asker.ask("series", lambda queries: queries.complete_from(state.span, state.filters))
     before = comparable_span(page) if compare else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
     chart = charts.line_chart(
         buckets,
-        [charts.Line(name, text, [value_of(name, p.measures) for p in points]) for name, text in chosen.measures],
+        [charts.Line(name, text, [_known(point, name, since) for point in points]) for name, text in chosen.measures],
         previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
         unit=state.unit,  # type: ignore[arg-type]
         now=page.local_now,
@@ -108,6 +110,11 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
 def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
     state = page.state
     return page.asker.ask("series", lambda queries: queries.series(span, state.unit, state.filters, want=metric.want))
+
+
+def _known(point: Point, measure: str, since: datetime | None) -> float | None:
+    """One value of a bucket; None where all of it began before what is known begins."""
+    return None if since is not None and point.end <= since else value_of(measure, point.measures)
 
 
 def _aligned(points: list[Point], measure: str, count: int) -> list[float | None]:

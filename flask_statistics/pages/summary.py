@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..formatting import Change, change, clock, compact, duration, number, share
+from ..formatting import Change, change, compact, day, duration, number, share
 from ..queries.answers import Measures
 from ..queries.interface import EVERYTHING
 from ..spans import Span, next_edge
@@ -105,7 +105,7 @@ def _incomparable(page: Page) -> str | None:
     first = _first_request(page)
     if first is None:
         return None
-    since = clock(page.local(first), now=page.local_now)
+    since = day(page.local(first), year=page.local(first).year != page.local_now.year)
     return f"Nothing to compare with: not all of the earlier period was recorded, the first request is of {since}."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -40,6 +41,8 @@ COMBINED = (("browser", "platform", "device", "bot", "user_agent"), ("status_cod
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
+MOST_MEASURED = 1_000
+"""Of so many values, the commonest, is a percentile looked for where there are more than `MOST_GROUPS`."""
 FEW = 100
 """So many values are ordinary parameters of a statement; more go in as one."""
 
@@ -54,7 +57,7 @@ class RawQueries:
         self._connection = connection
         self._raw = raw
         self._dimensions = dimensions
-        self._seen: dict[tuple[str, Span], list[Any]] = {}
+        self._seen: dict[tuple[Any, ...], list[Any]] = {}
 
     def recover(self) -> None:
         self._connection.rollback()
@@ -102,20 +105,34 @@ class RawQueries:
     ) -> Breakdown:
         asked = self._dimensions[dimension]
         where = self._where(span, filters)
-        tallies = self._by_value(asked, where, want)
+        tallies, all_there = self._by_value(asked, where, want)
         if search:
             needle = search.casefold()
             tallies = {value: tally for value, tally in tallies.items() if needle in asked.label_of(value).casefold()}
         percentiles = PERCENTILES in want and self._raw.has("response_time")
         if percentiles and sort.removeprefix("-") in PERCENTILE_SORTS:
-            self._add_latency(asked, where, tallies, None)
+            if not all_there:  # a histogram of each would take a hundred times the memory
+                tallies = {row.value: tallies[row.value] for row in _commonest(tallies, MOST_MEASURED)}
+            self._add_latency(asked, where, tallies, None if all_there else list(tallies))
             percentiles = False
         rows = cut(_rows(tallies), sort=sort, limit=limit, offset=offset)
         if percentiles and rows:
             shown = {row.value: tallies[row.value] for row in rows}
             self._add_latency(asked, where, shown, [row.value for row in rows])
             rows = tuple(_rows(shown))
-        return Breakdown(dimension, len(tallies), rows, sum(tally.hits for tally in tallies.values()))
+        if all_there or search:
+            return Breakdown(dimension, len(tallies), rows, sum(tally.hits for tally in tallies.values()))
+        return Breakdown(dimension, max(len(tallies), self._different(asked, where)), rows, self._hits(where))
+
+    def _hits(self, where: Sequence[sa.ColumnElement[bool]]) -> int:
+        return self._connection.scalar(sa.select(sa.func.count()).select_from(self._raw.table).where(*where)) or 0
+
+    def _different(self, dimension: Dimension, where: Sequence[sa.ColumnElement[bool]]) -> int:
+        """How many raw values there are of `dimension`, which may mean fewer values of it."""
+        return (
+            self._connection.scalar(sa.select(sa.func.count(self._column(dimension.column).distinct())).where(*where))
+            or 0
+        )
 
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
@@ -129,20 +146,28 @@ class RawQueries:
         """Breakdowns by several dimensions, none of them filtered, or by a single one without its own filter."""
         where = self._where(span, filters.without(names[0]) if len(names) == 1 else filters)
         columns = [self._column(self._dimensions[name].column) for name in names]
-        query = _grouped(columns, sa.func.count()).where(*where)
+        query = _grouped(columns, sa.func.count().label("hits")).where(*where)
+        groups, all_there = self._groups(query)
+        if not all_there and len(names) > 1:  # too many combinations need not be too many values
+            return {name: self._most_hits([name], span, filters, limit=limit)[name] for name in names}
         by_raw: list[Counter[Any]] = [Counter() for _ in names]
-        for *raws, count in self._groups(query):
+        for *raws, count in groups:
             for hits, raw in zip(by_raw, raws, strict=True):
                 hits[raw] += count
-        return {name: _most(self._dimensions[name], hits, limit) for name, hits in zip(names, by_raw, strict=True)}
+        found = {name: _most(self._dimensions[name], hits, limit) for name, hits in zip(names, by_raw, strict=True)}
+        if all_there:
+            return found
+        (name,) = names
+        total = max(found[name].total, self._different(self._dimensions[name], where))
+        return {name: replace(found[name], total=total, hits=self._hits(where))}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):
             return []
         date, exception = self._column("date"), self._column("exception")
         paths: list[sa.ColumnElement[Any]] = [sa.func.nullif(self._column("path"), "")] if self._raw.has("path") else []
-        found = self._groups(
-            _grouped([exception, *paths], sa.func.count(), sa.func.min(date), sa.func.max(date)).where(
+        found, _ = self._groups(
+            _grouped([exception, *paths], sa.func.count().label("hits"), sa.func.min(date), sa.func.max(date)).where(
                 *self._where(span, filters), exception.is_not(None), exception != ""
             )
         )
@@ -158,8 +183,8 @@ class RawQueries:
         if not (self._raw.has("path") and self._raw.has("referrer")):
             return []
         path, referrer, date = self._column("path"), self._column("referrer"), self._column("date")
-        found = self._groups(
-            _grouped([path, referrer], sa.func.count(), sa.func.max(date)).where(
+        found, _ = self._groups(
+            _grouped([path, referrer], sa.func.count().label("hits"), sa.func.max(date)).where(
                 *self._where(span, filters), path != "", referrer != ""
             )
         )
@@ -221,15 +246,13 @@ class RawQueries:
         row = self._connection.execute(query).mappings().first()
         return None if row is None else _request(row)
 
-    def _groups(self, query: sa.Select[Any]) -> list[Any]:
-        """All rows of a query that has one for each different value. Raises `TooManyValues`."""
-        rows = list(self._connection.execute(query.limit(MOST_GROUPS + 1)))
-        if len(rows) > MOST_GROUPS:
-            raise TooManyValues(
-                f"There are more than {MOST_GROUPS:,} different values. Choose a shorter span; with STATISTICS_ROLLUPS, rare "
-                "ones are counted together."
-            )
-        return rows
+    def _groups(self, query: sa.Select[Any]) -> tuple[list[Any], bool]:
+        """The rows of a query that has one for each different value and its `hits`; whether these are all of them.
+
+        Of very many, which a stranger can bring about, those with the most hits: a page must show what is common all the same.
+        """
+        rows = list(self._connection.execute(query.order_by(sa.desc("hits")).limit(MOST_GROUPS + 1)))
+        return rows[:MOST_GROUPS], len(rows) <= MOST_GROUPS
 
     # ---- conditions ----------------------------------------------------------------------------------------------
 
@@ -247,9 +270,8 @@ class RawQueries:
         clauses = [self._condition(condition, span) for condition in filters.conditions]
         if filters.contains and "path" in self._dimensions:
             needle = filters.contains.casefold()
-            paths = [
-                path for path in self._raw_values(self._dimensions["path"], span) if path and needle in path.casefold()
-            ]
+            found = self._raw_values(self._dimensions["path"], span, containing=filters.contains)
+            paths = [path for path in found if path and needle in path.casefold()]
             clauses.append(_member(self._column("path"), paths))
         return clauses
 
@@ -268,17 +290,41 @@ class RawQueries:
         """The raw values, but for NULL, that mean one of `values`."""
         wanted = frozenset(values)
         if dimension.derived:
-            raws = self._raw_values(dimension, span)
+            texts = [value for value in wanted if isinstance(value, str)]
+            raws = self._raw_values(dimension, span, containing=texts[0] if len(texts) == len(wanted) == 1 else "")
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
-        raws = [raw for raw in _stored(wanted) if dialects.can_hold(self._connection, raw)]
+        stored = _stored(wanted)
+        cut = [self._raw.fit(dimension.column, raw) for raw in stored]
+        raws = [raw for raw in dict.fromkeys([*stored, *cut]) if dialects.can_hold(self._connection, raw)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
-    def _raw_values(self, dimension: Dimension, span: Span) -> list[Any]:
-        """All raw values of `dimension` that occur in `span`, looked up once."""
-        asked = (dimension.column, span)
+    def _raw_values(self, dimension: Dimension, span: Span, *, containing: str = "") -> list[Any]:
+        """All raw values of `dimension` that occur in `span`, looked up once.
+
+        Of more than fit into memory, those that contain a text, of ASCII in any case. Raises `TooManyValues` if these are
+        too many as well.
+        """
+        column = self._column(dimension.column)
+        asked: tuple[Any, ...] = (dimension.column, span)
         if asked not in self._seen:
-            query = sa.select(self._column(dimension.column)).where(*self._within(span.start, span.end)).distinct()
-            self._seen[asked] = [row[0] for row in self._groups(query)]
+            query = sa.select(column).where(*self._within(span.start, span.end)).distinct().limit(MOST_GROUPS + 1)
+            self._seen[asked] = [row[0] for row in self._connection.execute(query)]
+        if len(self._seen[asked]) <= MOST_GROUPS:
+            return self._seen[asked]
+        # only of a path or a referrer is it known that its raw value contains what is asked for
+        looks = self._connection.dialect.name not in dialects.CLICKHOUSE  # which has no ESCAPE
+        if containing and looks and dimension.column in ("path", "referrer"):
+            narrowed = (dimension.column, span, containing)
+            if narrowed not in self._seen:
+                within = (*self._within(span.start, span.end), column.icontains(containing, autoescape=True))
+                query = sa.select(column).where(*within).distinct().limit(MOST_GROUPS + 1)
+                self._seen[narrowed] = [row[0] for row in self._connection.execute(query)]
+            asked = narrowed
+        if len(self._seen[asked]) > MOST_GROUPS:
+            raise TooManyValues(
+                f"More than {MOST_GROUPS:,} different values would have to be looked through. Choose a shorter span or a "
+                "longer text; with STATISTICS_ROLLUPS, rare ones are counted together."
+            )
         return self._seen[asked]
 
     # ---- sums ----------------------------------------------------------------------------------------------------
@@ -394,21 +440,23 @@ class RawQueries:
 
     def _by_value(
         self, dimension: Dimension, where: Sequence[sa.ColumnElement[bool]], want: frozenset[str]
-    ) -> dict[Value, Tally]:
-        """The sums of each value of `dimension`."""
+    ) -> tuple[dict[Value, Tally], bool]:
+        """The sums of each value of `dimension`, or of the commonest ones; whether these are all."""
         column = self._column(dimension.column)
         group = sa.func.nullif(column, "", type_=column.type) if _is_text(column) else column
         inside = want - {VISITORS} if dimension.derived else want
         query = _grouped([group], *self._aggregates(inside)).where(*where)
+        groups, all_there = self._groups(query)
         if not dimension.derived:
-            return {dimension.value_of(row[0]): self._tally(row) for row in self._groups(query)}
+            return {dimension.value_of(row[0]): self._tally(row) for row in groups}, all_there
         tallies: dict[Value, Tally] = {}
-        for row in self._groups(query):
+        for row in groups:
             tallies.setdefault(dimension.value_of(row[0]), Tally()).add(self._tally(row))
         if VISITORS in want and self._raw.has("remote_address"):
             for value, count in self._visitors(dimension, group, where).items():
-                tallies[value].visitors = count
-        return tallies
+                if value in tallies:
+                    tallies[value].visitors = count
+        return tallies, all_there
 
     def _visitors(
         self, dimension: Dimension, group: sa.ColumnElement[Any], where: Sequence[sa.ColumnElement[bool]]
@@ -497,6 +545,11 @@ def _together(dimensions: Sequence[Dimension], filters: Filters) -> list[list[st
         alone = combined is None or dimension.name in filtered
         groups.setdefault(dimension.name if alone else combined, []).append(dimension.name)
     return list(groups.values())
+
+
+def _commonest(tallies: dict[Value, Tally], limit: int) -> tuple[Row, ...]:
+    rows = [Row(value, Tally(hits=tally.hits).measures()) for value, tally in tallies.items()]
+    return cut(rows, sort="-hits", limit=limit, offset=0)
 
 
 def _most(dimension: Dimension, by_raw: Counter[Any], limit: int) -> Breakdown:

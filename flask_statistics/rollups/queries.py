@@ -32,7 +32,7 @@ from .bitmaps import Column
 from .dictionary import Dictionary
 from .meta import Coverage
 from .recorded import incomplete
-from .segment import MICROSECOND, Columns, Groups, Segment, Sums, counted, grouped, last_of
+from .segment import MICROSECOND, OTHER, Columns, Groups, Segment, Sums, counted, grouped, last_of
 from .source import AUDIENCE, Source
 from .store import Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL, Tables
@@ -159,9 +159,11 @@ class RollupQueries:
         self._raw.recover()
 
     def earliest(self) -> datetime | None:
-        first = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
+        first: datetime | None = self._connection.scalar(sa.select(sa.func.min(self._tables.hour.c.start)))
         raw = self._raw.earliest()
-        return min((moment for moment in (first, raw) if moment is not None), default=None)
+        if raw is not None and (first is None or raw < first + timedelta(hours=1)):
+            return raw  # an hour's rows say when in it the first request came
+        return first
 
     def complete_from(self, span: Span, filters: Filters, dimensions: Iterable[str] = ()) -> datetime | None:
         known = self._known_since(filters, dimensions)
@@ -180,10 +182,26 @@ class RollupQueries:
         """Requests of `span` that the other filters let through and whose value of a filtered dimension is folded."""
         if any(OTHER_VALUE in condition.texts for condition in filters.conditions if condition.dimension == name):
             return 0  # these are what is asked for, or what is not
+        span = self._where_folded(name, span)
+        if span.start >= span.end:
+            return 0
         others = filters.without(name)
         if name == "path":
             others = replace(others, contains="")
         return self.summary(span, others.and_(name, OTHER_VALUE), want=HITS).hits
+
+    def _where_folded(self, name: str, span: Span) -> Span:
+        """The part of `span` in which something of a dimension may be folded: found cheaply, as it is asked on each page."""
+        segment, rollup = self._tables.segment.c, self._tables.rollup.c
+        headers = store.headers(self._connection, self._tables, segment.start < span.end, segment.end > span.start)
+        of_it = (rollup.dimension_id == self._dictionary.number_of(name), rollup.value_id == OTHER)
+        for ids in store.chunks([header.id for header in headers if header.unit in (DAY, MONTH)]):
+            query = sa.select(rollup.segment_id).where(rollup.segment_id.in_(ids), *of_it).limit(1)
+            if self._connection.scalar(query) is not None:
+                return span
+        hours = (header.start for header in headers if header.unit in (PIECE, HOUR) and header.detailed)
+        since = max(span.start, min(hours, default=self._until()))
+        return Span(since, max(since, span.end), span.zone)
 
     def _known_since(self, filters: Filters, dimensions: Iterable[str]) -> datetime | None:
         """What began before (naive UTC) is not known by one of the dimensions that are asked about; None: all is."""
@@ -385,6 +403,8 @@ class RollupQueries:
         """The value ids that a condition names, and whether it excludes them."""
         dimension = self._source.dimensions[condition.dimension]
         values = condition.values(dimension)
+        if not dimension.derived:
+            values |= {self._source.raw.fit(dimension.column, value) for value in values}
         numbers = self._dictionary.values(condition.dimension, set(values))
         return frozenset(numbers[value] for value in values), condition.negated
 

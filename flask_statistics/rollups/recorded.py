@@ -67,6 +67,19 @@ def complete(
     progress: Callable[[datetime], None],
 ) -> None:
     """Build again, newest first, the days that do not know a dimension yet, as far as their raw rows are there."""
+    before = report.built
+    _build(holder, now, report, deadline, progress)
+    if report.built > before:
+        closing.close(holder, now, report)
+
+
+def _build(
+    holder: Holder,
+    now: datetime,
+    report: Report,
+    deadline: float | None,
+    progress: Callable[[datetime], None],
+) -> None:
     zone, segment = holder.source.zone, holder.tables.segment.c
     while True:
         with holder.reading() as (connection, raw):

@@ -40,6 +40,9 @@ class Cause(enum.Enum):
     UNKNOWN = "The database's own log may say more."
 
 
+BY_COMMAND = (Cause.AWAY, Cause.NO_TABLE, Cause.UNKNOWN)
+"""What each command has words of its own for."""
+
 SQLSTATES = {
     "08": Cause.AWAY,  # also a server behind a foreign table
     "21": Cause.ROW,

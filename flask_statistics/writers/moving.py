@@ -216,7 +216,8 @@ class Mover:
                 # whoever moved them was stopped before the spool forgot them
                 spool.forget(moved)
                 return Moved(sum(number <= moved for number, _ in batch.rows), 0, more=True)
-            moving = _Moving(self, spool, batch, wait_ms)
+            # a file that was made again does not know what was moved before
+            moving = _Moving(self, spool, batch, wait_ms, last=max(batch.last, moved or 0))
             stored = moving.move(batch.rows)
         except Overtaken:
             self._moved.pop(batch.spool, None)
@@ -350,14 +351,14 @@ class _Taken(Exception):
 class _Moving:
     """One batch on its way: halved where the raw table refuses it, until the row is found that it is about."""
 
-    def __init__(self, mover: Mover, spool: SpoolFile, batch: Batch, wait_ms: int) -> None:
+    def __init__(self, mover: Mover, spool: SpoolFile, batch: Batch, wait_ms: int, *, last: int) -> None:
         self.lost = 0
         """Records of which nothing was left to move."""
         self._mover = mover
         self._spool = spool
         self._name = batch.spool
         self._fields = batch.fields
-        self._last = batch.last
+        self._last = last
         self._wait_ms = wait_ms
         self._suspicious = False
         """Whether an error that could be the database's is known to be a row's."""

@@ -1,6 +1,7 @@
 """What is in the folder of the spool: how much waits in which file, for whom and why, and what was set aside.
 
-Reads all files, whichever process or database they belong to, and changes nothing.
+Reads all files, whichever process or database they belong to. What an operator asks for is done here as well: to try again
+what was set aside, to adopt what waits for another database, and to drop what nobody wants.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from ..record import Backlog
 from .journal import FileJournal
-from .moving import UNREADABLE, decode
-from .spool_file import Refused, SpoolUnusable
+from .moving import UNREADABLE, Mover, decode, try_again
+from .spool_file import Refused, SpoolFile, SpoolUnusable
 from .spool_folder import SpoolFolder, reading
 
 
@@ -106,3 +107,81 @@ def shown(one: Refused) -> str:
         return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
     except UNREADABLE:
         return "unreadable record"
+
+
+# ---- what an operator asks for ---------------------------------------------------------------------------------------
+
+WAIT_MS = 2_000
+"""How long for another writer of a SQLite database."""
+
+
+class Alive(Exception):
+    """A living process has the file."""
+
+
+def retry(folder: SpoolFolder, mover: Mover) -> tuple[int, int]:
+    """Try all that was set aside for the app's database; how many are stored, and how many refused once more.
+
+    Raises `Locked` and the database's error, if that is not about a row.
+    """
+    stored = tried = 0
+    for listed in list_files(folder):
+        if listed.ours and listed.refused:
+            with reading(listed.path) as file:
+                for one in file.refused(listed.refused):
+                    tried += 1
+                    stored += try_again(mover, file, one, wait_ms=WAIT_MS)
+    return stored, tried - stored
+
+
+def adopt(folder: SpoolFolder, mover: Mover, path: Path) -> tuple[int, int]:
+    """Take what waits in a file for the app's database's own, and move it; how many waited, and how many are stored.
+
+    Raises `Alive`, `SpoolUnusable`, `Locked` and the errors of the disk and the database.
+    """
+    with folder.abandoned(path) as abandoned:
+        if not abandoned:
+            raise Alive
+        file = folder.repaired(path)
+        try:
+            file.belong_to(folder.hints() | {"database": mover.identity(wait_ms=WAIT_MS)})
+            waiting, stored = file.waiting(), _empty(file, mover)
+            over = not folder.is_numbered(path) and not file.waiting() and not file.count_refused()
+        finally:
+            file.close()
+        if over:
+            folder.remove(path)
+    return waiting, stored
+
+
+def _empty(file: SpoolFile, mover: Mover) -> int:
+    stored, more = 0, True
+    file.abandoned = True
+    while more:
+        moved = mover.move(file, wait_ms=WAIT_MS)
+        stored, more = stored + moved.stored, moved.more
+    file.tidy()
+    return stored
+
+
+def drop(folder: SpoolFolder, path: Path) -> None:
+    """Delete a file with all that waits in it and was set aside, or one that was put away. Raises `Alive` and `OSError`."""
+    if path in folder.strays():
+        path.unlink()
+        return
+    with folder.abandoned(path) as abandoned:
+        if not abandoned:
+            raise Alive
+        folder.remove(path)
+
+
+def drop_refused(folder: SpoolFolder) -> int:
+    """Delete all that was set aside for the app's database; how many."""
+    dropped = 0
+    for listed in list_files(folder):
+        if listed.ours and listed.refused:
+            with reading(listed.path) as file:
+                refused = file.refused(listed.refused)
+                file.take_back(*(one.number for one in refused))
+                dropped += len(refused)
+    return dropped
