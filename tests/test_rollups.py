@@ -205,10 +205,11 @@ def test_verify_repairs_what_it_finds(app: App) -> None:
         command(app, "rollup")
     found = app.json("health")
     assert found["rollups"]["verified"]["until"] is not None
-    assert len(found["rollups"]["verified"]["differences"]) == 1
+    differing = len(found["rollups"]["verified"]["differences"])
+    assert differing > 0
     assert "Run 'flask statistics verify --repair'." in " ".join(found["problems"])
-    assert "1 differ" in command(app, "status").output
-    assert "1 differ" in app.client.get("/statistics/health").text
+    assert f"{differing} differ" in command(app, "status").output
+    assert f"{differing} differ" in app.client.get("/statistics/health").text
     command(app, "verify", "--repair")
     assert app.json("health")["rollups"]["verified"]["differences"] == {}
 
