@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import dialects, health, schema, traffic, trail
+from . import derived, dialects, health, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -449,15 +449,25 @@ def rollup(seconds: float | None) -> None:
 @click.option("--from", "start", type=_DAY, help="First day; default: the oldest that has raw rows.")
 @click.option("--to", "end", type=_DAY, help="Last day; default: today.")
 @click.option(
-    "--all", "everything", is_flag=True, help="Throw all rollups away first; needed after a change of TIMEZONE."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Read user agents again, and throw all rollups away first; needed after a change of TIMEZONE.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before rollups without raw rows are thrown away.")
 def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes: bool) -> None:
-    """Build days again from their raw rows, and the months that they are part of."""
+    """Build days again from their raw rows, and the months that they are part of.
+
+    --all also reads the user agents of all raw rows again, by the rules for bots and devices of this version.
+    """
     state, now = state_of(current_app), _utc_now()
-    rollups, zone = _rollups(state), state.settings.timezone
     if everything and (start or end):
         raise click.UsageError("--all takes no --from and no --to.")
+    if everything:
+        _correct_derived(state)
+        if state.rollups is None:
+            return
+    rollups, zone = _rollups(state), state.settings.timezone
     with _job_errors(), _days("Building") as progress:
         job = rollups.job()
         if everything:
@@ -472,6 +482,21 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
             report = job.rebuild(first, last, now, progress=progress)
     _say_what_was_done(report)
     trail.note(state.app, "changed", "rebuilt rollups")
+
+
+def _correct_derived(state: State) -> None:
+    if state.engine().dialect.name in dialects.CLICKHOUSE:
+        click.echo("Rows in ClickHouse stay as they are; only rollups are built again.")
+        return
+    with (
+        _database_errors(),
+        click.progressbar(
+            length=0, label="Reading user agents", file=sys.stderr, show_eta=False, show_percent=False
+        ) as bar,
+    ):
+        changed = derived.correct(state.engine(), state.raw, progress=bar.update)
+    click.echo(f"{_count(changed, 'raw row')} got another browser, platform, device or kind of bot.")
+    trail.note(state.app, "changed", f"read user agents again: {_count(changed, 'raw row')} corrected")
 
 
 @commands.command("verify")

@@ -311,6 +311,12 @@ def _bot(user_agent: str) -> str | None:
     return user_agents.parse(user_agent).bot
 
 
+def _known_bot(stored: str) -> str:
+    """What another writer called a kind of bot, by the name used for it here."""
+    kind = stored.strip().lower()
+    return kind if kind in user_agents.KINDS else "other"
+
+
 def _bot_named(text: str) -> tuple[Value, ...]:
     if text.lower() not in user_agents.KINDS:
         raise ValueError("one of " + ", ".join(user_agents.KINDS))
@@ -353,7 +359,13 @@ BUILT_IN: tuple[Dimension, ...] = (
         "device", column="user_agent", value=_device, display=str.capitalize, parse=_device_named, none="(unknown)"
     ),
     Dimension(
-        "bot", label="Kind of bot", plural="Kinds of bots", parse=_bot_named, display=_bot_label, none="(people)"
+        "bot",
+        value=_known_bot,
+        label="Kind of bot",
+        plural="Kinds of bots",
+        parse=_bot_named,
+        display=_bot_label,
+        none="(people)",
     ),
     Dimension(
         "bot",

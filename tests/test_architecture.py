@@ -31,6 +31,7 @@ ORDER = (
     "recorder",
     "spans",
     "writers",
+    "derived",
     "filters",
     "queries",
     "rollups",

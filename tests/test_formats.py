@@ -143,6 +143,17 @@ def test_documented_lines_are_recognised(name: str, lines: list[str]) -> None:
         ),
         ('%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i" %D', f"{CLIENT} - jo doe {CORE} 42000", 0.042),
         ('%h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i" %T', f"{CLIENT} - - {CORE} 2", 2.0),
+        (
+            "log_format main '$remote_addr - $remote_user [$time_local] \"$request\" '\n"
+            '    \'$status $body_bytes_sent "$http_referer" "$http_user_agent"\';',
+            f"{CLIENT} - - {CORE}",
+            None,
+        ),
+        (
+            r'LogFormat "%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\"" combined',
+            f"{CLIENT} - - {CORE}",
+            None,
+        ),
         ('%a %t "%m %U%q %H" %s %B "%{User-Agent}i" %{ms}T', "", 0.042),
         ('%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %(L)s', f"{CLIENT} - - {CORE} 0.042", 0.042),
         (

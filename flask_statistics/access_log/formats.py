@@ -174,7 +174,7 @@ _NAMES: Final[Mapping[str, str]] = {
     name: field
     for field, names in {
         "client": "remote_addr remote_address client_ip client_addr clientip remote_ip remote_host clienthost client host c-ip ip"
-        " h a source_ip ip_address remoteip request_client_ip request_remote_ip request_remoteip clientaddr"
+        " h source_ip ip_address remoteip request_client_ip request_remote_ip request_remoteip clientaddr"
         " httprequest_remoteip fwd",
         "forwarded": "http_x_forwarded_for x_forwarded_for forwarded_for x-forwarded-for x_forwarded_for_ip",
         "date": "time_local time_iso8601 msec time timestamp @timestamp ts date_time datetime t starttime startutc startlocal"
@@ -194,10 +194,10 @@ _NAMES: Final[Mapping[str, str]] = {
         " response_size content_length resp_bytes httprequest_responsesize sent_bytes",
         "referrer": "http_referer http_referrer referer referrer f cs(referer) request_referer request_headers_referer"
         " clientrequestreferer request_referer httprequest_referer",
-        "agent": "http_user_agent user_agent useragent agent a_ cs(user-agent) request_user-agent request_headers_user-agent"
+        "agent": "http_user_agent user_agent useragent agent a cs(user-agent) request_user-agent request_headers_user-agent"
         " clientrequestuseragent ua httprequest_useragent user-agent",
         "seconds": "request_time duration_seconds request_time_seconds elapsed response_time latency_s request_duration",
-        "ms": "duration_ms time-taken-ms latency_ms response_time_ms request_time_ms time_ms elapsed_ms service",
+        "ms": "duration_ms time-taken-ms latency_ms response_time_ms request_time_ms time_ms elapsed_ms duration_in_ms service",
         "microseconds": "duration_us request_time_us response_time_us",
         "nanoseconds": "duration_ns",
         "duration": "duration latency took time-taken response_ms httprequest_latency",
@@ -446,7 +446,7 @@ def of_string(text: str, zone: ZoneInfo = UTC) -> Format:
 
     :raises FormatError: it has no date or no request.
     """
-    text = text.strip().replace("\\t", "\t").replace('\\"', '"')
+    text = _unwrapped(text.strip()).replace("\\t", "\t").replace('\\"', '"')
     if text.startswith("{") and "$" in text:
         return _of_json(text, zone)
     pieces = list(_pieces_of_nginx(text) if "$" in text else _pieces_of_apache(text))
@@ -460,6 +460,15 @@ def _check(text: str, names: set[str]) -> None:
             f"The format {text!r} names no {'request' if 'date' in names else 'date'}: it needs the time of a request "
             "($time_local, $time_iso8601 or $msec; %t) and its line or target ($request or $request_uri; %r or %U)."
         )
+
+
+def _unwrapped(text: str) -> str:
+    """The format of a whole line of a server's settings: `log_format main '...' '...';`, `LogFormat "..." combined`."""
+    if match := re.fullmatch(r"log_format\s+\w+\s+(?:escape=\w+\s+)?(.*?);?", text, re.DOTALL):
+        return "".join(first or second for first, second in re.findall(r"'([^']*)'|\"([^\"]*)\"", match[1])) or match[1]
+    if match := re.fullmatch(r'(?:LogFormat|CustomLog\s+\S+)\s+"((?:[^"\\]|\\.)*)".*', text, re.DOTALL):
+        return match[1]
+    return text
 
 
 def _of_json(text: str, zone: ZoneInfo) -> Format:
@@ -601,7 +610,7 @@ def recognised(lines: Iterable[str], zone: ZoneInfo = UTC) -> Format | None:
 def explain(lines: Sequence[str]) -> str:
     """What to do about lines that are in no known format: what the first one looks like, and what is known."""
     first = next((line.strip() for line in lines if line.strip()), "")
-    if any(_UVICORN_WITHOUT_DATE.fullmatch(line.strip()) for line in lines):
+    if any(_UVICORN_WITHOUT_DATE.search(line) for line in lines):
         return (
             "Its lines have no time, so nobody can tell when these requests were: uvicorn writes none unless told to "
             "(--log-config with %(asctime)s in the format of uvicorn.access)."
