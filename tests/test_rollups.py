@@ -208,7 +208,7 @@ def test_verify_repairs_what_it_finds(app: App) -> None:
     differing = len(found["rollups"]["verified"]["differences"])
     assert differing > 0
     assert "Run 'flask statistics verify --repair'." in " ".join(found["problems"])
-    assert f"{differing} differ" in command(app, "status").output
+    assert f"{differing} differ" in command(app, "status", exit_code=1).output
     assert f"{differing} differ" in app.client.get("/statistics/health").text
     command(app, "verify", "--repair")
     assert app.json("health")["rollups"]["verified"]["differences"] == {}
