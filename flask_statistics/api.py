@@ -11,9 +11,9 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, jsonify, request, url_for
+from flask import Response, current_app, request, url_for
 
-from . import dialects, health, openapi, parameters, trail
+from . import dialects, health, openapi, parameters, rendering, trail
 from .dimensions import DimensionError
 from .filters import Filters, read_filters
 from .queries.answers import Measures, ResponseTime
@@ -32,17 +32,17 @@ class BadParameter(ValueError):
     """A query parameter that cannot be read; the message names it."""
 
 
-def register(blueprint: Blueprint) -> None:
-    """Add the API's routes to the dashboard's blueprint."""
+def register(add_url_rule: Callable[..., None]) -> None:
+    """Add the API's routes to the dashboard's."""
     for rule, endpoint, answer in (
         ("/api/summary", "api_summary", _summary),
         ("/api/series", "api_series", _series),
         ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
         ("/api/requests", "api_requests", _requests),
     ):
-        blueprint.add_url_rule(rule, endpoint, _refusing_unknown(_answering(answer)))
-    blueprint.add_url_rule("/api/health", "api_health", _refusing_unknown(_health))
-    blueprint.add_url_rule("/api/openapi.json", "api_openapi", _refusing_unknown(_openapi))
+        add_url_rule(rule, endpoint, _refusing_unknown(_answering(answer)))
+    add_url_rule("/api/health", "api_health", _refusing_unknown(_health))
+    add_url_rule("/api/openapi.json", "api_openapi", _refusing_unknown(_openapi))
 
 
 def _refusing_unknown(view: Callable[..., Response]) -> Callable[..., Response]:
@@ -65,14 +65,16 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
             with state.queries() as queries:
                 span, filters = _read(state, queries, now)
                 found = answer(queries, span, filters, **values)
-                return jsonify(
-                    start=_local(span.start, span),
-                    end=_local(span.end, span),
-                    timezone=span.zone.key,
-                    source=queries.source,
-                    as_of=_local(now, span),
-                    **_limits(queries, span, filters, **values, stored=answer is _requests),
-                    **found,
+                return rendering.data(
+                    {
+                        "start": _local(span.start, span),
+                        "end": _local(span.end, span),
+                        "timezone": span.zone.key,
+                        "source": queries.source,
+                        "as_of": _local(now, span),
+                    }
+                    | _limits(queries, span, filters, **values, stored=answer is _requests)
+                    | found
                 )
         except (BadParameter, SpanError) as error:
             return refused(400, str(error))
@@ -182,13 +184,13 @@ def _openapi() -> Response:
     state = state_of(current_app)
     url = url_for(f"{NAME}.api_summary").removesuffix("/summary")
     limits = {"most_rows": MOST_ROWS, "most_offset": MOST_OFFSET, "most_points": MOST_POINTS}
-    return jsonify(openapi.description(state.dimensions, url=url, **limits))
+    return rendering.data(openapi.description(state.dimensions, url=url, **limits))
 
 
 def _health() -> Response:
     """How recording, storage and rollups do."""
     now = datetime.now(timezone.utc).replace(tzinfo=None)
-    return jsonify(health.as_json(health.collect(state_of(current_app), now), _utc))
+    return rendering.data(health.as_json(health.collect(state_of(current_app), now), _utc))
 
 
 def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
@@ -240,6 +242,4 @@ def _utc(moment: datetime) -> str:
 
 def refused(status: int, message: str) -> Response:
     """An error as the API answers it."""
-    response = jsonify(error=message)
-    response.status_code = status
-    return response
+    return rendering.data({"error": message}, status)

@@ -55,6 +55,12 @@ def _url_prefix(value: Any) -> str:
     return value
 
 
+def _host(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value or "<" in value or "/" in value):
+        raise ValueError('None or the name of a host, for example "admin.example.org"')
+    return value
+
+
 def _timezone(value: Any) -> ZoneInfo:
     try:
         return ZoneInfo(value)
@@ -152,6 +158,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
     Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
     Setting("URL_PREFIX", "/statistics", "where the dashboard is mounted", _url_prefix),
+    Setting("HOST", None, "with `host_matching`, the only host that the dashboard is on; `None`: every host", _host),
+    Setting(
+        "SUBDOMAIN", None, "with `subdomain_matching`, the subdomain that it is on; `None`: the main domain", _host
+    ),
     Setting("TIMEZONE", "UTC", "IANA name: days, hours and labels are in it; stored dates stay naive UTC", _timezone),
     Setting("EXCLUDE", (), "path globs (`/static/*`) or endpoints (`admin.*`) that are not recorded", _patterns),
     Setting(
@@ -222,6 +232,8 @@ class Settings:
     enabled: bool
     default_date_span: timedelta
     url_prefix: str
+    host: str | None
+    subdomain: str | None
     timezone: ZoneInfo
     exclude: tuple[str, ...]
     real_ip_header: str | None

@@ -97,14 +97,7 @@ class Statistics:
         fillers = {
             dimension.column: _filler(app, dimension, raw) for dimension in dimensions if dimension.record is not None
         }
-        if NAME in app.extensions:
-            raise RuntimeError(
-                "This app is registered with a Statistics object already; call init_app once for each app."
-            )
-        if NAME in app.blueprints:
-            raise RuntimeError(
-                f"The app has a blueprint named {NAME!r} of its own already. Flask needs names to be unique: rename that one."
-            )
+        _check_names(app, settings)
         for key, resembling in unknown_keys(app.config):
             hint = f" Did you mean {resembling}?" if resembling else ""
             app.logger.warning("Flask-Statistics knows no setting %s.%s", key, hint)
@@ -120,8 +113,11 @@ class Statistics:
         )
         recording = partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING)
         state.anonymize = anonymizer(settings.anonymize_ip, secret, recording)
-        app.register_blueprint(views.blueprint(), url_prefix=settings.url_prefix)
+        options = {} if settings.subdomain is None else {"subdomain": settings.subdomain}
+        host = (settings.host or views.ANY_HOST) if app.url_map.host_matching else None
+        app.register_blueprint(views.blueprint(host), url_prefix=settings.url_prefix, **options)
         views.guard_misses(app)
+        views.exempt(app)
         app.cli.add_command(cli.group())
         trail.start()
         old = state.left_behind()
@@ -163,6 +159,38 @@ class Statistics:
     def disable_f(self) -> bool:
         """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
         return False
+
+
+def _check_names(app: Flask, settings: Settings) -> None:
+    """Raise if something of the app's is where ours must be."""
+    taken = app.extensions.get(NAME)
+    if isinstance(taken, State):
+        raise RuntimeError("This app is registered with a Statistics object already; call init_app once for each app.")
+    for what, exists in (
+        ("an extension", taken is not None),
+        ("a blueprint", NAME in app.blueprints),
+        ("a command", NAME in app.cli.commands),
+    ):
+        if exists:
+            raise RuntimeError(
+                f"The app has {what} named {NAME!r} of its own already. Flask needs names to be unique: rename that one."
+            )
+    prefix = settings.url_prefix
+    for rule in app.url_map.iter_rules():
+        if rule.rule in (prefix, f"{prefix}/") and "GET" in (rule.methods or {"GET"}):
+            raise SettingError(
+                f"STATISTICS_URL_PREFIX is {prefix!r}, but the app has a page at {rule.rule!r} of its own ({rule.endpoint}): "
+                "set it to another path."
+            )
+    for key, value, switch in (
+        ("HOST", settings.host, app.url_map.host_matching),
+        ("SUBDOMAIN", settings.subdomain, app.subdomain_matching),
+    ):
+        if value is not None and not switch:
+            raise SettingError(
+                f"STATISTICS_{key} is {value!r}, but the app does not look at it: make it with "
+                f"Flask(..., {key.lower()}_matching=True), or leave it out."
+            )
 
 
 def _filler(app: Flask, dimension: Dimension, raw: RawTable) -> Callable[[], Any]:

@@ -20,11 +20,12 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Flask, Response, abort, current_app, g, jsonify, request, session, url_for
+from flask import Flask, Response, abort, current_app, g, request, session, url_for
 from itsdangerous import BadSignature, TimestampSigner
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import check_password_hash
 
+from . import rendering
 from .addresses import normal, parsed
 from .config import SettingError
 
@@ -403,7 +404,7 @@ def closed() -> Any:
         return _let_in("local_only", None)
     response = _Closed(CLOSED_PAGE, 403, mimetype="text/html")
     if asks_for_data():
-        response = _Closed(jsonify(error=CLOSED).data, 403, mimetype="application/json")
+        response = _Closed(rendering.data({"error": CLOSED}).data, 403, mimetype="application/json")
     response.because = because
     return response
 
@@ -542,10 +543,11 @@ def _is_ours(guard: Guard) -> bool:
 
 def _plain(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """A short answer in the form that the client asks for."""
+    response: Response
     if asks_for_data():
-        response = Response(jsonify(error=text).data, status, mimetype="application/json")
+        response = rendering.data({"error": text}, status)
     else:
-        response = Response(f"{text}\n", status, mimetype="text/plain")
+        response = rendering.Answer(f"{text}\n", status, mimetype="text/plain")
     response.headers.update(headers or {})
     return response
 

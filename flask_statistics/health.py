@@ -18,6 +18,7 @@ from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, Token, TokenGuard
+from .queries.answers import is_late
 from .queries.interface import HITS, Queries
 from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 GROWTH_DAYS = 7
 """Growth is what the last days brought, so that weekdays weigh alike."""
-LATE_AFTER = 3
-"""So many updates of the rollups may be missed before they are called late."""
+LEAST_GROWTH = timedelta(days=1)
+"""What came in a shorter time says nothing of a year."""
 LOST_LATELY = timedelta(days=1)
 """What was lost is no problem any more when nothing was lost for so long."""
 MASKED = "***"
@@ -163,7 +164,7 @@ def collect(state: State, now: datetime) -> Health:
     except sa.exc.SQLAlchemyError as error:
         database = _first_line(error)
     lag = None if rollups is None else _lag(rollups, now)
-    late = state.rollups is not None and lag is not None and lag > LATE_AFTER * state.rollups.interval
+    late = state.rollups is not None and lag is not None and is_late(lag, state.rollups.interval)
     return Health(
         at=now,
         database=database,
@@ -337,9 +338,9 @@ def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:
 
 
 def _rows_a_day(queries: Queries, now: datetime, oldest: datetime | None) -> float | None:
-    if oldest is None:
+    if oldest is None or now - oldest < LEAST_GROWTH:
         return None
-    length = min(timedelta(days=GROWTH_DAYS), max(now - oldest, timedelta(hours=1)))
+    length = min(timedelta(days=GROWTH_DAYS), now - oldest)
     measures = queries.summary(Span(now - length, now, ZoneInfo("UTC")), Filters(), want=HITS)
     return measures.hits / (length / timedelta(days=1))
 

@@ -128,8 +128,13 @@ class State:
             if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
                 self._engines[bind_key] = self.db.engines[bind_key]
             else:
-                with self.app.app_context():
-                    self._engines[bind_key] = self.db.engines[bind_key]
+                try:
+                    with self.app.app_context():
+                        self._engines[bind_key] = self.db.engines[bind_key]
+                except Exception:
+                    if bind_key not in self._engines:
+                        raise
+                    # a tear-down function of the host's failed, as it does at the end of its own contexts, and says so there
         return self._engines[bind_key]
 
     @contextmanager

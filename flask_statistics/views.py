@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,15 @@ from flask import (
     Response,
     abort,
     current_app,
-    make_response,
     redirect,
-    render_template,
     request,
+    send_from_directory,
     url_for,
 )
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from . import api, dialects, export, guards, health, trail
+from . import api, dialects, export, guards, health, rendering, trail
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
@@ -50,6 +49,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+ANY_HOST = "<statistics_host>"
+"""The rule's host that is whichever host is asked."""
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "statistics_theme"
 A_YEAR = 365 * 24 * 3600
@@ -61,12 +62,17 @@ MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
 """Fields of forms: left empty, they say nothing and are taken out of the URL."""
 
 
-def blueprint() -> Blueprint:
-    """The dashboard of one app: pages, panels, exports, the API and static files."""
-    dashboard = Blueprint(NAME, __name__, template_folder="templates", static_folder="static")
+def blueprint(host: str | None = None) -> Blueprint:
+    """The dashboard of one app: pages, panels, exports, the API and static files; `host` where the app matches hosts."""
+    dashboard = Blueprint(NAME, __name__)
+    dashboard.enable_openapi = False  # type: ignore[attr-defined] # APIFlask asks each blueprint that has a before_request
     dashboard.before_request(_guard)
     dashboard.after_request(_protect)
     dashboard.register_error_handler(Busy, _busy)
+    add = dashboard.add_url_rule if host is None else partial(dashboard.add_url_rule, host=host)
+    if host == ANY_HOST:
+        dashboard.url_value_preprocessor(lambda _, values: values and values.pop("statistics_host"))
+        dashboard.url_defaults(lambda _, values: values.setdefault("statistics_host", request.host))
     for rule, endpoint, view in (
         ("/", "index", index),
         ("/errors", "errors", errors_view),
@@ -78,11 +84,12 @@ def blueprint() -> Blueprint:
         ("/panel/<name>", "panel", panel),
         ("/export/<name>.csv", "export", export_csv),
     ):
-        dashboard.add_url_rule(rule, endpoint, _answering(view))
-    dashboard.add_url_rule("/theme", "theme", theme, methods=["POST"])
-    dashboard.add_url_rule("/log-out", "log_out", log_out, methods=["POST"])
-    api.register(dashboard)
-    dashboard.add_url_rule("/<path:unknown>", "unknown", _unknown)
+        add(rule, endpoint, _answering(view))
+    add("/theme", "theme", theme, methods=["POST"])
+    add("/log-out", "log_out", log_out, methods=["POST"])
+    add("/static/<path:filename>", "static", _static)
+    api.register(add)
+    add("/<path:unknown>", "unknown", _unknown)
     return dashboard
 
 
@@ -92,6 +99,12 @@ def guard_misses(app: Flask) -> None:
     Flask answers these without asking a blueprint anything, and their answers tell which URLs there are.
     """
     app.after_request(_guard_miss)
+
+
+def exempt(app: Flask) -> None:
+    """Keep Flask-Limiter's limits for the app's visitors off the dashboard, of which a page takes a dozen requests."""
+    for limiter in app.extensions.get("limiter", ()):
+        limiter.exempt(app.blueprints[NAME])
 
 
 def _guard_miss(response: Response) -> Response:
@@ -345,13 +358,12 @@ def _log_failure(panel: str) -> None:
     current_app.logger.exception("Flask-Statistics: %s could not be computed.", panel)
 
 
-def _render(template: str, **context: Any) -> str:
-    return render_template(f"flask_statistics/{template}.html", asset=asset, nonce=_nonce(), **context)
+def _render(template: str, status: int = 200, **context: Any) -> Response:
+    return rendering.page(template, status, asset=asset, nonce=_nonce(), **context)
 
 
 def _message(status: int, heading: str, text: str) -> Response:
-    page = _render("message", heading=heading, text=text, home_url=_url("index"), theme=_theme())
-    return make_response(page, status)
+    return _render("message", status, heading=heading, text=text, home_url=_url("index"), theme=_theme())
 
 
 # ---- panels ----------------------------------------------------------------------------------------------------------
@@ -392,7 +404,7 @@ def panel(name: str) -> ResponseReturnValue:
         content = chosen.compose(page)
         page.asker.give_up_without_answer()
     partial = chosen.template or name
-    response = make_response(_render(f"panels/_{partial}", **{partial: content}))
+    response = _render(f"panels/_{partial}", **{partial: content})
     response.headers["HX-Push-Url"] = page.state.table_url_at(page.state.base)
     return response
 
@@ -408,11 +420,11 @@ def export_csv(name: str) -> ResponseReturnValue:
     with _page(_url("index")) as page:
         shown = page
     if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
-        return Response("\n".join(shown.state.notices), 400, mimetype="text/plain")
+        return rendering.Answer("\n".join(shown.state.notices), 400, mimetype="text/plain")
     lines = _lines(state, shown, name)
     first = next(lines)  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")
-    response = Response(chain((first,), lines), mimetype="text/csv")
+    response = rendering.Answer(chain((first,), lines), mimetype="text/csv")
     response.call_on_close(lines.close)
     local = to_local(now, state.settings.timezone)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}-{local:%Y-%m-%d}.csv"'
@@ -452,6 +464,10 @@ def log_out() -> ResponseReturnValue:
 def _theme() -> str:
     chosen = request.cookies.get(THEME_COOKIE, "")
     return chosen if chosen in THEMES else THEMES[0]
+
+
+def _static(filename: str) -> Response:
+    return send_from_directory(STATIC, filename, max_age=current_app.get_send_file_max_age(filename))
 
 
 def _unknown(unknown: str) -> Response:

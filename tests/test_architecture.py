@@ -37,6 +37,7 @@ ORDER = (
     "rollups",
     "access_log",
     "traffic",
+    "rendering",
     "guards",
     "old_database",
     "state",
@@ -58,7 +59,20 @@ ORDER = (
     "demo",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
-ONLY_FLASK = {"recorder", "guards", "state", "trail", "testing", "api", "views", "cli", "extension", "demo", "export"}
+ONLY_FLASK = {
+    "recorder",
+    "rendering",
+    "guards",
+    "state",
+    "trail",
+    "testing",
+    "api",
+    "views",
+    "cli",
+    "extension",
+    "demo",
+    "export",
+}
 """Modules that may know Flask; all others are pure, or know only the database."""
 
 

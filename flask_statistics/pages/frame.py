@@ -10,7 +10,7 @@ from ..filters import Condition, Filters
 from ..formatting import clipped, duration, just_before, number, span_label
 from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
-from ..queries.answers import Freshness
+from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR
 from .page import Page
 
@@ -23,8 +23,6 @@ SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
 COMPARISON_SUMMARIES = {"prev": "vs previous period", "year": "vs last year", "off": "Compare"}
-LATE_AFTER = 3
-"""So many updates may be missed before numbers are called late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,7 @@ def _interval(interval: timedelta) -> str:
 
 def _late(freshness: Freshness, now: datetime) -> str | None:
     behind = now - freshness.as_of
-    if behind <= LATE_AFTER * freshness.interval:
+    if not is_late(behind, freshness.interval):
         return None
     return f"Numbers are {duration(round(behind.total_seconds()))} behind."
 

@@ -103,6 +103,17 @@ class Link:
     """Naive UTC."""
 
 
+LATE_AFTER = 3
+"""So many updates of the rollups may be missed before they are called late."""
+LEAST_LATE = timedelta(minutes=1)
+"""The rollups stay some seconds behind on purpose, however often they are brought up to date."""
+
+
+def is_late(behind: timedelta, interval: timedelta) -> bool:
+    """Whether rollups that are updated each `interval` should be nearer to the present."""
+    return behind > max(LATE_AFTER * interval, LEAST_LATE)
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """How new answers are that are not of the moment."""
