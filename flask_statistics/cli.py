@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from .rollups.job import Job
     from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
-    from .rollups.verification import Difference, Found
+    from .rollups.structure import Difference
+    from .rollups.verification import Found
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""

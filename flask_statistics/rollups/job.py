@@ -53,8 +53,9 @@ from .meta import (
 from .report import Report
 from .retention import Retention
 from .scrubbing import Scrubbed
+from .structure import Difference
 from .tables import MONTH
-from .verification import Difference, Found, Unit
+from .verification import Found, Unit
 
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
