@@ -1,6 +1,6 @@
 """What is stored of a client's address: all of it, its network, or a hash under a secret that lives for a day.
 
-Reads and writes `statistics_secret`, one row that all processes share and that each new day overwrites: hashes of different
+Reads and writes `statistics_secret`, which all processes share, and of which each new day leaves nothing: hashes of different
 days cannot be linked then, not even by who has the database.
 """
 
@@ -11,7 +11,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from threading import Lock
@@ -25,7 +25,6 @@ from .models import own_table
 from .patience import SHORT_S, TookTooLong, aside
 
 NAME = "statistics_secret"
-ROW = "address"
 LOCK_WAIT_MS = 1_000
 RETRY_SECONDS = 10.0
 """After a failure the database is left alone for so long: requests must not queue up before it."""
@@ -152,6 +151,12 @@ def _holds(of: date, day: date) -> bool:
     return day <= of <= day + timedelta(days=1)
 
 
+def _of(rows: Iterable[dict[str, Any]], day: date) -> dict[str, Any] | None:
+    """Of the rows, that of the secret which serves on `day`: those of imports have names of their own."""
+    daily = [row for row in rows if not row["name"].startswith("i") and _holds(row["day"], day)]
+    return min(daily, key=lambda row: row["day"], default=None)
+
+
 class DailyHash:
     """`hashed` under the secret of the day, which is asked of the database once a day and process."""
 
@@ -161,6 +166,8 @@ class DailyHash:
         self._lock = Lock()
         self._known: tuple[date, bytes] | None = None
         self._retry_at = 0.0
+        self._passing: dict[date, bytes] = {}
+        """Of imports, where the database is in memory."""
 
     def __call__(self, address: str | None, day: date) -> str | None:
         return hashed(address, self._secret(day)) if address else None
@@ -170,6 +177,9 @@ class DailyHash:
         if known is None or not _holds(known[0], day):
             # whoever has it may be waiting for the database
             if not self._lock.acquire(timeout=SHORT_S):
+                known = self._known
+                if known is not None and _holds(known[0], day):
+                    return known[1]
                 raise NoSecret("another request asks for it")
             try:
                 known = self._known
@@ -188,51 +198,88 @@ class DailyHash:
                 # an in-memory database is this process's alone, and so is the secret
                 self._known = day, secrets.token_bytes(32)
                 return self._known
-            return aside(lambda: self._learn(engine, day))
+            try:
+                return aside(lambda: self._learn(engine, day))
+            except sa.exc.IntegrityError:  # another process stored the first one at the same moment
+                return aside(lambda: self._learn(engine, day))
         except (sa.exc.SQLAlchemyError, TookTooLong) as error:
+            if self._known is not None and _holds(self._known[0], day):
+                return (
+                    self._known
+                )  # only those of the past were not deleted yet, which the next day's first request does
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise NoSecret("the database did not give it") from error
 
     def _learn(self, engine: sa.Engine, day: date) -> tuple[date, bytes]:
-        """Ask the database, and remember what it says, also where nobody waits for it any more."""
-        try:
-            self._known = self._shared(engine, day)
-        except sa.exc.IntegrityError:  # another process stored the first one at the same moment
-            self._known = self._shared(engine, day)
+        """Ask the database, and remember what it says, also where nobody waits for it any more; then let the past go."""
+        with engine.connect() as connection, dialects.lock_wait(connection, LOCK_WAIT_MS):
+            self._known, stale = self._current(connection, day)
+            if stale:
+                self._clean(connection, day)
         return self._known
 
-    def _shared(self, engine: sa.Engine, day: date) -> tuple[date, bytes]:
-        """The secret of `day`, or of a later day that has begun elsewhere; a new one overwrites the one before."""
-        columns = self._table.c
-        stored = sa.select(columns.day, columns.secret).where(columns.name == ROW)
-        new = {"day": day, "secret": secrets.token_hex(32)}
+    def _current(self, connection: sa.Connection, day: date) -> tuple[tuple[date, bytes], bool]:
+        """The secret of `day`, or of a later day that has begun elsewhere, made if need be; and whether others are there."""
+        with connection.begin():
+            rows = self._rows(connection)
+        if _of(rows, day) is None:
+            with connection.begin(), dialects.alone_with(connection, self._table):
+                rows = self._rows(connection)
+                if _of(rows, day) is None:  # nobody was faster
+                    # never updated: what stood there before would stay in the log that undoes it
+                    rows.append({"name": f"{day:%Y-%m-%d}", "day": day, "secret": secrets.token_hex(32)})
+                    connection.execute(sa.insert(self._table), rows[-1:])
+        found = _of(rows, day)
+        assert found is not None  # noqa: S101 - made above
+        return (found["day"], bytes.fromhex(found["secret"])), any(not _holds(row["day"], day) for row in rows)
+
+    def _rows(self, connection: sa.Connection) -> list[dict[str, Any]]:
+        return [dict(row) for row in connection.execute(sa.select(self._table)).mappings()]
+
+    def _clean(self, connection: sa.Connection, day: date) -> None:
+        """Delete the secrets of other days, and what the database's files have of them."""
+        with dialects.overwriting(connection), connection.begin(), dialects.alone_with(connection, self._table):
+            kept = [row for row in self._rows(connection) if _holds(row["day"], day)]
+            dialects.empty(connection, self._table)
+            connection.execute(sa.insert(self._table), kept)
+
+    def imported(self, of: date, today: date) -> bytes:
+        """The secret of requests of a day that is over, for all imports of `today`. Raises `NoSecret`."""
+        self._secret(today)  # those of the days before are gone then
+        engine = self._engine()
+        if dialects.shared_connection(engine) is not None:
+            return self._passing.setdefault(of, secrets.token_bytes(32))
+        columns, name = self._table.c, f"i{of:%Y-%m-%d}"
+        new = {"name": name, "day": today, "secret": secrets.token_hex(32)}
         with (
             engine.connect() as connection,
             dialects.lock_wait(connection, LOCK_WAIT_MS),
-            dialects.overwriting(connection),
             connection.begin(),
+            dialects.alone_with(connection, self._table),
         ):
-            row = connection.execute(stored).first()
-            if row is None:
-                connection.execute(sa.insert(self._table).values(name=ROW, **new))
-            elif not _holds(row.day, day):
-                outdated = sa.and_(columns.name == ROW, columns.day == row.day)
-                connection.execute(sa.update(self._table).where(outdated).values(new))
-            else:
-                return row.day, bytes.fromhex(row.secret)
-            # somebody else's update may have been the first: what is stored now is what all will use
-            row = connection.execute(stored).one()
-            return row.day, bytes.fromhex(row.secret)
+            found = connection.scalar(sa.select(columns.secret).where(columns.name == name))
+            if found is None:
+                connection.execute(sa.insert(self._table).values(new))
+        return bytes.fromhex(found or str(new["secret"]))
 
 
-class PassingHash:
-    """`hashed` under secrets that nobody keeps: for imports, whose days are over."""
+class ImportHash:
+    """`hashed` for imports: under today's own secret for requests of today, and else under one that lives until tomorrow.
 
-    def __init__(self) -> None:
+    So it is the same whether a log is imported in one go or in ten, on one day; afterwards nobody can link it.
+    """
+
+    def __init__(self, daily: DailyHash, today: date) -> None:
+        self._daily = daily
+        self._today = today
         self._secrets: dict[date, bytes] = {}
 
     def __call__(self, address: str | None, day: date) -> str | None:
-        return hashed(address, self._secrets.setdefault(day, secrets.token_bytes(32)))
+        if day >= self._today:
+            return self._daily(address, self._today)
+        if day not in self._secrets:
+            self._secrets[day] = self._daily.imported(day, self._today)
+        return hashed(address, self._secrets[day])
 
 
 def stored_forms(address: str, anonymize: Anonymize, today: date) -> list[str]:
@@ -264,8 +311,6 @@ def anonymizer(setting: str | None, table: sa.Table | None, engine: Callable[[],
     return whole if table is None else DailyHash(table, engine)
 
 
-def import_anonymizer(setting: str | None) -> Anonymize:
-    """The same for requests of days that are over."""
-    if setting == "hash":
-        return PassingHash()
-    return truncated if setting == "truncate" else whole
+def import_anonymizer(anonymize: Anonymize, today: date) -> Anonymize:
+    """The same for requests of an access log that is imported `today`."""
+    return ImportHash(anonymize, today) if isinstance(anonymize, DailyHash) else anonymize

@@ -6,12 +6,14 @@ Prints what it did, on standard error what went wrong; the exit code is 0 only i
 from __future__ import annotations
 
 import gc
+import json
 import secrets
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +24,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import derived, dialects, health, schema, traffic, trail
+from . import derived, dialects, health, held, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -50,7 +52,8 @@ if TYPE_CHECKING:
     from .rollups.job import Job
     from .rollups.report import Report
     from .rollups.rollups import Rollups, Status
-    from .rollups.verification import Difference, Found
+    from .rollups.structure import Difference
+    from .rollups.verification import Found
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
@@ -258,7 +261,8 @@ def _refuse_clickhouse(state: State) -> None:
 
 def _rules(state: State, again: bool, until: datetime | None, strip_prefix: str) -> Rules:
     """What of a log the settings and the options let be stored."""
-    settings, stored = state.settings, import_anonymizer(state.settings.anonymize_ip)
+    settings = state.settings
+    stored = import_anonymizer(state.anonymize, local_day(_utc_now(), settings.timezone))
     prefix = settings.url_prefix
     own, excluded = excluder((f"{prefix}/*", prefix)), excluder(settings.exclude)
     frozen = None
@@ -573,6 +577,45 @@ def token() -> None:
 # ---- forget ------------------------------------------------------------------------------------------------------
 
 
+def _forms_of(state: State, address: str, now: datetime) -> list[str]:
+    """How a client is stored; ends the command for a text that is no address."""
+    if not state.raw.has("remote_address"):
+        raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
+    try:
+        with _job_errors():
+            return forget_visitor.forms_of(state, address, now)
+    except forget_visitor.NoAddress:
+        raise click.ClickException(
+            f"{address!r} is no address, and nothing is stored under it; nothing was done."
+        ) from None
+    except NoSecret as error:
+        raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
+
+
+@commands.command("show")
+@click.argument("address")
+@click.option("--json", "as_json", is_flag=True, help="All of it, with every stored column.")
+def show(address: str, as_json: bool) -> None:
+    """Say all that is held of one client, and where: for somebody who asks what you know of them."""
+    state, now = state_of(current_app), _utc_now()
+    forms = _forms_of(state, address, now)
+    with _job_errors():
+        found = held.held(state, forms, now)
+    trail.note(state.app, "opened", f"all of a client with {_count(len(found.raw_rows), 'raw row')}")
+    if as_json:
+        click.echo(json.dumps({"address": forms[0], **asdict(found)}, indent=2, default=str))
+        return
+    click.echo(f"{_count(len(found.raw_rows), 'raw row')} of {forms[0]} in {state.raw.table.fullname}.")
+    for row in found.raw_rows:
+        click.echo(f"  {row['date']:%Y-%m-%d %H:%M:%S} UTC {row.get('method') or ''} {row.get('path') or ''}"[:200])
+    click.echo(f"{_count(sum(period.requests for period in found.rollups), 'request')} in rollups.")
+    for period in found.rollups:
+        click.echo(f"  {period.unit} from {period.start:%Y-%m-%d %H:%M} UTC: {_count(period.requests, 'request')}")
+    click.echo(f"{_count(len(found.waiting), 'request')} waiting in the spool, {len(found.set_aside):,} set aside.")
+    if state.settings.anonymize_ip == "hash":
+        click.echo("Hashes are stored: those of earlier days cannot be told whose they are, by nobody.")
+
+
 @commands.command("forget")
 @click.argument("address")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -582,17 +625,7 @@ def forget(address: str, yes: bool) -> None:
     Then everything is counted again; the exit code is 1 if something is left. Stop it at any time: the same command goes on.
     """
     state, now = state_of(current_app), _utc_now()
-    if not state.raw.has("remote_address"):
-        raise click.ClickException("The model has no column 'remote_address', so no visitor can be told from another.")
-    try:
-        with _job_errors():
-            forms = forget_visitor.forms_of(state, address, now)
-    except forget_visitor.NoAddress:
-        raise click.ClickException(
-            f"{address!r} is no address, and nothing is stored under it; nothing was done."
-        ) from None
-    except NoSecret as error:
-        raise click.ClickException(f"Today's secret cannot be read: {error.__cause__ or error}") from None
+    forms = _forms_of(state, address, now)
     with _job_errors(), state.engine().connect() as connection:
         rows = forget_visitor.count(connection, state.raw, forms)
     click.echo(f"{_count(rows, 'raw row')} of {forms[0]}.")
@@ -609,6 +642,8 @@ def forget(address: str, yes: bool) -> None:
             raise click.ClickException("Another process is at work on the rollups; nothing was erased.") from None
     trail.note(state.app, "forgot", f"a client with {_count(done.raw_rows, 'raw row')}")
     click.echo(f"{_count(done.raw_rows, 'raw row')} deleted.")
+    if done.set_aside:
+        click.echo(f"{_count(done.set_aside, 'request')} deleted that the table had refused and the spool kept.")
     if state.rollups is not None:
         click.echo(f"{_count(done.requests, 'request')} taken out of the rollups of {_count(done.periods, 'period')}.")
     if done.differing:

@@ -445,6 +445,44 @@ def overwriting(connection: sa.Connection) -> Iterator[None]:
             cursor.execute(f"PRAGMA secure_delete = {before:d}")
 
 
+@contextmanager
+def alone_with(connection: sa.Connection, table: sa.Table) -> Iterator[None]:
+    """Within a transaction: have no other process in this block for `table`, where the database does not see to it by itself."""
+    if connection.dialect.name == "postgresql":
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+        yield
+    elif connection.dialect.name in MYSQL:
+        got = connection.scalar(sa.select(sa.func.get_lock(table.fullname, 1)))
+        try:
+            if not got:
+                raise sa.exc.OperationalError("GET_LOCK", None, Exception("another process has it"))
+            yield
+        finally:
+            connection.scalar(sa.select(sa.func.release_lock(table.fullname)))
+    else:
+        yield
+
+
+def empty(connection: sa.Connection, table: sa.Table) -> None:
+    """Delete all rows of a small table, and what was in its file: PostgreSQL and MySQL would keep it for long.
+
+    MySQL commits first. Where the user may not truncate, the rows are deleted as usual.
+    """
+    if connection.dialect.name in ("postgresql", *MYSQL):
+        name = connection.dialect.identifier_preparer.format_table(table)
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"TRUNCATE TABLE {name}")
+            return
+        except sa.exc.ProgrammingError:
+            pass
+        except sa.exc.OperationalError as error:
+            if "SAVEPOINT" in str(error.orig):  # it committed, and with that ended the savepoint
+                return
+    connection.execute(sa.delete(table))
+
+
 def delete_at_once(connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int | None:
     """Delete in ClickHouse by one statement what others delete in small pieces; how many rows. None for other databases.
 

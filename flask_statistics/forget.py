@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,14 +15,19 @@ import sqlalchemy as sa
 
 from . import dialects
 from .addresses import local_day, normal, stored_forms, writings
+from .held import folder_of, is_one_of
 from .models import RawTable
+from .record import NotStored
 from .spans import FIRST_YEAR
 from .state import State
+from .writers import spool_client
 
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
 LONGEST_PAUSE_S = 2.0
 """Between two of these."""
+MOVED_WITHIN_S = 10.0
+"""How long what waits in the spool may take to be moved into the raw table, where it is erased."""
 NAMED_A_TIME = 400
 """Of them, keys in one statement."""
 
@@ -43,6 +49,8 @@ class Forgotten:
     """Found by counting again afterwards: rows and rolled-up requests; 0, or something is wrong."""
     differing: int
     """Hours whose rollups and raw rows are not the same in number, of all that have raw rows."""
+    set_aside: int = 0
+    """Requests that the raw table had refused and that were deleted from the spool."""
 
 
 class NoAddress(ValueError):
@@ -73,7 +81,7 @@ def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> 
     if not isinstance(column.type, sa.String):  # a type of addresses has one form itself
         return []
     lower = sa.func.lower(column)
-    perhaps = sa.or_(*(lower.contains(writing, autoescape=True) for writing in writings(address)))
+    perhaps = sa.or_(*(lower.contains(writing) for writing in writings(address)))
     stored = connection.scalars(sa.select(column).where(perhaps).distinct())
     return sorted(spelling for spelling in stored if normal(spelling) == address)
 
@@ -95,6 +103,7 @@ def forget(
     def delete_some(connection: sa.Connection) -> int:
         return _delete_some(connection, state.raw, forms)
 
+    waiting, aside = _forget_in_spool(state, forms)
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
     if state.rollups is None:
         raw_rows = 0
@@ -113,7 +122,23 @@ def forget(
         differing = len(job.differences(datetime(FIRST_YEAR, 1, 1), now))
     with engine.connect() as connection:
         left += count(connection, state.raw, forms)
-    return Forgotten(raw_rows, requests, periods, left, differing)
+    return Forgotten(raw_rows, requests, periods, left + waiting, differing, aside)
+
+
+def _forget_in_spool(state: State, forms: Collection[str]) -> tuple[int, int]:
+    """Have moved what waits of theirs, and delete what was set aside: how many still wait, and how many were deleted."""
+    folder = folder_of(state)
+    if folder is None:
+        return 0, 0
+    theirs, deadline = is_one_of(forms), time.monotonic() + MOVED_WITHIN_S
+    waiting = len(spool_client.waiting(folder, theirs))
+    while waiting and time.monotonic() < deadline:
+        if state.writer is not None:
+            with suppress(NotStored):  # then it waits on, and is counted below
+                state.writer.settle()
+        time.sleep(0.1)
+        waiting = len(spool_client.waiting(folder, theirs))
+    return waiting, spool_client.forget_refused(folder, theirs)
 
 
 def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connection], int]) -> int:

@@ -44,6 +44,7 @@ ORDER = (
     "schema",
     "trail",
     "testing",
+    "held",
     "forget",
     "health",
     "formatting",

@@ -307,4 +307,4 @@ def test_model_with_seconds_as_numeric(make_app: Any) -> None:
     app.insert({"date": datetime.now(timezone.utc).replace(tzinfo=None), "path": "/slow", "response_time": 0.25})
     for page in ("", "requests", "live", "requests/1"):
         assert app.client.get(f"/statistics/{page}").status_code == 200, page
-    assert app.json("requests")["requests"][0]["response_time"] == 0.25
+    assert app.json("requests")["rows"][0]["response_time"] == 0.25

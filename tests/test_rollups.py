@@ -186,6 +186,56 @@ def test_verify_and_rebuild(app: App) -> None:
     assert app.json("summary?span=all")["hits"] == 2
 
 
+def test_verify_repairs_what_it_finds(app: App) -> None:
+    app.insert(old(1), old(2), {"date": datetime(2026, 4, 20)})
+    assert "Nothing is rolled up yet" in command(app, "verify", exit_code=1).output
+    command(app, "rollup")
+    state = state_of(app.flask)
+    assert state.rollups is not None
+    tables = state.rollups.tables
+    with state.engine().begin() as connection:
+        connection.execute(sa.delete(tables.segment))
+    found = command(app, "verify", exit_code=1).output
+    assert "2026-03-01 12:00: 0 rolled up, 1 raw rows." in found
+    assert "3 requests of " in command(app, "verify", "--repair").output
+    assert app.json("summary?span=all")["hits"] == 3
+    with state.engine().begin() as connection:  # what a job verifies by itself, it says
+        connection.execute(sa.delete(tables.rollup).where(tables.rollup.c.dimension_id == 0))
+    for _ in range(2):
+        command(app, "rollup")
+    found = app.json("health")
+    assert found["rollups"]["verified"]["until"] is not None
+    differing = len(found["rollups"]["verified"]["differences"])
+    assert differing > 0
+    assert "Run 'flask statistics verify --repair'." in " ".join(found["problems"])
+    assert f"{differing} differ" in command(app, "status", exit_code=1).output
+    assert f"{differing} differ" in app.client.get("/statistics/health").text
+    command(app, "verify", "--repair")
+    assert app.json("health")["rollups"]["verified"]["differences"] == {}
+
+
+@pytest.mark.parametrize("rolls", [False, True])
+def test_dates_that_cannot_be_are_counted_and_break_no_page(
+    make_app: Callable[..., App], database_url: str, rolls: bool
+) -> None:
+    app = make_app(
+        database_url, STATISTICS_ROLLUPS=rolls, STATISTICS_TIMEZONE="America/New_York", TESTING=True, before=routes
+    )
+    dates = [datetime(1, 1, 1, 12), datetime(9999, 12, 31, 23, 59)]
+    if not database_url.startswith("postgresql"):  # a date in year 1 is one of year 0 there, in New York
+        dates.append(datetime(1000, 1, 1))
+    app.insert(old(1), old(2), *({"date": date, "path": "/impossible"} for date in dates))
+    if rolls:
+        command(app, "rollup")
+        command(app, "verify")
+    for span in ("all", "7d", "12mo"):
+        assert app.client.get(f"/statistics/?span={span}").status_code == 200
+    assert app.json("summary?span=all")["hits"] == 2
+    found = app.json("health")
+    assert found["storage"]["impossible"] == len(dates)
+    assert f"{len(dates)} raw rows have no date, or one that cannot be" in " ".join(found["problems"])
+
+
 def test_prune_deletes_old_raw_rows(make_app: Callable[..., App], database_url: str) -> None:
     app = make_app(
         database_url, STATISTICS_ROLLUPS=True, STATISTICS_RAW_RETENTION=timedelta(days=30), TESTING=True, before=routes

@@ -407,6 +407,48 @@ def test_spool_serves_when_its_folder_cannot_be_written(
     assert f"{spool.HELP} A file is in the way of the folder {folder}: move it." in said
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o720, 0o702])
+def test_spool_refuses_a_folder_that_others_may_write(
+    make: Callable[..., App], tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    app = make(STATISTICS_SPOOL_PATH=str(folder), before=views)
+    assert app.client.get("/").data == b"hello"
+    assert app.json("health")["lost"] == 1
+    (said,) = (text for text in messages(caplog) if "could not record" in text)
+    assert "others may write to it: 'chmod go-w', or name a folder inside of it" in said
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_spool_refuses_a_folder_of_another_user(make: Callable[..., App], tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    app = make(STATISTICS_SPOOL_PATH=str(tmp_path / "theirs"), before=views)
+    assert app.client.get("/").data == b"hello"
+    assert app.json("health")["lost"] == 1
+
+
+@pytest.mark.parametrize("place", ["{base}-1.sqlite", "{base}-1.lock", "{base}-1.sqlite.{id}.journal"])
+def test_spool_follows_no_symbolic_link(make: Callable[..., App], tmp_path: Path, place: str) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    app = make(before=views)
+    app.client.get("/")
+    until_stored(app, "/")
+    base = writer_of(app).folder().name
+    app.close()
+    for number in range(2, 12) if "{id}" in place else [0]:
+        (tmp_path / "spool" / place.format(base=base, id=number << 32)).unlink(missing_ok=True)
+        (tmp_path / "spool" / place.format(base=base, id=number << 32)).symlink_to(victim)
+    again = make(str(app.statistics_state().engine().url), before=views)
+    assert again.client.get("/next").status_code == 404
+    again.close()
+    assert victim.read_text() == "mine"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_spool_serves_when_the_disk_is_full(
     make: Callable[..., App], caplog: pytest.LogCaptureFixture, tmp_path: Path

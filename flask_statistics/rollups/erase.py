@@ -74,6 +74,13 @@ class Eraser:
         self._connection.execute(sa.delete(hour).where(hour.c.start.in_(list(hours)), hour.c.raw_rows <= 0))
         return removed
 
+    def count(self, header: Header, visitors: BitMap) -> int:
+        """How many requests of a segment are those of `visitors`."""
+        segment = store.read_joined(
+            self._connection, self._tables, [header], self._names, most_values=self._most_values
+        )
+        return int(np.count_nonzero(np.isin(segment.visitors, bitmaps.ordinals(visitors))))
+
     def _correct_parts(self, header: Header, rest: Segment) -> None:
         """Measure anew the hours and days within a segment that were merged into it."""
         for part in self._others(header, self._tables.segment.c.start >= header.start, end=header.end):

@@ -53,8 +53,9 @@ from .meta import (
 from .report import Report
 from .retention import Retention
 from .scrubbing import Scrubbed
+from .structure import Difference
 from .tables import MONTH
-from .verification import Difference, Found, Unit
+from .verification import Found, Unit
 
 SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
@@ -233,6 +234,16 @@ class Job(Holder):
             return erased
 
         return self.as_holder(now, work)
+
+    def held(self, addresses: Collection[str]) -> list[tuple[str, datetime, int]]:
+        """Unit, start and number of requests of each period whose rollups know the visitors with these stored addresses."""
+        with self.reading() as (connection, _):
+            visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
+            if not visitors:
+                return []
+            eraser = self._eraser(connection)
+            found = erase.holding(connection, self.tables, visitors)
+            return [(header.unit, header.start, eraser.count(header, visitors)) for header in found]
 
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
         with self.transaction() as connection, self.raw_beside(connection) as raw:

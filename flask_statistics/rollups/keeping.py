@@ -19,7 +19,7 @@ from .meta import ALWAYS, LATE, NEVER, PRUNED, RECOUNTED, coverage, coverage_in,
 from .report import Report
 from .tables import DAY, HOUR, MONTH, PIECE
 
-FRESH, ROTATED = 100_000, 400_000
+FRESH, ROTATED = 50_000, 150_000
 """Of more raw rows than both together, each run counts the first many newest again, and the second many of the others in turn."""
 RECOUNTED_TO = "recounted_to"
 """In `statistics_meta`: where the last run ended to count the others; the next one goes on with what is older."""

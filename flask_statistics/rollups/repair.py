@@ -11,14 +11,15 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ..spans import next_edge
-from . import keeping, store, verification, writing
+from . import keeping, store, structure, verification, writing
 from .building import RowsGone, build_day, build_month, note_rows
 from .holder import Holder
 from .meta import coverage, read_meta, write_meta
 from .segment import Measured, Segment, flaws, hours_of, measured, part, total
 from .store import Draft, Header
+from .structure import Difference
 from .tables import DAY, HOUR, MONTH, PIECE
-from .verification import DAMAGE, Difference, Unit
+from .verification import DAMAGE, Unit
 from .writing import Change
 
 
@@ -147,7 +148,7 @@ def _mend_names(holder: Holder) -> None:
     with holder.reading() as (connection, raw):
         frozen = keeping.frozen_before(holder, connection, raw)
     # what is frozen may be all that there is of it, whatever its name says
-    impossible = [header for header in verification.impossible(holder, named) if header.start >= frozen]
+    impossible = [header for header in structure.impossible(holder, named) if header.start >= frozen]
     real = [header for header in named if header.id not in {one.id for one in impossible}]
     detailed = [header for header in real if header.detailed]
     start = min([covered.start, *(holder.day_of(header.start) for header in detailed)])
@@ -167,13 +168,17 @@ def _mend_numbers(holder: Holder) -> bool:
     Whether there were some. What names one of which all raw rows are gone cannot be known any more, and is left.
     """
     value, visitor = holder.tables.value, holder.tables.visitor
+    with holder.reading() as (connection, raw):
+        first = connection.scalar(sa.select(sa.func.min(holder.tables.hour.c.start)))
+        # what is frozen may name them, and nothing else is known of it
+        frozen = first is not None and first < keeping.frozen_before(holder, connection, raw)
     with holder.transaction() as connection:
         meta = read_meta(connection, holder.tables)
         for kind, table in (("value", value), ("visitor", visitor)):
             highest = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
             if highest >= int(meta.get(f"next_{kind}", 2)):
                 write_meta(connection, holder.tables, {f"next_{kind}": str(highest + 1)})
-        wrong = verification.wrong_values(holder, connection)
+        wrong = [] if frozen else structure.wrong_values(holder, connection)
         for some in store.chunks(wrong):
             connection.execute(sa.delete(value).where(value.c.id.in_(some)))
     holder.forget_known()

@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from . import keeping, store, verification
+from . import keeping, store, structure, verification
 from .holder import Holder
 from .meta import NEVER, coverage, read_meta, write_meta
-from .verification import Difference, Unit
+from .structure import Difference
+from .verification import Unit
 
 SCRUBBED = "scrubbed"
 """In `statistics_meta`: how far scrubbing got, and what it found."""
@@ -77,7 +78,7 @@ def scrub(holder: Holder, now: datetime) -> Scrubbed:
             return found
     elif found.saved_s >= min(unit.hits / REQUESTS_A_SECOND, MOST_SAVED_S):
         began = time.perf_counter()
-        differences = verification.structure(holder) if found.until is None else []
+        differences = structure.structure(holder) if found.until is None else []
         _take(found, unit.start, unit.end, [*verification.check(holder, unit)[1]])
         if differences:
             found.differences |= {one.start: one.says for one in differences}

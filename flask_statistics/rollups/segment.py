@@ -748,7 +748,8 @@ def hours_of(segment: Segment) -> list[tuple[datetime, int]]:
 
 def part(segment: Segment, start: datetime, end: datetime) -> Segment:
     """The requests of `segment` from `start` (included) to `end` (excluded), naive UTC."""
-    return chosen(segment, np.arange(segment.ordinal(start), segment.ordinal(end)))
+    first, last = segment.ordinal(start), segment.ordinal(end)
+    return segment if last - first == segment.hits else chosen(segment, np.arange(first, last))
 
 
 def flaws(segment: Segment) -> list[str]:

@@ -1,7 +1,8 @@
 """What a user-agent string says about its sender: browser, platform, kind of device, kind of bot.
 
-Reads nothing but the string, the expressions of `ua-parser` for browsers and systems, and what `bots` and `devices` know. The
-expressions are megabytes, so they are loaded at the first parse, never when an app starts.
+Reads nothing but the string. Browsers and systems are found by the expressions of `ua-parser`, on which `user-agents` stands, and
+named as `user-agents` names them; the rest is what `bots` and `devices` know. The expressions are megabytes, so they are loaded
+at the first parse, never when an app starts.
 """
 
 from __future__ import annotations
@@ -77,8 +78,10 @@ def _parse(user_agent: str) -> UserAgent:
 
 
 def _browser(found: Any) -> str:
-    parts = [str(int(part)) if part.isdecimal() else part for part in (found.major, found.minor, found.patch) if part]
-    return f"{found.family} {'.'.join(parts)}".strip().lower()
+    from user_agents.parsers import parse_browser
+
+    browser = parse_browser(found.family, found.major, found.minor, found.patch)
+    return f"{browser.family} {browser.version_string}".strip().lower()
 
 
 class _Expressions(NamedTuple):

@@ -39,7 +39,7 @@ else:
 
     def _is_held(path: Path) -> bool:
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
@@ -64,6 +64,8 @@ _HEADER = b"# "
 _CANCELLED = b"\x18"
 """Ends a line that could not be written as a whole, and that nobody was told is stored."""
 _NEVER = 1 << 63
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""A symbolic link in the place of a file of ours is somebody's trap: to open it is an error."""
 _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would translate line ends."""
 
@@ -253,7 +255,7 @@ class FileJournal:
         if self._ended:
             raise OSError("the process is about to end")
         path = Path(f"{self._base}.{self._next_id}.journal")
-        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | _BINARY
+        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | _BINARY
         file = io.FileIO(os.open(path, flags, 0o600), "r+")
         try:
             _hold(file.fileno())
@@ -446,7 +448,7 @@ def _goes_on(ahead: Collection[_Line], number: int, expected: int) -> bool:
 def _read_from(path: Path, offset: int) -> bytes:
     """What a file has from `offset` on; nothing, if whoever else moves it was faster and deleted it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _BINARY)
+        descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW | _BINARY)
     except FileNotFoundError:
         return b""
     try:
@@ -475,7 +477,7 @@ def as_header(header: Mapping[str, str]) -> bytes:
 def _header_of(path: Path) -> dict[str, str]:
     """The header of a file; empty: it has none that can be read."""
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | NO_FOLLOW | _BINARY), "rb") as file:  # noqa: PTH123 - it takes no flags
             lines = file.read(1 << 16).split(b"\n")
     except OSError:
         return {}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .journal import RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header, identity_of
+from .journal import NO_FOLLOW, RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header, identity_of
 
 SCHEMA_VERSION = 2
 LOCK_WAIT_S = 5.0
@@ -409,8 +409,8 @@ class SpoolFile:
         if self.path is None:
             connection = _connect(":memory:")
         else:
-            if self._create:
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            flags = (os.O_CREAT if self._create else 0) | os.O_RDWR | NO_FOLLOW
+            os.close(os.open(self.path, flags, 0o600))
             connection = _connect(f"{self.path.absolute().as_uri()}?mode=rw")
         try:
             self._prepare(connection)

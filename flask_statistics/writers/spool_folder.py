@@ -11,13 +11,14 @@ import logging
 import os
 import secrets
 import sqlite3
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from .journal import FileJournal, identity_of
+from .journal import NO_FOLLOW, FileJournal, identity_of
 from .spool_file import SpoolFile, SpoolUnusable, damaged
 
 if sys.platform == "win32":
@@ -68,7 +69,7 @@ class SpoolFolder:
 
         Raises `OSError` and `sqlite3.Error` if the folder or the disk does not let it.
         """
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path)
         for number in count(1):
             path = self.path / f"{self.name}-{number}.sqlite"
             lock = try_lock(path.with_suffix(".lock"))
@@ -101,7 +102,7 @@ class SpoolFolder:
 
     def spare(self) -> tuple[Path, int]:
         """A new file that no process will claim, and the lock that keeps all others from emptying it. Raises `OSError`."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path)
         path = self.path / f"{self.name}-{secrets.token_hex(4)}x.sqlite"
         lock = try_lock(path.with_suffix(".lock"))
         assert lock is not None  # noqa: S101 - nobody else knows the name
@@ -231,11 +232,25 @@ def reading(path: Path) -> Iterator[SpoolFile]:
         file.close()
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder if it is missing. Raises `OSError`, also if others may write to it: they could have us write anywhere."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not hasattr(os, "getuid"):
+        return
+    found = path.stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(
+            errno.EPERM, "others may write to it: 'chmod go-w', or name a folder inside of it", str(path)
+        )
+    if found.st_uid not in (os.getuid(), 0):
+        raise PermissionError(errno.EPERM, "it belongs to another user: 'chown' it, or name another folder", str(path))
+
+
 def try_folder(path: Path) -> OSError | None:
     """Why the spool could not be written in `path`; None: it could, and the folder is there now."""
     probe = path / f"{PREFIX}try-{os.getpid()}"
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         lock = try_lock(probe)
         if lock is not None:
             try:
@@ -251,7 +266,7 @@ def try_folder(path: Path) -> OSError | None:
 def try_lock(path: Path) -> int | None:
     """Descriptor of the lock `path`, a file of its own, as SQLite has locks in its files; None: a living process has it."""
     while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | NO_FOLLOW, 0o600)
         try:
             _lock(descriptor)
         except OSError as error:

@@ -1,0 +1,78 @@
+"""All that is held of one client, and where: the answer to somebody who asks for it (Article 15 of the GDPR).
+
+Reads the raw table, the rollups and the spool; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from .addresses import normal
+from .models import RawTable
+from .state import State
+from .writers import spool_client
+from .writers.spool import spool_folder
+from .writers.spool_folder import SpoolFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """An hour, day or month of the rollups in which the client is known as a visitor."""
+
+    unit: str
+    start: datetime
+    """Naive UTC."""
+    requests: int
+    """How many of its requests are theirs; single ones cannot be read out of it with all they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of one client."""
+
+    raw_rows: list[dict[str, Any]]
+    """Every stored column of each request in the raw table, oldest first."""
+    rollups: list[Period]
+    """What the rollups know; empty: nothing, or they are off."""
+    waiting: list[dict[str, Any]]
+    """Requests that wait in the spool."""
+    set_aside: list[dict[str, Any]]
+    """Requests that the raw table refused and that are kept in the spool, each with its `error`."""
+
+
+def held(state: State, forms: Collection[str], now: datetime) -> Held:
+    """What is held of the client that is stored as `forms`. Raises `OSError` if the spool cannot be read."""
+    raw, folder = state.raw, folder_of(state)
+    with state.engine().connect() as connection:
+        rows = [dict(row) for row in connection.execute(_theirs(raw, forms)).mappings()]
+    found = [] if state.rollups is None else state.rollups.job().held(forms)
+    return Held(
+        raw_rows=rows,
+        rollups=[Period(unit, start, requests) for unit, start, requests in found],
+        waiting=[] if folder is None else spool_client.waiting(folder, is_one_of(forms)),
+        set_aside=[] if folder is None else spool_client.refused(folder, is_one_of(forms)),
+    )
+
+
+def _theirs(raw: RawTable, forms: Collection[str]) -> sa.Select[Any]:
+    columns = [column.label(name) for name, column in raw.columns.items()]
+    theirs = raw.columns["remote_address"].in_([raw.fit("remote_address", form) for form in forms])
+    return sa.select(*columns).where(theirs).order_by(raw.columns["date"], raw.key)
+
+
+def folder_of(state: State) -> SpoolFolder | None:
+    """The folder of the app's spool; None: `STATISTICS_WRITER` is not "spool", or nothing was ever written there."""
+    if state.spool is None or not state.spool_path.is_dir():
+        return None
+    return spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
+
+
+def is_one_of(forms: Collection[str]) -> spool_client.Theirs:
+    """Whether a stored address is one of `forms`, or another spelling of one."""
+    known = {normal(form) or form for form in forms}
+    return lambda stored: stored is not None and (stored in forms or normal(stored) in known)
