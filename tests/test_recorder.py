@@ -414,7 +414,7 @@ def test_recorder_exception_without_a_repr(make_app: MakeApp) -> None:
         raise Shy
 
     app = make_app(before=view("/", raise_shy))
-    app.flask.log_exception = lambda exc_info: None  # type: ignore[method-assign]
+    app.flask.log_exception = lambda *_: None  # type: ignore[method-assign]
     app.client.get("/")
     assert app.row().exception == "Shy(...)"
     assert "raise Shy" in app.row().traceback
@@ -831,7 +831,7 @@ def test_recorder_two_apps_on_one_object(make_app: MakeApp) -> None:
 def test_recorder_method_view_and_redirect(make_app: MakeApp) -> None:
     class Form(MethodView):
         def post(self) -> Any:
-            return redirect("/")
+            return redirect("/", 302)
 
     app = make_app(before=view("/form", Form.as_view("form"), methods=["POST"]))
     app.client.post("/form", data={"password": "secret"})
