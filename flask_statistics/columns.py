@@ -37,6 +37,10 @@ def check(model: str, table: sa.Table, columns: Mapping[str, sa.Column[Any]], te
             kind = plain(columns[name].type) if name in columns else None
             if isinstance(kind, wrong):
                 raise SettingError(f"The column {name!r} of the model {model} is {kind!r}, but must be {fix}.")
+
+
+def check_key(model: str, table: sa.Table) -> None:
+    """Raise `SettingError` for a key of several columns of which one gets no value: no request could be stored."""
     keys = list(table.primary_key)
     unnumbered = [
         column

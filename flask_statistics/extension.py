@@ -13,7 +13,7 @@ from flask_sqlalchemy import SQLAlchemy
 from . import cli, dialects, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
-from .columns import taker
+from .columns import check_key, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
@@ -85,6 +85,8 @@ class Statistics:
         disabled = None if getattr(asked, "__func__", None) is Statistics.disable_f else app.ensure_sync(asked)
         dimensions = tuple(dimensions)
         raw = map_model(model, [dimension.column for dimension in dimensions if dimension.record is not None])
+        if settings.enabled:
+            check_key(model.__name__, raw.table)
         clickhouse = _is_on_clickhouse(app, db, raw)
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(

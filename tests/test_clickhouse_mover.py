@@ -120,7 +120,8 @@ def test_requests_are_rolled_up(make: MakeApp) -> None:
     app.client.get("/two")
     answer = app.json("summary")
     assert (answer["source"], answer["hits"]) == ("rollup", 2)
-    assert command(app, "verify").exit_code == 0
+    # both are too new for a run, which stays some seconds behind: the page reads them from the raw table
+    assert "Nothing is rolled up yet" in command(app, "verify").output
 
 
 def test_requests_wait_while_the_table_is_away(make: MakeApp, caplog: pytest.LogCaptureFixture) -> None:

@@ -66,7 +66,7 @@ def test_correct_follows_a_key_of_two_columns(make_app: MakeApp) -> None:
         }
         return type("Request", (db.Model,), columns)
 
-    app = make_app(model=model)
+    app = make_app(model=model, STATISTICS_ENABLED=False)
     day = datetime(2026, 3, 1, 12)
     app.insert(
         *({"host": host, "number": number, "date": day, "user_agent": "node"} for host in "ab" for number in range(5))

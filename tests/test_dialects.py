@@ -166,7 +166,7 @@ def test_batches_end_with_the_time(tmp_path: Path) -> None:
             next(batches)
             while not budget.is_spent():
                 pass
-            with pytest.raises(sa.exc.DBAPIError) as caught:
+            with pytest.raises(sa.exc.SQLAlchemyError) as caught:
                 list(batches)
         assert dialects.is_timeout(caught.value)
 

@@ -17,6 +17,7 @@ DIMENSIONS = available(dict.fromkeys(KNOWN_COLUMNS))
 texts = {
     "status_code": st.integers(100, 999).map(str) | st.sampled_from(["4xx", "5xx", ""]),
     "device": st.sampled_from(["bot", "Mobile", ""]),
+    "bot": st.sampled_from(["search", "ai", ""]),
 }
 any_text = st.text(max_size=20)
 pairs = st.sampled_from(sorted(DIMENSIONS)).flatmap(
