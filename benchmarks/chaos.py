@@ -35,6 +35,8 @@ from .killing import settle
 from .outage import restart
 from .serving import Server, gunicorn, load, read_answered, stay, stored, wait_until
 
+UNPOOLED = {"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": sa.NullPool}}
+"""For an app of this process that makes tables alone: it leaves no connection behind."""
 SAID = re.compile(r"([\d,]+) (?:of them |requests )?are lost")
 
 
@@ -125,7 +127,7 @@ def host_writes(url: str) -> Iterator[list[float]]:
 def run(url: str, folder: Path, fault: Fault, *, seconds: float, create: bool = True) -> Outcome:
     """Load an app for so many seconds, with the fault in the middle third, and start it once more; what became of it."""
     if create:
-        make_app(url, STATISTICS_WRITER="spool")
+        make_app(url, STATISTICS_WRITER="spool", **UNPOOLED)
     answered = folder / "answered"
     answered.touch()
     stage = Stage(url, folder, answered, seconds / 3)
@@ -310,8 +312,8 @@ def shard_is_stopped(folder: Path, *, seconds: float) -> Outcome:
         main, one, two = (sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg") for server in servers)
         url = main.render_as_string(hide_password=False)
         for shard in (one, two):
-            make_app(shard.render_as_string(hide_password=False))
-        app = make_app(url, STATISTICS_WRITER="spool")
+            make_app(shard.render_as_string(hide_password=False), **UNPOOLED)
+        app = make_app(url, STATISTICS_WRITER="spool", **UNPOOLED)
         with app.app_context():
             table = state_of(app).raw.table
             columns = ", ".join(
@@ -337,7 +339,7 @@ def shard_is_stopped(folder: Path, *, seconds: float) -> Outcome:
 def node_is_killed(folder: Path, *, seconds: float) -> Outcome:
     """Two nodes of Galera, an app on each; one node is killed, and its app pointed to the other."""
     with galera.cluster() as (first, second):
-        make_app(first.url, STATISTICS_WRITER="spool")
+        make_app(first.url, STATISTICS_WRITER="spool", **UNPOOLED)
         other = folder / "other"
         other.mkdir()
         beside = other / "answered"
