@@ -410,7 +410,8 @@ class SpoolFile:
             connection = _connect(":memory:")
         else:
             flags = (os.O_CREAT if self._create else 0) | os.O_RDWR | NO_FOLLOW
-            os.close(os.open(self.path, flags, 0o600))
+            with suppress(*() if self._create else (FileNotFoundError,)):  # SQLite says that it is gone
+                os.close(os.open(self.path, flags, 0o600))
             connection = _connect(f"{self.path.absolute().as_uri()}?mode=rw")
         try:
             self._prepare(connection)
