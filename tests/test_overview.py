@@ -211,7 +211,7 @@ def stubbed(app: App) -> Iterator[App]:
 
 def test_overview_is_rendered_in_15_ms(stubbed: App) -> None:
     page_of(stubbed, "?device!=bot")
-    times = []  # of this process, whatever else the machine does
+    times: list[float] = []  # of this process, whatever else the machine does
     while len(times) < 15 or (min(times) >= 0.015 and len(times) < 100):  # a shared machine has slow seconds
         start = process_time()
         stubbed.client.get("/statistics/?device!=bot")
