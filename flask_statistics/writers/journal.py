@@ -256,7 +256,11 @@ class FileJournal:
             raise OSError("the process is about to end")
         path = Path(f"{self._base}.{self._next_id}.journal")
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | _BINARY
-        file = io.FileIO(os.open(path, flags, 0o600), "r+")
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError as error:
+            raise PulledAway(errno.ESTALE, "its folder was deleted or moved", str(path.parent)) from error
+        file = io.FileIO(descriptor, "r+")
         try:
             _hold(file.fileno())
         except OSError as error:
