@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from .conftest import App
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 MakeApp = Callable[..., App]
 BUSY_S = 0.3
 """A request that took longer has waited: all else is a machine that is busy."""
