@@ -32,8 +32,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
-from flask_statistics import RequestMixin, Statistics
-from flask_statistics import patience
+from flask_statistics import RequestMixin, Statistics, patience
 from flask_statistics.state import State
 
 from . import shapes
