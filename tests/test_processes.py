@@ -85,6 +85,7 @@ def test_processes_that_were_killed_are_counted_once(tmp_path: Path) -> None:
         wait_until(lambda: health(server)["recorded"] == 30, "30 were recorded")
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in server.workers(), "it lives")
         ask(server, 10)
         wait_until(lambda: health(server)["recorded"] == 40, "10 more were recorded")
         engine = sa.create_engine(url, poolclass=sa.NullPool)
