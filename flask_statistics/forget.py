@@ -17,6 +17,7 @@ from . import dialects
 from .addresses import local_day, normal, stored_forms, writings
 from .held import folder_of, is_one_of
 from .models import RawTable
+from .pace import Pace
 from .record import NotStored
 from .spans import FIRST_YEAR
 from .state import State
@@ -24,8 +25,6 @@ from .writers import spool_client
 
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
-LONGEST_PAUSE_S = 2.0
-"""Between two of these."""
 MOVED_WITHIN_S = 10.0
 """How long what waits in the spool may take to be moved into the raw table, where it is erased."""
 NAMED_A_TIME = 400
@@ -106,13 +105,11 @@ def forget(
     waiting, aside = _forget_in_spool(state, forms)
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
     if state.rollups is None:
-        raw_rows = 0
-        began = time.perf_counter()
+        raw_rows, pace = 0, Pace()
         while deleted := _delete_in_transaction(engine, delete_some):
             raw_rows += deleted
-            if deleted == DELETED_A_TIME:  # half of the time is the host's alone
-                time.sleep(min(time.perf_counter() - began, LONGEST_PAUSE_S))
-            began = time.perf_counter()
+            if deleted == DELETED_A_TIME:
+                pace.pause(deleted)
     else:
         job = state.rollups.job()
         erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)

@@ -30,6 +30,7 @@ from .record import Writer
 from .recorder import Recorder
 
 if TYPE_CHECKING:
+    from .pruning import Pruner
     from .rollups.rollups import Rollups
 
 NAME = "statistics"
@@ -76,6 +77,8 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
+    pruner: Pruner | None = None
+    """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
     said: set[str] = field(default_factory=set)
@@ -124,6 +127,8 @@ class State:
 
     def close(self) -> None:
         """Close the connections of ours that are not in use, and say what was recorded up to now."""
+        if self.pruner is not None:
+            self.pruner.stop()
         if self.processes is not None:
             self.processes.end()
         self._own.close()

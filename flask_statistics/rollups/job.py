@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from ..pace import Pace
 from ..spans import next_edge, to_local
 from . import (
     closing,
@@ -218,8 +219,10 @@ class Job(Holder):
                 numbered = self.dictionary(connection).numbered_visitors(addresses)
                 visitors = BitMap(numbered.values())
                 held = erase.holding(connection, self.tables, visitors) if numbered else []
+            pace = Pace()
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
+                pace.pause(deleted)
             for header in held:
                 with self.transaction() as connection:
                     erased.requests += self._eraser(connection).erase(header, visitors)
