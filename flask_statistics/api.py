@@ -40,17 +40,17 @@ def register(add_url_rule: Callable[..., None]) -> None:
         ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
         ("/api/requests", "api_requests", _requests),
     ):
-        add_url_rule(rule, endpoint, _refusing_unknown(_answering(answer)))
-    add_url_rule("/api/health", "api_health", _refusing_unknown(_health))
-    add_url_rule("/api/openapi.json", "api_openapi", _refusing_unknown(_openapi))
+        add_url_rule(rule, endpoint, _refusing_mistakes(_answering(answer)))
+    add_url_rule("/api/health", "api_health", _refusing_mistakes(_health))
+    add_url_rule("/api/openapi.json", "api_openapi", _refusing_mistakes(_openapi))
 
 
-def _refusing_unknown(view: Callable[..., Response]) -> Callable[..., Response]:
-    """`view`, which is not asked if the URL has a parameter that nobody knows."""
+def _refusing_mistakes(view: Callable[..., Response]) -> Callable[..., Response]:
+    """`view`, which is not asked if the URL has a parameter that nobody knows, or that says two things at once."""
 
     def answer(**values: str) -> Response:
-        unknown = parameters.unknown(request.args, state_of(current_app).dimensions)
-        return refused(400, unknown[0]) if unknown else view(**values)
+        mistakes = parameters.mistakes(request.args, state_of(current_app).dimensions)
+        return refused(400, mistakes[0]) if mistakes else view(**values)
 
     return answer
 

@@ -817,6 +817,7 @@ def status() -> None:
     if found.storage is None or found.rollups_error is not None:
         raise click.ClickException("\n".join(found.problems))
     for label, text in [
+        *_recording_lines(found.recording, local, zone.key),
         *_storage_lines(found.storage, local, zone.key),
         *_rollup_lines(found.rollups, local, zone.key),
         *((setting.key, setting.value) for setting in found.settings if not setting.default),
@@ -831,6 +832,29 @@ def status() -> None:
 
 
 Local = Callable[[datetime | None], str]
+
+
+def _recording_lines(recording: health.Recording | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    if recording is None:
+        yield "Recording", "off (STATISTICS_ENABLED)"
+        return
+    if recording.unknown_because is not None:
+        yield "Recording", f"by processes of which nothing is known: {recording.unknown_because}"
+        return
+    if not (recording.processes or recording.recorded or recording.lost):
+        yield "Recording", "by no process on this host"
+        return
+    yield (
+        "Recording",
+        f"by {_processes(recording.processes)}; {recording.recorded:,} recorded, {recording.lost:,} lost since "
+        f"{local(recording.started_at)} {zone}",
+    )
+    for kind, count in recording.lost_because.items():
+        yield "", f"lost {count:,}: {kind}"
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count:,} processes"
 
 
 def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator[tuple[str, str]]:

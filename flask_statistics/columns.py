@@ -11,6 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
+from werkzeug.local import LocalProxy
 
 from .config import SettingError
 
@@ -246,11 +247,18 @@ def taker(column: sa.Column[Any], what: str) -> Callable[[Any], Any]:
         )
     for known, take in _TAKERS:
         if isinstance(kind, known):
-            return lambda value: None if value is None else take(value, kind)
+            return lambda value: _taken(value, kind, take)
     raise SettingError(
         f"{what} fills the column {column.name!r} of the type {kind!r}, but can fill only columns of texts, numbers, "
         "booleans, dates (with or without a time) and UUIDs."
     )
+
+
+def _taken(value: Any, kind: Any, take: Callable[[Any, Any], Any]) -> Any:
+    """What `take` makes of a value, and never somebody's subclass or proxy of it: it is read when the request is over."""
+    if type(value) is LocalProxy:  # `current_user` is one, and claims to be of the class that it stands for
+        value = value._get_current_object()
+    return None if value is None else take(value, kind)
 
 
 def _enum(value: Any, kind: Any) -> str:
@@ -261,7 +269,7 @@ def _enum(value: Any, kind: Any) -> str:
 
 
 def _text(value: Any, _kind: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return str.__str__(value) if issubclass(type(value), str) else str(value)
 
 
 def _boolean(value: Any, _kind: Any) -> bool:
@@ -286,19 +294,18 @@ def _instant(value: Any, kind: Any) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"{value!r} is no datetime")
     aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
-    return aware if kind.timezone else aware.astimezone(timezone.utc).replace(tzinfo=None)
+    moment = datetime.fromisoformat(aware.isoformat())
+    return moment if kind.timezone else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 def _day(value: Any, _kind: Any) -> date:
-    if isinstance(value, datetime):
-        return value.date()
     if not isinstance(value, date):
         raise TypeError(f"{value!r} is no date")
-    return value
+    return date(value.year, value.month, value.day)
 
 
 def _uuid(value: Any, kind: Any) -> Any:
-    found = value if isinstance(value, UUID) else UUID(str(value))
+    found = UUID(str(value))
     return found if kind.as_uuid else str(found)
 
 

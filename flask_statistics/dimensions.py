@@ -6,6 +6,7 @@ Panels, filters, the API, exports and rollups know of it from here alone. Pure.
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import logging
@@ -406,17 +407,29 @@ def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> di
 
 
 def _typed(dimension: Dimension, column: Any) -> Dimension:
-    """`dimension` with what its column tells of its values: whole numbers, or addresses, which have a normal form.
+    """`dimension` with what its column tells of its values: whole numbers, addresses, which have a normal form, or what a URL
+    has to name by a text: dates, booleans, numbers with a fraction, types of somebody's own.
 
     Nobody must have said otherwise.
     """
     fields: dict[str, Any] = {}
+    kind = getattr(column, "type", None)
     if dimension.derived:
         return dimension
-    if isinstance(getattr(column, "type", None), sa.Integer):
+    if isinstance(kind, sa.Integer):
         fields = {"whole": True} | ({"parse": _one_integer} if dimension.parse is _one_text else {})
+    elif isinstance(kind, sa.Numeric) and dimension.name == "status_code":
+        fields = {"value": _whole, "derived": True}
     elif dimension.column == "remote_address" and dimension.parse is _one_text:
         fields = {"value": _address, "derived": True, "parse": _one_address}
+    elif (
+        kind is not None
+        and dimension.parse is _one_text
+        and (isinstance(kind, sa.Enum) or not isinstance(kind, sa.String))
+    ):
+        fields = {"value": _text_of, "derived": True}
+        if isinstance(kind, sa.Boolean):
+            fields["parse"] = _one_boolean
     typed = copy(dimension)
     for name, field in fields.items():
         object.__setattr__(typed, name, field)
@@ -425,6 +438,18 @@ def _typed(dimension: Dimension, column: Any) -> Dimension:
 
 def _address(raw: Any) -> str:
     return normal(str(raw)) or str(raw)  # a hash, a host name, or what an older version stored
+
+
+def _whole(raw: Any) -> int:
+    return int(raw)
+
+
+def _text_of(raw: Any) -> str:
+    return raw.name if isinstance(raw, enum.Enum) else str(raw)
+
+
+def _one_boolean(text: str) -> tuple[Value, ...]:
+    return (text.capitalize(),)  # true, as JSON and JavaScript have it
 
 
 def _one_address(text: str) -> tuple[Value, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -11,7 +13,7 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, dialects, trail, views
+from . import cli, dialects, guards, processes, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
@@ -21,12 +23,13 @@ from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
-from .record import Counters, Writer
+from .processes import Processes
+from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .state import NAME, State
 from .writers.direct import DirectWriter
 from .writers.moving import spool_table
-from .writers.spool import SpoolWriter, stop_at_sigterm
+from .writers.spool import SpoolWriter, name_of, stop_at_sigterm
 
 if TYPE_CHECKING:
     from .rollups.scheduler import Scheduler
@@ -153,6 +156,12 @@ class Statistics:
         if settings.enabled:
             counters = Counters()
             state.writer = _make_writer(state, counters)
+            state.processes = Processes(
+                counters,
+                lambda: Backlog(0, None) if state.writer is None else state.writer.in_memory(),
+                partial(_place_of, state),
+                partial(_readers_of, state),
+            )
             state.recorder = Recorder(
                 app,
                 settings,
@@ -272,7 +281,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         partial(state.our_engine_for, RECORDING),
     )
     if state.spool is None:
-        return DirectWriter(state.raw, raw_engine, app.logger)
+        return DirectWriter(state.raw, raw_engine, app.logger, begun=partial(_begin, state))
     stop_at_sigterm()
     return SpoolWriter(
         raw=state.raw,
@@ -285,7 +294,27 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         logger=app.logger,
         testing=lambda: app.testing,
         late=state.note_late,
+        begun=partial(_begin, state),
     )
+
+
+def _begin(state: State) -> None:
+    if state.processes is not None and not state.app.testing:
+        state.processes.begin()
+
+
+def _place_of(state: State) -> tuple[Path, str]:
+    """Where, and under which name, the processes of this app say what they did."""
+    folder = processes.folder_of(None if state.spool is None else state.spool_path)
+    return folder, f"processes-{name_of(state.engine().url, state.raw.table)}"
+
+
+def _readers_of(state: State) -> tuple[int, dict[str, datetime]]:
+    """How many passwords were wrong, and when tokens were used, in this process."""
+    parts = list(guards.parts(state.guard))
+    wrong = sum(part.failures.total for part in parts if isinstance(part, guards.BasicAuth))
+    tokens = [token for part in parts if isinstance(part, guards.TokenGuard) for token in part.tokens]
+    return wrong, {token.label: token.used_at for token in tokens if token.used_at is not None}
 
 
 def _start_with_requests(app: Flask, scheduler: Scheduler) -> None:

@@ -1,12 +1,12 @@
 """How Flask-Statistics itself does: what it recorded and lost, what it costs, how its tables grow, what is set.
 
-One function collects it from this process, the raw table and the rollups, for the page, the API and the command line alike.
-A question that fails costs its own part alone.
+One function collects it from all processes that record on this host, the raw table and the rollups, for the page, the API
+and the command line alike. A question that fails costs its own part alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
-from .guards import BasicAuth, Guard, Token, TokenGuard
+from .guards import BasicAuth, Guard, TokenGuard
+from .processes import Done
 from .queries.answers import is_late
 from .queries.interface import HITS, Queries
-from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
@@ -38,10 +38,14 @@ MASKED = "***"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What this process has done since it started."""
+    """What all processes of the app on this host have done, those that ended as well."""
 
     started_at: datetime
-    """Naive UTC."""
+    """The first of them; naive UTC."""
+    processes: int
+    """How many of them record now."""
+    unknown_because: str | None
+    """Why this is of the process that answers alone; None: it is of all."""
     recorded: int
     """Requests stored."""
     waiting: int
@@ -62,7 +66,7 @@ class Recording:
     overhead_requests: int
     """The latest requests, of which the overhead was measured."""
     overhead_p50: float | None
-    """Seconds that recording one of them took, in the middle; None: none was recorded."""
+    """Seconds that recording one of them took, in the middle; None: none was recorded, or by processes that ended."""
     overhead_p95: float | None
     """Seconds."""
 
@@ -113,6 +117,15 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """A token of the guard `token`."""
+
+    label: str
+    used_at: datetime | None
+    """When it let somebody in the last time; naive UTC. None: it was not used yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Everything about one app's statistics. What is None is off, or could not be told."""
 
@@ -124,10 +137,10 @@ class Health:
     """Whether somebody is asked who may see the dashboard."""
     guard: str
     """Name of the guard."""
-    tokens: tuple[Token, ...]
+    tokens: tuple[Used, ...]
     """Those of the guard `token`."""
     wrong_passwords: int | None
-    """Refused by `basic_auth` in this process; None: it is not used."""
+    """Refused by `basic_auth` in all processes that record; None: it is not used."""
     recording: Recording | None
     storage: Storage | None
     rollups: Status | None
@@ -149,7 +162,8 @@ class Health:
 
 def collect(state: State, now: datetime) -> Health:
     """How the statistics of an app do at `now` (naive UTC). Reads the raw table and the rollups' own."""
-    recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
+    done = None if state.processes is None else state.processes.all()
+    recording = None if done is None else _recording(state, done)
     database, storage, rollups, rollups_error = "ok", None, None, None
     lacks: tuple[schema.Lack, ...] = ()
     try:
@@ -170,10 +184,8 @@ def collect(state: State, now: datetime) -> Health:
         database=database,
         guarded=not guards.is_open(state.guard),
         guard=guards.name_of(state.guard),
-        tokens=tuple(
-            token for part in guards.parts(state.guard) if isinstance(part, TokenGuard) for token in part.tokens
-        ),
-        wrong_passwords=_wrong_passwords(state.guard),
+        tokens=tuple(_tokens(state.guard, {} if done is None else done.tokens)),
+        wrong_passwords=_wrong_passwords(state.guard, done),
         recording=recording,
         storage=storage,
         rollups=rollups,
@@ -230,9 +242,18 @@ def _rollup_problems(rollups: Status) -> list[str]:
     return problems
 
 
-def _wrong_passwords(guard: Guard) -> int | None:
+def _wrong_passwords(guard: Guard, done: Done | None) -> int | None:
     counted = [part.failures.total for part in guards.parts(guard) if isinstance(part, BasicAuth)]
-    return sum(counted) if counted else None
+    if not counted:
+        return None
+    return sum(counted) if done is None else done.wrong_passwords
+
+
+def _tokens(guard: Guard, used: Mapping[str, datetime]) -> Iterator[Used]:
+    for part in guards.parts(guard):
+        if isinstance(part, TokenGuard):
+            for token in part.tokens:
+                yield Used(token.label, used.get(token.label, token.used_at))
 
 
 def _lack(lack: schema.Lack) -> str:
@@ -251,7 +272,9 @@ def _problems(
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
     if recording is not None:
         if recording.lost and recording.last_error_at is not None and now - recording.last_error_at < LOST_LATELY:
-            problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
+            problems.append(
+                f"{recording.lost:,} requests were lost since {recording.started_at:%Y-%m-%d %H:%M} UTC: {recording.last_error}"
+            )
         if recording.refused:
             problems.append(
                 f"{recording.refused:,} requests were refused by the raw table and are kept aside: 'flask statistics spool' "
@@ -263,21 +286,24 @@ def _problems(
     return problems
 
 
-def _recording(counters: Counters, backlog: Backlog) -> Recording:
-    with counters.lock:
-        times = sorted(counters.overhead)
-        because = dict(counters.lost_because)
+def _recording(state: State, done: Done) -> Recording:
+    assert state.recorder is not None  # noqa: S101 - else there are no processes that record
+    assert state.processes is not None  # noqa: S101 - as above
+    times, backlog = sorted(done.times), state.recorder.backlog()
+    of_all = backlog if state.spool is not None else None
     return Recording(
-        started_at=counters.started_at,
-        recorded=counters.recorded,
-        waiting=backlog.waiting,
+        started_at=done.started_at,
+        processes=done.processes,
+        unknown_because=state.processes.unwritable,
+        recorded=done.recorded,
+        waiting=of_all.waiting if of_all else max(backlog.waiting, done.waiting),
         refused=backlog.refused,
-        trouble=backlog.trouble,
+        trouble=backlog.trouble or done.trouble,
         spool_problems=backlog.problems,
-        lost=counters.lost,
-        lost_because=because,
-        last_error=counters.last_error,
-        last_error_at=counters.last_error_at,
+        lost=done.lost,
+        lost_because=dict(done.lost_because),
+        last_error=done.last_error,
+        last_error_at=done.last_error_at,
         overhead_requests=len(times),
         overhead_p50=times[len(times) // 2] if times else None,
         overhead_p95=times[len(times) * 95 // 100] if times else None,
@@ -387,6 +413,8 @@ def as_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any]:
         ],
         "wrong_passwords": health.wrong_passwords,
         "recording": recording is not None,
+        "processes": recording.processes if recording else 0,
+        "unknown_because": recording.unknown_because if recording else None,
         "recorded": recording.recorded if recording else 0,
         "waiting": recording.waiting if recording else 0,
         "refused": recording.refused if recording else 0,

@@ -175,7 +175,7 @@ def read_state(
     span = _clamped(_read_span(args, now, zone, default, earliest, notices), now, notices)
     filters, errors = read_filters(args.items(multi=True), dimensions)
     notices += [f"{error}; it was left out." for error in errors]
-    notices += parameters.unknown(args, dimensions)
+    notices += parameters.mistakes(args, dimensions)
     unit = args.get("unit") or None
     if unit is not None and unit not in UNITS:
         notices.append(f"unit is {unit!r}, but must be one of {', '.join(CHART_UNITS)}; it was left out.")

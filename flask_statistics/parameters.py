@@ -1,4 +1,4 @@
-"""The names of the query parameters, and which of a URL's are none of them. Pure.
+"""The names of the query parameters, and what is wrong with those of a URL: unknown, or given twice. Pure.
 
 A misspelt filter that were ignored would show everybody's numbers under the name of a few.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+
+from werkzeug.datastructures import MultiDict
 
 SPAN = ("span", "start", "end")
 PAGE = ("unit", "metric", "vs", "paused")
@@ -20,6 +22,15 @@ NAMES = (*SPAN, *PAGE, *TABLE, CONTAINS, TOKEN)
 """All parameters that are no filter. Pages and API know the same ones, as one links to the other."""
 LONGEST_NAME = 100
 """Characters of an unknown name that are repeated."""
+
+
+def mistakes(args: MultiDict[str, str], dimensions: Collection[str]) -> list[str]:
+    """A sentence without its full stop for each name in a query string that is no parameter, or says two things at once."""
+    twice = [name for name in NAMES if len(set(args.getlist(name))) > 1]
+    return [
+        *unknown(args, dimensions),
+        *(f"{name} is given with different values, but only one can count" for name in twice),
+    ]
 
 
 def unknown(given: Iterable[str], dimensions: Collection[str]) -> list[str]:

@@ -22,6 +22,7 @@ from .masking import Masking
 from .models import RawTable
 from .old_database import left_behind
 from .places import Places
+from .processes import Processes
 from .queries.apart import QueriesApart
 from .queries.interface import Queries
 from .queries.raw import RawQueries
@@ -75,6 +76,8 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
+    processes: Processes | None = None
+    """Those that record; None as well."""
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
@@ -120,7 +123,9 @@ class State:
         return self._own.get(self.bind_key, purpose)
 
     def close(self) -> None:
-        """Close the connections of ours that are not in use."""
+        """Close the connections of ours that are not in use, and say what was recorded up to now."""
+        if self.processes is not None:
+            self.processes.end()
         self._own.close()
 
     def _engine_of(self, bind_key: str | None) -> sa.Engine:

@@ -32,8 +32,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
-from flask_statistics import RequestMixin, Statistics
-from flask_statistics.patience import patience
+from flask_statistics import RequestMixin, Statistics, patience
 from flask_statistics.state import State
 
 from . import shapes
@@ -47,6 +46,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("suite"), derandomize=False)
 hypothesis.settings.load_profile("suite")
 
+PROMISED_S = patience.SHORT_S
+"""How long requests wait for their row in a user's process."""
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SERVER_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 """Where servers are looked for: Debian keeps them out of its users' way."""
@@ -280,6 +281,9 @@ class App:
         if state.writer is not None:
             state.writer.close()
         state.close()
+        if state.processes is not None:
+            for path in state.processes.files():
+                path.unlink(missing_ok=True)  # the next test may have a database at the same address
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()
@@ -313,10 +317,24 @@ def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
     return type("Request", (db.Model,), columns | {name: text(db.String(length)) for name in names.split()})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unhurried() -> Iterator[None]:
+    """Requests wait until their row is stored, however slow the machine is; `hurried` is how users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "SHORT_S", 10.0)
+        yield
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests wait no longer than users are promised."""
+    monkeypatch.setattr(patience, "SHORT_S", PROMISED_S)
+
+
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., App]]:
     """Makes apps; on a SQLite file of their own unless told another URL."""
-    patience.renew()  # the tests before have used up what one request may wait in ten seconds
+    patience.patience.renew()  # the tests before have used up what one request may wait in ten seconds
     apps: list[App] = []
 
     def make(url: str | None = None, **options: Any) -> App:

@@ -60,6 +60,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "sort is 'up', but must be one of value, hits, visitors, client_errors, server_errors, server_error_share, "
             "size, avg, p50, p95, p99, max, last_requested, with - for the largest first",
         ),
+        ("summary?span=7d&span=28d", "span is given with different values, but only one can count"),
         ("breakdown/path?limit=0", "limit is '0', but must be a whole number up to 1,000"),
         ("breakdown/path?limit=1001", "limit is '1001', but must be a whole number up to 1,000"),
         ("breakdown/path?offset=-1", "offset is '-1', but must be a whole number up to 1,000,000,000"),

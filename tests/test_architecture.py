@@ -31,6 +31,7 @@ ORDER = (
     "recorder",
     "spans",
     "writers",
+    "processes",
     "derived",
     "filters",
     "queries",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 from flask import Blueprint, Flask, g, request
 from flask_sqlalchemy import SQLAlchemy
+from markupsafe import Markup
+from werkzeug.local import LocalProxy
 
 import flask_statistics
 from flask_statistics import Dimension, RequestMixin, SettingError, Statistics
@@ -212,7 +215,17 @@ def test_import_is_light() -> None:
     assert found.stdout == "[]\n"
 
 
-OWN = {
+class Word(str, Enum):
+    """A text that is somebody's own."""
+
+    PLAIN = "plain"
+
+
+class Instant(datetime):
+    """An instant that is somebody's own."""
+
+
+OWN: dict[str, tuple[Any, Any, Any]] = {
     "text": (sa.String(5), "quite long", "quite"),
     "number": (sa.Integer, "7", 7),
     "flag": (sa.Boolean, True, True),
@@ -220,6 +233,13 @@ OWN = {
     "moment": (sa.DateTime, datetime(2026, 2, 3, 4, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 2, 3, 3)),
     "price": (sa.Numeric(8, 2), 1.25, Decimal("1.25")),
     "key": (sa.Uuid, "12345678-1234-5678-1234-567812345678", UUID("12345678-1234-5678-1234-567812345678")),
+    "proxy": (sa.String(9), LocalProxy(lambda: g.who), "acme"),
+    "proxy_of_none": (sa.String(9), LocalProxy(lambda: None), None),
+    "proxy_of_a_day": (sa.Date, LocalProxy(lambda: date(2026, 2, 3)), date(2026, 2, 3)),
+    "proxy_of_a_key": (sa.Uuid, LocalProxy(lambda: UUID(int=7)), UUID(int=7)),
+    "markup": (sa.String(9), Markup("<b>"), "<b>"),
+    "word": (sa.String(9), Word.PLAIN, "plain"),
+    "their_instant": (sa.DateTime, Instant(2026, 2, 3), datetime(2026, 2, 3)),
     "absent": (sa.String(5), None, None),
     "too_large": (sa.Integer, 2**40, None),
     "no_flag": (sa.Boolean, "x", None),
@@ -237,6 +257,7 @@ def test_dimension_fills_its_column(
         return type("Request", (RequestMixin, db.Model), columns)
 
     def who() -> None:
+        g.who = "acme"
         if request.path != "/nobody":
             g.tenant = request.path
 

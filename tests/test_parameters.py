@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from werkzeug.datastructures import MultiDict
 
-from flask_statistics.parameters import NAMES, unknown
+from flask_statistics.parameters import NAMES, mistakes, unknown
 
 DIMENSIONS = ("path", "browser", "status_code", "tenant")
 
@@ -35,3 +36,8 @@ def test_unknown_names_the_nearest(given: str, meant: str | None) -> None:
         assert sentence.endswith(f"; did you mean {meant}?")
     else:
         assert "there are path, browser, " in sentence
+
+
+def test_mistakes_are_names_that_say_two_things() -> None:
+    pairs = [("span", "7d"), ("span", "28d"), ("q", "a"), ("q", "a"), ("browser", "a"), ("browser", "b"), ("foo", "1")]
+    assert [sentence.partition(" is ")[0] for sentence in mistakes(MultiDict(pairs), DIMENSIONS)] == ["'foo'", "span"]

@@ -15,8 +15,10 @@ import sqlalchemy as sa
 
 from .conftest import App
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 MakeApp = Callable[..., App]
-BUSY_S = 0.3
+BUSY_S = 0.6
 """A request that took longer has waited: all else is a machine that is busy."""
 DEADLINE_S = 20.0
 

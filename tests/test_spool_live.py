@@ -44,7 +44,7 @@ def test_spool_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
     found = locking.run(tmp_path, seconds=3.0)
     assert (found["lost"], found["doubled"]) == (0, 0)
     assert found["median"] < 0.5
-    assert found["slowest"] < 2.0, "a request waits for the lock"
+    assert found["99 %"] < 1.0, "requests wait for the lock"
 
 
 def load_and_stop(command: list[str], tmp_path: Path) -> tuple[int, str]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from html import unescape
 from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
 
+from flask_statistics import Dimension, RequestMixin
 from flask_statistics.dimensions import BUILT_IN
 
 from .conftest import App
@@ -87,3 +94,70 @@ def test_values_are_the_same_in_both_modes(make_app: Callable[..., App]) -> None
             rollups.job().run(NOW)
         both.append({name: app.json(f"breakdown/{name}?{SPAN}&limit=1000")["rows"] for name in NAMES})
     assert both[0] == both[1]
+
+
+class Colour(Enum):
+    """What a host may store."""
+
+    RED = "r"
+    BLUE = "b"
+
+
+class Doubled(sa.TypeDecorator[Any]):
+    """A type of somebody's own: numbers, stored doubled."""
+
+    impl, cache_ok = sa.Integer, True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else 2 * value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else value // 2
+
+
+TYPED: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "flag": (sa.Boolean(), (True, False, None)),
+    "day": (sa.Date(), (date(2026, 1, 2), date(1, 1, 1), None)),
+    "moment": (sa.DateTime(), (datetime(2026, 1, 2, 3, 4, 5), datetime(9999, 1, 1), None)),
+    "price": (sa.Numeric(8, 2), (Decimal("1.10"), Decimal(-3), None)),
+    "ratio": (sa.Double(), (0.1, 5.0, None)),
+    "tenant": (sa.Uuid(), (UUID(int=1), UUID(int=2**127), None)),
+    "colour": (sa.Enum(Colour), (Colour.RED, Colour.BLUE, None)),
+    "kind": (sa.Enum("a", "b", name="kind"), ("a", "b", None)),
+    "half": (Doubled(), (1, 21, None)),
+}
+"""Types of columns of a host's own, and values in them."""
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["raw", "rollups"])
+def test_values_of_any_type_select_their_hits(make_app: Callable[..., App], database_url: str, rolled: bool) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        own = {name: db.Column(kind) for name, (kind, _) in TYPED.items()}
+        return type("Request", (RequestMixin, db.Model), {"status_code": db.Column(sa.Numeric(5)), **own})
+
+    app = make_app(
+        database_url,
+        model=model,
+        dimensions=[Dimension(name) for name in TYPED],
+        STATISTICS_ENABLED=False,
+        STATISTICS_ROLLUPS=rolled,
+        STATISTICS_SCHEDULER=False,
+    )
+    app.insert(
+        *(
+            {"date": datetime(2026, 3, 2, number), "status_code": 200 + place}
+            | {name: values[place] for name, (_, values) in TYPED.items()}
+            for number, place in enumerate((0, 0, 0, 1, 1, 2))
+        )
+    )
+    rollups = app.statistics_state().rollups
+    if rollups is not None:
+        rollups.job().run(NOW)
+    for name in (*TYPED, "status_code"):
+        rows = app.json(f"breakdown/{name}?{SPAN}")["rows"]
+        assert [row["hits"] for row in rows] == [3, 2, 1], name
+        for row in rows:
+            found = app.json(f"summary?{SPAN}&{urlencode({name: row['value'] or ''})}")
+            assert found["hits"] == row["hits"], (name, row["value"])
+        assert app.client.get(f"/statistics/list/{name}?{SPAN}").status_code == 200
+    assert app.json(f"summary?{SPAN}&flag=true")["hits"] == 3

@@ -63,11 +63,11 @@ class HealthView:
 def view(page: Page, health: Health) -> HealthView:
     """What the health view shows of `health`."""
     cards = [
-        Card("recording", "Recording, in this process", _recording(page, health.recording)),
+        Card("recording", "Recording, on this host", _recording(page, health.recording)),
         Card("rollups", "Rollups", _rollups(page, health)),
         Card("storage", "Storage", _storage(page, health.storage)),
         Card("tables", "Tables", _tables(health.storage)),
-        Card("readers", "Who may see it, in this process", _readers(page, health)),
+        Card("readers", "Who may see it", _readers(page, health)),
     ]
     settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
     return HealthView(
@@ -98,6 +98,7 @@ def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
     last = recording.last_error_at
     return (
         Fact("Since", _at(page, recording.started_at)),
+        Fact("Processes", _processes(recording)),
         Fact("Recorded", number(recording.recorded)),
         Fact("Waiting", number(recording.waiting)),
         Fact("Refused", number(recording.refused)),
@@ -106,6 +107,12 @@ def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
         Fact("Overhead p50", _micro(recording.overhead_p50)),
         Fact("Overhead p95", f"{_micro(recording.overhead_p95)} of {recording.overhead_requests:,} requests"),
     )
+
+
+def _processes(recording: Recording) -> str:
+    if recording.unknown_because is None:
+        return number(recording.processes)
+    return clipped(f"this one alone, as those of others cannot be read: {recording.unknown_because}")
 
 
 def _micro(seconds: float | None) -> str:

@@ -590,7 +590,7 @@ def _request(row: Any) -> dict[str, Any]:
 
 
 def _is_text(column: sa.ColumnElement[Any]) -> bool:
-    return isinstance(column.type, sa.String)
+    return isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
 
 
 def _whole(value: Any) -> int | None:
