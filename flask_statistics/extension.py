@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
@@ -15,13 +16,13 @@ from flask_sqlalchemy import SQLAlchemy
 from . import cli, dialects, guards, processes, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
-from .columns import check_key, taker
+from .columns import check_fillable, is_of_addresses, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .masking import Masking
-from .models import KNOWN_COLUMNS, RawTable, check_types, map_model
+from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
 from .processes import Processes
 from .pruning import Pruner, bounds_of
 from .record import Backlog, Counters, Writer
@@ -89,9 +90,18 @@ class Statistics:
         disabled = None if getattr(asked, "__func__", None) is Statistics.disable_f else app.ensure_sync(asked)
         dimensions = tuple(dimensions)
         raw = map_model(model, [dimension.column for dimension in dimensions if dimension.record is not None])
-        if settings.enabled:
-            check_key(model.__name__, raw.table)
-        clickhouse = _is_on_clickhouse(app, db, raw)
+        dialect = _dialect(app, db, raw)
+        clickhouse = dialect is not None and dialect.name in dialects.CLICKHOUSE
+        raw = raw if dialect is None else in_database(raw, dialect)
+        if settings.anonymize_ip == "hash" and raw.has("remote_address"):
+            kind = raw.columns["remote_address"].type
+            if is_of_addresses(kind, dialect):
+                raise SettingError(
+                    f"STATISTICS_ANONYMIZE_IP is 'hash', but the column 'remote_address' is {kind!r}, which takes no hashes: "
+                    "make it db.String(64), or set STATISTICS_ANONYMIZE_IP to 'truncate' or None."
+                )
+        if settings.enabled and not clickhouse:
+            check_fillable(model.__name__, raw.table, {name: raw.columns[name] for name, *_ in raw.fits}, dialect)
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(
                 f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "
@@ -227,8 +237,8 @@ def _filler(app: Flask, dimension: Dimension, raw: RawTable) -> Callable[[], Any
     return lambda: take(ask())
 
 
-def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:
-    """Whether the raw table is on ClickHouse. Raises `SettingError` if its database has no type for one of its columns."""
+def _dialect(app: Flask, db: SQLAlchemy, raw: RawTable) -> sa.Dialect | None:
+    """That of the raw table's database; None: it is not known yet. Raises `SettingError` if it has no type for a column."""
     if app.extensions.get("sqlalchemy") is not db:  # its engines are not known yet
         url = str((app.config.get("SQLALCHEMY_BINDS") or {}).get(raw.bind_key, ""))
         if url.startswith(dialects.CLICKHOUSE):
@@ -236,11 +246,11 @@ def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:
                 "The model is bound to ClickHouse: call db.init_app(app) before statistics.init_app(app, db, Request), as "
                 "our own tables are in another database."
             )
-        return False
+        return None
     with app.app_context():
-        dialect = db.engines[raw.bind_key].dialect
+        dialect: sa.Dialect = db.engines[raw.bind_key].dialect
     check_types(raw, dialect)
-    return dialect.name in dialects.CLICKHOUSE
+    return dialect
 
 
 def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:

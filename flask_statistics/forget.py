@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from . import dialects
 from .addresses import local_day, normal, stored_forms, writings
+from .columns import is_of_addresses
 from .held import folder_of, is_one_of
 from .models import RawTable
 from .pace import Pace
@@ -65,7 +66,8 @@ def forms_of(state: State, text: str, now: datetime) -> list[str]:
     raw, address, today = state.raw, normal(text), local_day(now, state.settings.timezone)
     # rollups may know an older spelling of which no raw row is left
     forms = [text] if address is None else [*stored_forms(address, state.anonymize, today), *writings(address)]
-    forms = list(dict.fromkeys(str(raw.fit("remote_address", form)) for form in forms))
+    fitting = (raw.fit("remote_address", form) for form in forms)
+    forms = list(dict.fromkeys(str(form) for form in fitting if form is not None))
     with state.engine().connect() as connection:
         if address is not None:
             return list(dict.fromkeys([*forms, *_older_spellings(connection, raw, address)]))
@@ -77,7 +79,9 @@ def forms_of(state: State, text: str, now: datetime) -> list[str]:
 def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> list[str]:
     """What is stored of `address` in another form than the normal one: with a port, mapped, in capitals."""
     column = raw.columns["remote_address"]
-    if not isinstance(column.type, sa.String):  # a type of addresses has one form itself
+    if not isinstance(column.type, sa.String) or is_of_addresses(
+        column.type, connection.dialect
+    ):  # a type of addresses has one form itself
         return []
     lower = sa.func.lower(column)
     perhaps = sa.or_(*(lower.contains(writing) for writing in writings(address)))
