@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -30,7 +30,6 @@ from .record import Writer
 from .recorder import Recorder
 
 if TYPE_CHECKING:
-    from .pruning import Pruner
     from .rollups.rollups import Rollups
 
 NAME = "statistics"
@@ -45,6 +44,13 @@ class Connections:
     """To the raw table."""
     ours: sa.Connection
     """To the rollups; the same, where they are beside the raw table, or off."""
+
+
+class Stoppable(Protocol):
+    """What works in a thread."""
+
+    def stop(self) -> None:
+        """End it, after what is under way."""
 
 
 @dataclass(slots=True)
@@ -77,7 +83,7 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
-    pruner: Pruner | None = None
+    pruner: Stoppable | None = None
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
