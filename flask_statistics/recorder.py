@@ -52,6 +52,7 @@ class _Exchange:
         "noted",
         "overhead",
         "record",
+        "request",
         "response",
         "started",
     )
@@ -61,6 +62,8 @@ class _Exchange:
         self.arrived_at = _EPOCH + timedelta(microseconds=time.time_ns() // 1_000)
         self.record: Record | None = None
         """None: not noted yet, or not to be recorded."""
+        self.request: Request | None = None
+        """What it was noted of; None: it is not recorded."""
         self.response: Response | None = None
         """None: not made yet, or nobody told."""
         self.error: BaseException | None = None
@@ -261,7 +264,7 @@ class Recorder:
             return 0
         if self._settings.respect_gpc and "1" in (current.headers.get("Sec-GPC"), current.headers.get("DNT")):
             return 0
-        exchange.record = self._record(current, exchange.arrived_at)
+        exchange.record, exchange.request = self._record(current, exchange.arrived_at), current
         return 0
 
     def _is_own(self, request: Request) -> bool:
@@ -302,7 +305,7 @@ class Recorder:
             self._safely(lambda: self._complete(record, exchange, head, sent))
             self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
-        exchange.error = exchange.handled = exchange.response = None
+        exchange.error = exchange.handled = exchange.response = exchange.request = None
         fault, exchange.fault = exchange.fault, None
         if fault is not None and self._loud:
             raise fault
@@ -318,8 +321,9 @@ class Recorder:
             if status >= 500:
                 error = error or exchange.handled
         if error is not None:
-            record.exception = masking.exception(error)
-            record.traceback = masking.formatted(error) if self._keeps_traceback else None
+            secrets = [] if exchange.request is None else masking.sent_secrets(exchange.request)
+            record.exception = masking.exception(error, secrets)
+            record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
         host_lives = self._host_lives()
         if host_lives and not self._flushes:
