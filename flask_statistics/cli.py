@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import derived, dialects, health, held, schema, traffic, trail
+from . import derived, dialects, health, held, pruning, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -426,7 +426,9 @@ def _say_what_was_done(report: Report | None) -> None:
     for start, why in list(report.kept.items())[:MOST_NAMED]:
         click.echo(f"Kept as it is: {start:%Y-%m-%d %H:%M} UTC, {why}.", err=True)
     if report.raw_deleted:
-        click.echo(f"{_count(report.raw_deleted, 'raw row')} deleted, older than STATISTICS_RAW_RETENTION.")
+        click.echo(
+            f"{_count(report.raw_deleted, 'raw row')} deleted, beyond STATISTICS_RAW_RETENTION or STATISTICS_RAW_MAX_ROWS."
+        )
 
 
 @commands.command("rollup")
@@ -556,10 +558,23 @@ def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
 
 @commands.command("prune")
 def prune() -> None:
-    """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, raw rows only once they are rolled up."""
+    """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, and the oldest raw rows beyond RAW_MAX_ROWS.
+
+    Where there are rollups, raw rows only once they are rolled up. Stop it at any time: what is deleted stays so.
+    """
     state = state_of(current_app)
-    with _job_errors():
-        _say_what_was_done(_rollups(state).job().prune(_utc_now()))
+    if state.rollups is None:
+        if not pruning.bounds_of(state):
+            raise click.ClickException(
+                "Nothing bounds the raw table: set STATISTICS_RAW_RETENTION = timedelta(days=90), say, or "
+                "STATISTICS_RAW_MAX_ROWS."
+            )
+        with _database_errors("'flask statistics init' creates missing tables."):
+            deleted, _ = pruning.prune(state, _utc_now())
+        click.echo(f"{_count(deleted, 'raw row')} deleted.")
+    else:
+        with _job_errors():
+            _say_what_was_done(state.rollups.job().prune(_utc_now()))
     trail.note(state.app, "changed", "deleted what retention lets go")
 
 
@@ -817,6 +832,7 @@ def status() -> None:
     if found.storage is None or found.rollups_error is not None:
         raise click.ClickException("\n".join(found.problems))
     for label, text in [
+        *_recording_lines(found.recording, local, zone.key),
         *_storage_lines(found.storage, local, zone.key),
         *_rollup_lines(found.rollups, local, zone.key),
         *((setting.key, setting.value) for setting in found.settings if not setting.default),
@@ -833,6 +849,29 @@ def status() -> None:
 Local = Callable[[datetime | None], str]
 
 
+def _recording_lines(recording: health.Recording | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:
+    if recording is None:
+        yield "Recording", "off (STATISTICS_ENABLED)"
+        return
+    if recording.unknown_because is not None:
+        yield "Recording", f"by processes of which nothing is known: {recording.unknown_because}"
+        return
+    if not (recording.processes or recording.recorded or recording.lost):
+        yield "Recording", "by no process on this host"
+        return
+    yield (
+        "Recording",
+        f"by {_processes(recording.processes)}; {recording.recorded:,} recorded, {recording.lost:,} lost since "
+        f"{local(recording.started_at)} {zone}",
+    )
+    for kind, count in recording.lost_because.items():
+        yield "", f"lost {count:,}: {kind}"
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count:,} processes"
+
+
 def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator[tuple[str, str]]:
     yield "Raw rows", f"from {local(storage.oldest)} to {local(storage.newest)} {zone}"
     if storage.rows is not None:
@@ -846,7 +885,8 @@ def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator
         grown = "" if storage.bytes_a_day is None else f", {size(storage.bytes_a_day)}"
         yield "Growth a day", f"{storage.rows_a_day:,.0f} requests{grown}"
     if storage.in_30_days is not None:
-        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year"
+        free = "" if storage.free is None else f"; {size(storage.free)} are free"
+        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year{free}"
 
 
 def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:

@@ -10,53 +10,220 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.engine.default import DefaultDialect
 from werkzeug.local import LocalProxy
 
 from .config import SettingError
 
 
-def plain(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """The type of the database that is behind `kind`, which may be a `TypeDecorator` of somebody's own."""
+def plain(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect | None = None) -> sa.types.TypeEngine[Any]:
+    """The type of the database that is behind `kind`, which may be a `TypeDecorator` of somebody's own.
+
+    `dialect`: of this database, as a type may have variants; None: of any other.
+    """
     while isinstance(kind, sa.TypeDecorator):
-        kind = kind.impl_instance
-    return kind
+        kind = kind.impl_instance if dialect is None else kind.type_engine(dialect)
+    return kind if dialect is None else kind.dialect_impl(dialect)
 
 
-_NO_INSTANT = (sa.Date, sa.String, sa.Boolean)
-_NO_NUMBER = (sa.Date, sa.DateTime, sa.String, sa.Boolean)
+def takes_aware(kind: sa.types.TypeEngine[Any]) -> bool | None:
+    """Whether a type of instants wants them with a time zone; None: it gives no instant back, whatever it gets."""
+    zoned = bool(getattr(plain(kind), "timezone", False))
+    return next((aware for aware in (zoned, not zoned) if _keeps_instant(kind, aware=aware)), None)
 
 
-def check(model: str, table: sa.Table, columns: Mapping[str, sa.Column[Any]], texts: Iterable[str]) -> None:
-    """Raise `SettingError` for columns in which nothing that is recorded can be stored; `texts` are those of texts."""
-    for names, wrong, fix in (
-        (("date",), _NO_INSTANT, "db.DateTime"),
-        (("status_code", "size"), _NO_NUMBER, "db.Integer"),
-        (("response_time",), _NO_NUMBER, "db.Float"),
-        (texts, (sa.Enum,), "db.String(255): clients send what they like"),
+_INSTANT = datetime(2026, 1, 2, 3, 4, 5)
+
+
+def _keeps_instant(kind: sa.types.TypeEngine[Any], *, aware: bool) -> bool:
+    try:
+        found = _stored(kind, _INSTANT.replace(tzinfo=timezone.utc) if aware else _INSTANT)
+    except Exception:  # a type of somebody's own refuses as it likes
+        return False
+    if not isinstance(found, datetime):
+        return False
+    return (found if found.tzinfo is None else found.astimezone(timezone.utc).replace(tzinfo=None)) == _INSTANT
+
+
+def takes_uuid(kind: sa.types.TypeEngine[Any]) -> bool:
+    """Whether a type takes UUIDs as they are, and gives them back so."""
+    sample = UUID(int=1)
+    try:
+        return isinstance(kind, (sa.TypeDecorator, sa.Uuid)) and _stored(kind, sample) == sample
+    except Exception:  # a type of somebody's own refuses as it likes
+        return False
+
+
+def _stored(kind: sa.types.TypeEngine[Any], value: Any) -> Any:
+    """What a type gives back of a value; raises what it raises."""
+    dialect = DefaultDialect()
+    for process in (kind.bind_processor(dialect), kind.result_processor(dialect, None)):
+        value = value if process is None else process(value)
+    return value
+
+
+_OTHER_THINGS = (
+    sa.Integer,
+    sa.Numeric,
+    sa.Float,  # a Numeric until SQLAlchemy 2.1
+    sa.Boolean,
+    sa.Date,
+    sa.DateTime,
+    sa.Time,
+    sa.Interval,
+    sa.JSON,
+    sa.ARRAY,
+    sa.LargeBinary,
+    sa.Uuid,
+    sa.Enum,
+)
+"""What holds no text that a client may send: texts are all else, as databases have types of their own for them."""
+_NO_TEXTS = {
+    "CIDR",
+    "SET",
+    "ENUM",
+    "ARRAY",
+    "JSON",
+    "JSONB",
+    "BYTEA",
+    "BLOB",
+    "BIT",
+    "YEAR",
+    "MACADDR",
+    "MACADDR8",
+    "HSTORE",
+}
+_ADDRESSES = {"INET"}
+_MOST_STATUS = 999
+"""No status is larger."""
+NEVER_NULL = {"date", "method", "path", "status_code", "response_time", "user_agent", "device"}
+"""What every recorded request has."""
+
+
+def check(
+    of: str, columns: Mapping[str, sa.Column[Any]], texts: Iterable[str], dialect: sa.Dialect | None = None
+) -> None:
+    """Raise `SettingError` for columns in which not all that is recorded can be stored; `texts` are those of texts.
+
+    `of` says whose they are; `dialect` is the database's, where it is known.
+    """
+    for names, holds, fix in (
+        (("date",), _holds_instants, "db.DateTime"),
+        (("status_code",), _holds_status, "db.Integer"),
+        (("size",), _holds_numbers, "db.BigInteger, or another type of numbers"),
+        (("response_time",), _holds_numbers, "db.Float, or another type of numbers"),
+        (("remote_address",), _holds_addresses, "db.String(64), or INET on PostgreSQL"),
+        (texts, _holds_texts, "db.String(255): clients send what they like, and what a type does not list is lost"),
     ):
         for name in names:
-            kind = plain(columns[name].type) if name in columns else None
-            if isinstance(kind, wrong):
-                raise SettingError(f"The column {name!r} of the model {model} is {kind!r}, but must be {fix}.")
-
-
-def check_key(model: str, table: sa.Table) -> None:
-    """Raise `SettingError` for a key of several columns of which one gets no value: no request could be stored."""
-    keys = list(table.primary_key)
-    unnumbered = [
-        column
-        for column in keys
-        if isinstance(plain(column.type), sa.Integer)
-        and column.default is None
-        and column.server_default is None
-        and column is not table.autoincrement_column
-    ]
-    if len(keys) > 1 and unnumbered:
+            kind = columns[name].type if name in columns else None
+            if kind is not None and not holds(plain(kind, dialect)):
+                raise SettingError(f"The column {name!r} of {of} is {kind!r}, but must be {fix}.")
+    if takes_aware(columns["date"].type) is None:
         raise SettingError(
-            f"The model {model} has the key ({', '.join(column.name for column in keys)}), and nothing numbers "
-            f"{unnumbered[0].name!r}: a base class has a key of its own already. Declare the columns without RequestMixin, use "
-            "a plain base class, or give that column autoincrement=True."
+            f"The column 'date' of {of} is {columns['date'].type!r}, which does not give back the instant that it got, but "
+            "must be db.DateTime, or a type that makes datetimes of it."
         )
+
+
+def _holds_instants(kind: sa.types.TypeEngine[Any]) -> bool:
+    return isinstance(kind, sa.DateTime)
+
+
+def _holds_numbers(kind: sa.types.TypeEngine[Any]) -> bool:
+    return isinstance(kind, (sa.Integer, sa.Numeric, sa.Float))
+
+
+def _holds_status(kind: sa.types.TypeEngine[Any]) -> bool:
+    return isinstance(kind, sa.Integer) and most(kind) >= _MOST_STATUS
+
+
+def _holds_texts(kind: sa.types.TypeEngine[Any]) -> bool:
+    name = type(kind).__visit_name__.upper()
+    return not isinstance(kind, _OTHER_THINGS) and name not in _NO_TEXTS and name not in _ADDRESSES
+
+
+def _holds_addresses(kind: sa.types.TypeEngine[Any]) -> bool:
+    return _holds_texts(kind) or is_of_addresses(kind)
+
+
+def is_of_addresses(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect | None = None) -> bool:
+    """Whether a type takes addresses of networks alone, as PostgreSQL's do."""
+    return type(plain(kind, dialect)).__visit_name__.upper() in _ADDRESSES
+
+
+def most(kind: sa.Integer) -> int:
+    """The largest number that a column of this type holds."""
+    name = type(kind).__visit_name__.upper()
+    bits = 7 if name == "TINYINT" else 15 if isinstance(kind, sa.SmallInteger) else 23 if name == "MEDIUMINT" else 31
+    return int(2 ** (63 if isinstance(kind, sa.BigInteger) else bits) - 1)
+
+
+def default_of(column: sa.Column[Any]) -> Any:
+    """What a column that must not be NULL gets instead; None if it may be, or has no plain default."""
+    default = column.default
+    return default.arg if not column.nullable and isinstance(default, sa.ColumnDefault) and default.is_scalar else None
+
+
+def check_fillable(
+    model: str, table: sa.Table, filled: Mapping[str, sa.Column[Any]], dialect: sa.Dialect | None = None
+) -> None:
+    """Raise `SettingError` if the table would refuse rows that have what is recorded, and nothing else.
+
+    `filled` are the columns that get values; `dialect` is the database's, where it is known.
+    """
+    _check_key(model, table, set(filled.values()), dialect)
+    ours = {column: name for name, column in filled.items()}
+    for column in table.columns:
+        if column.nullable or column.primary_key or ours.get(column) in NEVER_NULL:
+            continue
+        if column not in ours and column.default is None and column.server_default is None:
+            raise SettingError(
+                f"The column {column.name!r} of the model {model} must not be NULL and has no default, so every request would be "
+                "lost: give it a default (server_default=db.FetchedValue() if a trigger fills it), or make it nullable."
+            )
+        if column in ours and default_of(column) is None:
+            raise SettingError(
+                f"The column {column.name!r} of the model {model} must not be NULL, but many requests have none, and would be "
+                "lost: make it nullable, or give it a plain default, such as default=''."
+            )
+    for column in filter(_is_unique_alone, set(ours) - set(table.primary_key)):
+        raise SettingError(
+            f"The column {column.name!r} of the model {model} is unique, so all requests but the first with a value would be "
+            "lost: leave out unique=True."
+        )
+
+
+def _is_unique_alone(column: sa.Column[Any]) -> bool:
+    table = column.table
+    together = [list(one.columns) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
+    together += [list(index.columns) for index in table.indexes if index.unique]
+    return bool(column.unique) or [column] in together
+
+
+def _check_key(model: str, table: sa.Table, filled: set[sa.Column[Any]], dialect: sa.Dialect | None) -> None:
+    keys = list(table.primary_key)
+    for column in keys:
+        if column in filled or column.default is not None or column.server_default is not None:
+            continue
+        kind = plain(column.type, dialect)
+        if column is not table.autoincrement_column or not isinstance(kind, sa.Integer):
+            if len(keys) > 1:
+                raise SettingError(
+                    f"The model {model} has the key ({', '.join(key.name for key in keys)}), and nothing numbers "
+                    f"{column.name!r}: has a base class a key of its own? Declare the columns without RequestMixin, use a plain "
+                    "base class, or give that column a default."
+                )
+            raise SettingError(
+                f"The key {column.name!r} of the model {model} is {column.type!r}, and nothing gives it values: make it a plain "
+                "db.Integer, or give it a default, such as default=uuid.uuid4 for db.Uuid."
+            )
+        is_sqlite = dialect is not None and dialect.name == "sqlite"
+        if is_sqlite and (len(keys) > 1 or kind.compile(dialect=dialect) != "INTEGER"):
+            raise SettingError(
+                f"SQLite numbers rows only in a column of the type INTEGER that is the whole key, and {column.name!r} of the "
+                f"model {model} is not: make it db.Integer, or db.BigInteger().with_variant(db.Integer, 'sqlite')."
+            )
 
 
 def plain_value(value: Any) -> Any:
@@ -113,9 +280,9 @@ def _boolean(value: Any, _kind: Any) -> bool:
 
 def _integer(value: Any, kind: Any) -> int:
     number = int(value)
-    bits = 15 if isinstance(kind, sa.SmallInteger) else 63 if isinstance(kind, sa.BigInteger) else 31
-    if number != (value if not isinstance(value, str) else number) or not -(2**bits) <= number < 2**bits:
-        raise ValueError(f"{value!r} is no whole number of {bits + 1} bits")
+    limit = most(kind)
+    if number != (value if not isinstance(value, str) else number) or not -limit - 1 <= number <= limit:
+        raise ValueError(f"{value!r} is no whole number of {limit.bit_length() + 1} bits")
     return number
 
 
@@ -148,6 +315,7 @@ _TAKERS: tuple[tuple[type[sa.types.TypeEngine[Any]], Callable[[Any, Any], Any]],
     (sa.Boolean, _boolean),
     (sa.Integer, _integer),
     (sa.Numeric, _number),
+    (sa.Float, _number),  # a Numeric until SQLAlchemy 2.1
     (sa.DateTime, _instant),
     (sa.Date, _day),
     (sa.Uuid, _uuid),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -351,6 +352,26 @@ def database_size(connection: sa.Connection) -> int | None:
     return int(connection.scalar(pages) or 0)
 
 
+def data_folder(connection: sa.Connection) -> Path | None:
+    """Where the files of the database are; None: it does not tell, is on another machine, or keeps nothing on a disk."""
+    url, name = connection.engine.url, connection.dialect.name
+    if name == "sqlite":
+        return (
+            Path(url.database).resolve().parent
+            if url.database and shared_connection(connection.engine) is None
+            else None
+        )
+    host = url.host or url.query.get("host") or ""
+    if not isinstance(host, str) or not (host in LOCAL_HOSTS or host.startswith("/")):
+        return None
+    if name == "postgresql":  # it shows the setting to some roles alone, and to others nothing
+        found = connection.scalar(sa.text("SELECT setting FROM pg_settings WHERE name = 'data_directory'"))
+    else:
+        found = connection.scalar(sa.text("SELECT @@datadir")) if name in MYSQL else None
+    return Path(found) if found else None
+
+
+LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 LARGEST_WALKED = 256 << 20
 """Bytes of a SQLite database of which each page is looked at to measure tables: a quarter of a second."""
 

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, dialects, trail, views
+from . import cli, dialects, guards, processes, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
-from .columns import check_key, taker
+from .columns import check_fillable, is_of_addresses, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .masking import Masking
-from .models import KNOWN_COLUMNS, RawTable, check_types, map_model
-from .record import Counters, Writer
+from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
+from .processes import Processes
+from .pruning import Pruner, bounds_of
+from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .state import NAME, State
 from .writers.direct import DirectWriter
 from .writers.moving import spool_table
-from .writers.spool import SpoolWriter, stop_at_sigterm
+from .writers.spool import SpoolWriter, name_of, stop_at_sigterm
 
 if TYPE_CHECKING:
     from .rollups.scheduler import Scheduler
@@ -85,9 +90,18 @@ class Statistics:
         disabled = None if getattr(asked, "__func__", None) is Statistics.disable_f else app.ensure_sync(asked)
         dimensions = tuple(dimensions)
         raw = map_model(model, [dimension.column for dimension in dimensions if dimension.record is not None])
-        if settings.enabled:
-            check_key(model.__name__, raw.table)
-        clickhouse = _is_on_clickhouse(app, db, raw)
+        dialect = _dialect(app, db, raw)
+        clickhouse = dialect is not None and dialect.name in dialects.CLICKHOUSE
+        raw = raw if dialect is None else in_database(raw, dialect)
+        if settings.anonymize_ip == "hash" and raw.has("remote_address"):
+            kind = raw.columns["remote_address"].type
+            if is_of_addresses(kind, dialect):
+                raise SettingError(
+                    f"STATISTICS_ANONYMIZE_IP is 'hash', but the column 'remote_address' is {kind!r}, which takes no hashes: "
+                    "make it db.String(64), or set STATISTICS_ANONYMIZE_IP to 'truncate' or None."
+                )
+        if settings.enabled and not clickhouse:
+            check_fillable(model.__name__, raw.table, {name: raw.columns[name] for name, *_ in raw.fits}, dialect)
         if clickhouse and settings.enabled and settings.writer != "spool":
             raise SettingError(
                 f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "
@@ -140,9 +154,23 @@ class Statistics:
             )
             if state.rollups.scheduler is not None:
                 _start_with_requests(app, state.rollups.scheduler)
+        elif settings.scheduler and settings.enabled and bounds_of(state):
+            state.pruner = Pruner(
+                lambda: state,
+                settings.rollup_interval,
+                lambda: processes.lock_in(*_place_of(state), "prune"),
+                app.logger,
+            )
+            _start_with_requests(app, state.pruner)
         if settings.enabled:
             counters = Counters()
             state.writer = _make_writer(state, counters)
+            state.processes = Processes(
+                counters,
+                lambda: Backlog(0, None) if state.writer is None else state.writer.in_memory(),
+                partial(_place_of, state),
+                partial(_readers_of, state),
+            )
             state.recorder = Recorder(
                 app,
                 settings,
@@ -209,8 +237,8 @@ def _filler(app: Flask, dimension: Dimension, raw: RawTable) -> Callable[[], Any
     return lambda: take(ask())
 
 
-def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:
-    """Whether the raw table is on ClickHouse. Raises `SettingError` if its database has no type for one of its columns."""
+def _dialect(app: Flask, db: SQLAlchemy, raw: RawTable) -> sa.Dialect | None:
+    """That of the raw table's database; None: it is not known yet. Raises `SettingError` if it has no type for a column."""
     if app.extensions.get("sqlalchemy") is not db:  # its engines are not known yet
         url = str((app.config.get("SQLALCHEMY_BINDS") or {}).get(raw.bind_key, ""))
         if url.startswith(dialects.CLICKHOUSE):
@@ -218,11 +246,11 @@ def _is_on_clickhouse(app: Flask, db: SQLAlchemy, raw: RawTable) -> bool:
                 "The model is bound to ClickHouse: call db.init_app(app) before statistics.init_app(app, db, Request), as "
                 "our own tables are in another database."
             )
-        return False
+        return None
     with app.app_context():
-        dialect = db.engines[raw.bind_key].dialect
+        dialect: sa.Dialect = db.engines[raw.bind_key].dialect
     check_types(raw, dialect)
-    return dialect.name in dialects.CLICKHOUSE
+    return dialect
 
 
 def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:
@@ -262,7 +290,7 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         partial(state.our_engine_for, RECORDING),
     )
     if state.spool is None:
-        return DirectWriter(state.raw, raw_engine, app.logger)
+        return DirectWriter(state.raw, raw_engine, app.logger, begun=partial(_begin, state))
     stop_at_sigterm()
     return SpoolWriter(
         raw=state.raw,
@@ -275,10 +303,30 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         logger=app.logger,
         testing=lambda: app.testing,
         late=state.note_late,
+        begun=partial(_begin, state),
     )
 
 
-def _start_with_requests(app: Flask, scheduler: Scheduler) -> None:
+def _begin(state: State) -> None:
+    if state.processes is not None and not state.app.testing:
+        state.processes.begin()
+
+
+def _place_of(state: State) -> tuple[Path, str]:
+    """Where, and under which name, the processes of this app say what they did."""
+    folder = processes.folder_of(None if state.spool is None else state.spool_path)
+    return folder, f"processes-{name_of(state.engine().url, state.raw.table)}"
+
+
+def _readers_of(state: State) -> tuple[int, dict[str, datetime]]:
+    """How many passwords were wrong, and when tokens were used, in this process."""
+    parts = list(guards.parts(state.guard))
+    wrong = sum(part.failures.total for part in parts if isinstance(part, guards.BasicAuth))
+    tokens = [token for part in parts if isinstance(part, guards.TokenGuard) for token in part.tokens]
+    return wrong, {token.label: token.used_at for token in tokens if token.used_at is not None}
+
+
+def _start_with_requests(app: Flask, scheduler: Scheduler | Pruner) -> None:
     """Let the first request of each process start the scheduler: before it there may be a fork."""
 
     def start(_sender: Flask, **_: Any) -> None:

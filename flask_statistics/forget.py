@@ -15,8 +15,10 @@ import sqlalchemy as sa
 
 from . import dialects
 from .addresses import local_day, normal, stored_forms, writings
+from .columns import is_of_addresses
 from .held import folder_of, is_one_of
 from .models import RawTable
+from .pace import Pace
 from .record import NotStored
 from .spans import FIRST_YEAR
 from .state import State
@@ -24,8 +26,6 @@ from .writers import spool_client
 
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
-LONGEST_PAUSE_S = 2.0
-"""Between two of these."""
 MOVED_WITHIN_S = 10.0
 """How long what waits in the spool may take to be moved into the raw table, where it is erased."""
 NAMED_A_TIME = 400
@@ -66,7 +66,8 @@ def forms_of(state: State, text: str, now: datetime) -> list[str]:
     raw, address, today = state.raw, normal(text), local_day(now, state.settings.timezone)
     # rollups may know an older spelling of which no raw row is left
     forms = [text] if address is None else [*stored_forms(address, state.anonymize, today), *writings(address)]
-    forms = list(dict.fromkeys(str(raw.fit("remote_address", form)) for form in forms))
+    fitting = (raw.fit("remote_address", form) for form in forms)
+    forms = list(dict.fromkeys(str(form) for form in fitting if form is not None))
     with state.engine().connect() as connection:
         if address is not None:
             return list(dict.fromkeys([*forms, *_older_spellings(connection, raw, address)]))
@@ -78,7 +79,9 @@ def forms_of(state: State, text: str, now: datetime) -> list[str]:
 def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> list[str]:
     """What is stored of `address` in another form than the normal one: with a port, mapped, in capitals."""
     column = raw.columns["remote_address"]
-    if not isinstance(column.type, sa.String):  # a type of addresses has one form itself
+    if not isinstance(column.type, sa.String) or is_of_addresses(
+        column.type, connection.dialect
+    ):  # a type of addresses has one form itself
         return []
     lower = sa.func.lower(column)
     perhaps = sa.or_(*(lower.contains(writing) for writing in writings(address)))
@@ -106,13 +109,11 @@ def forget(
     waiting, aside = _forget_in_spool(state, forms)
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
     if state.rollups is None:
-        raw_rows = 0
-        began = time.perf_counter()
+        raw_rows, pace = 0, Pace()
         while deleted := _delete_in_transaction(engine, delete_some):
             raw_rows += deleted
-            if deleted == DELETED_A_TIME:  # half of the time is the host's alone
-                time.sleep(min(time.perf_counter() - began, LONGEST_PAUSE_S))
-            began = time.perf_counter()
+            if deleted == DELETED_A_TIME:
+                pace.pause(deleted)
     else:
         job = state.rollups.job()
         erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)

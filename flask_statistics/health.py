@@ -1,12 +1,13 @@
 """How Flask-Statistics itself does: what it recorded and lost, what it costs, how its tables grow, what is set.
 
-One function collects it from this process, the raw table and the rollups, for the page, the API and the command line alike.
-A question that fails costs its own part alone.
+One function collects it from all processes that record on this host, the raw table and the rollups, for the page, the API
+and the command line alike. A question that fails costs its own part alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ import sqlalchemy as sa
 from . import dialects, guards, schema
 from .config import PREFIX, SETTINGS
 from .filters import Filters
-from .guards import BasicAuth, Guard, Token, TokenGuard
+from .guards import BasicAuth, Guard, TokenGuard
+from .processes import Done
 from .queries.answers import is_late
 from .queries.interface import HITS, Queries
-from .record import Backlog, Counters
 from .spans import EARLIEST, LATEST, Span, naive_utc
 from .state import Connections, State
 
@@ -33,15 +34,22 @@ LEAST_GROWTH = timedelta(days=1)
 """What came in a shorter time says nothing of a year."""
 LOST_LATELY = timedelta(days=1)
 """What was lost is no problem any more when nothing was lost for so long."""
+YEAR = 365
+NEARLY_FULL = timedelta(days=30)
+"""A disk that is full sooner is a problem today."""
 MASKED = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What this process has done since it started."""
+    """What all processes of the app on this host have done, those that ended as well."""
 
     started_at: datetime
-    """Naive UTC."""
+    """The first of them; naive UTC."""
+    processes: int
+    """How many of them record now."""
+    unknown_because: str | None
+    """Why this is of the process that answers alone; None: it is of all."""
     recorded: int
     """Requests stored."""
     waiting: int
@@ -62,7 +70,7 @@ class Recording:
     overhead_requests: int
     """The latest requests, of which the overhead was measured."""
     overhead_p50: float | None
-    """Seconds that recording one of them took, in the middle; None: none was recorded."""
+    """Seconds that recording one of them took, in the middle; None: none was recorded, or by processes that ended."""
     overhead_p95: float | None
     """Seconds."""
 
@@ -99,6 +107,10 @@ class Storage:
     in_30_days: float | None
     """Bytes of all tables then, at the present growth."""
     in_a_year: float | None
+    free: int | None
+    """Bytes free on the disk of the database; None: that cannot be told."""
+    full_in_days: float | None
+    """After how many days the disk is full, at the present growth; None: not within a year, or that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,15 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """A token of the guard `token`."""
+
+    label: str
+    used_at: datetime | None
+    """When it let somebody in the last time; naive UTC. None: it was not used yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Everything about one app's statistics. What is None is off, or could not be told."""
 
@@ -124,10 +145,10 @@ class Health:
     """Whether somebody is asked who may see the dashboard."""
     guard: str
     """Name of the guard."""
-    tokens: tuple[Token, ...]
+    tokens: tuple[Used, ...]
     """Those of the guard `token`."""
     wrong_passwords: int | None
-    """Refused by `basic_auth` in this process; None: it is not used."""
+    """Refused by `basic_auth` in all processes that record; None: it is not used."""
     recording: Recording | None
     storage: Storage | None
     rollups: Status | None
@@ -149,7 +170,8 @@ class Health:
 
 def collect(state: State, now: datetime) -> Health:
     """How the statistics of an app do at `now` (naive UTC). Reads the raw table and the rollups' own."""
-    recording = None if state.recorder is None else _recording(state.recorder.counters, state.recorder.backlog())
+    done = None if state.processes is None else state.processes.all()
+    recording = None if done is None else _recording(state, done)
     database, storage, rollups, rollups_error = "ok", None, None, None
     lacks: tuple[schema.Lack, ...] = ()
     try:
@@ -170,10 +192,8 @@ def collect(state: State, now: datetime) -> Health:
         database=database,
         guarded=not guards.is_open(state.guard),
         guard=guards.name_of(state.guard),
-        tokens=tuple(
-            token for part in guards.parts(state.guard) if isinstance(part, TokenGuard) for token in part.tokens
-        ),
-        wrong_passwords=_wrong_passwords(state.guard),
+        tokens=tuple(_tokens(state.guard, {} if done is None else done.tokens)),
+        wrong_passwords=_wrong_passwords(state.guard, done),
         recording=recording,
         storage=storage,
         rollups=rollups,
@@ -199,12 +219,18 @@ def _lag(rollups: Status, now: datetime) -> timedelta | None:
 
 
 def _storage_problems(storage: Storage) -> list[str]:
-    if not storage.impossible:
-        return []
-    return [
-        f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
-        f"{LATEST.year - 1}. No span counts them."
-    ]
+    problems = []
+    if storage.impossible:
+        problems.append(
+            f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
+            f"{LATEST.year - 1}. No span counts them."
+        )
+    if storage.full_in_days is not None and storage.full_in_days < NEARLY_FULL.days:
+        problems.append(
+            f"The disk of the database is full in about {storage.full_in_days:.0f} days, at the present growth: make room, or "
+            "bound the raw table by STATISTICS_RAW_RETENTION or STATISTICS_RAW_MAX_ROWS."
+        )
+    return problems
 
 
 def _rollup_problems(rollups: Status) -> list[str]:
@@ -230,9 +256,18 @@ def _rollup_problems(rollups: Status) -> list[str]:
     return problems
 
 
-def _wrong_passwords(guard: Guard) -> int | None:
+def _wrong_passwords(guard: Guard, done: Done | None) -> int | None:
     counted = [part.failures.total for part in guards.parts(guard) if isinstance(part, BasicAuth)]
-    return sum(counted) if counted else None
+    if not counted:
+        return None
+    return sum(counted) if done is None else done.wrong_passwords
+
+
+def _tokens(guard: Guard, used: Mapping[str, datetime]) -> Iterator[Used]:
+    for part in guards.parts(guard):
+        if isinstance(part, TokenGuard):
+            for token in part.tokens:
+                yield Used(token.label, used.get(token.label, token.used_at))
 
 
 def _lack(lack: schema.Lack) -> str:
@@ -251,7 +286,9 @@ def _problems(
         problems.append("The rollups are behind: does the scheduler, or cron, still run?")
     if recording is not None:
         if recording.lost and recording.last_error_at is not None and now - recording.last_error_at < LOST_LATELY:
-            problems.append(f"{recording.lost:,} requests were lost since this process started: {recording.last_error}")
+            problems.append(
+                f"{recording.lost:,} requests were lost since {recording.started_at:%Y-%m-%d %H:%M} UTC: {recording.last_error}"
+            )
         if recording.refused:
             problems.append(
                 f"{recording.refused:,} requests were refused by the raw table and are kept aside: 'flask statistics spool' "
@@ -263,21 +300,24 @@ def _problems(
     return problems
 
 
-def _recording(counters: Counters, backlog: Backlog) -> Recording:
-    with counters.lock:
-        times = sorted(counters.overhead)
-        because = dict(counters.lost_because)
+def _recording(state: State, done: Done) -> Recording:
+    assert state.recorder is not None  # noqa: S101 - else there are no processes that record
+    assert state.processes is not None  # noqa: S101 - as above
+    times, backlog = sorted(done.times), state.recorder.backlog()
+    of_all = backlog if state.spool is not None else None
     return Recording(
-        started_at=counters.started_at,
-        recorded=counters.recorded,
-        waiting=backlog.waiting,
+        started_at=done.started_at,
+        processes=done.processes,
+        unknown_because=state.processes.unwritable,
+        recorded=done.recorded,
+        waiting=of_all.waiting if of_all else max(backlog.waiting, done.waiting),
         refused=backlog.refused,
-        trouble=backlog.trouble,
+        trouble=backlog.trouble or done.trouble,
         spool_problems=backlog.problems,
-        lost=counters.lost,
-        lost_because=because,
-        last_error=counters.last_error,
-        last_error_at=counters.last_error_at,
+        lost=done.lost,
+        lost_because=dict(done.lost_because),
+        last_error=done.last_error,
+        last_error_at=done.last_error_at,
         overhead_requests=len(times),
         overhead_p50=times[len(times) // 2] if times else None,
         overhead_p95=times[len(times) * 95 // 100] if times else None,
@@ -308,6 +348,7 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     whole = sizes.get(raw.table.fullname, database)
     bytes_a_day = a_day * whole / rows if a_day is not None and whole is not None and rows else None
     total = sum(sizes.values()) if sizes else database
+    most, free = _most_bytes(state, whole, rows, bytes_a_day), _free(connection)
     return Storage(
         oldest=None if oldest is None else naive_utc(oldest),
         newest=None if newest is None else naive_utc(newest),
@@ -317,8 +358,10 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
         database=database,
         rows_a_day=a_day,
         bytes_a_day=bytes_a_day,
-        in_30_days=_forecast(total, whole, bytes_a_day, 30, state.settings.raw_retention),
-        in_a_year=_forecast(total, whole, bytes_a_day, 365, state.settings.raw_retention),
+        in_30_days=_forecast(total, whole, bytes_a_day, 30, most),
+        in_a_year=_forecast(total, whole, bytes_a_day, YEAR, most),
+        free=free,
+        full_in_days=_full_in_days(free, whole, bytes_a_day, most),
     )
 
 
@@ -345,15 +388,38 @@ def _rows_a_day(queries: Queries, now: datetime, oldest: datetime | None) -> flo
     return measures.hits / (length / timedelta(days=1))
 
 
-def _forecast(
-    total: int | None, raw: int | None, a_day: float | None, days: int, retention: timedelta | None
-) -> float | None:
+def _most_bytes(state: State, raw: int | None, rows: int | None, a_day: float | None) -> float | None:
+    """Bytes that the settings let the raw table have; None: any number."""
+    bounds, settings = [], state.settings
+    if settings.raw_retention is not None and a_day is not None:
+        bounds.append(a_day * (settings.raw_retention / timedelta(days=1)))
+    if settings.raw_max_rows is not None and raw is not None and rows:
+        bounds.append(raw / rows * settings.raw_max_rows)
+    return min(bounds, default=None)
+
+
+def _forecast(total: int | None, raw: int | None, a_day: float | None, days: int, most: float | None) -> float | None:
     """Bytes of all tables in so many days; raw rows that are deleted by then make room for the new ones."""
     if total is None or raw is None or a_day is None:
         return None
     grown = raw + a_day * days
-    kept = grown if retention is None else min(grown, max(raw, a_day * (retention / timedelta(days=1))))
+    kept = grown if most is None else min(grown, max(raw, most))
     return total - raw + kept
+
+
+def _free(connection: sa.Connection) -> int | None:
+    try:
+        folder = dialects.data_folder(connection)
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:  # it is of another machine, or of another user
+        return None
+
+
+def _full_in_days(free: int | None, raw: int | None, a_day: float | None, most: float | None) -> float | None:
+    if free is None or raw is None or not a_day or (most is not None and most - raw <= free):
+        return None
+    days = free / a_day
+    return days if days <= YEAR else None
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------
@@ -387,6 +453,8 @@ def as_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any]:
         ],
         "wrong_passwords": health.wrong_passwords,
         "recording": recording is not None,
+        "processes": recording.processes if recording else 0,
+        "unknown_because": recording.unknown_because if recording else None,
         "recorded": recording.recorded if recording else 0,
         "waiting": recording.waiting if recording else 0,
         "refused": recording.refused if recording else 0,

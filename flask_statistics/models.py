@@ -6,15 +6,17 @@ Reads a model's mapper; writes nothing. A model may lack any column: what needs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from ipaddress import ip_address
 from typing import Any, Protocol
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
-from .columns import check
+from .columns import check, default_of, is_of_addresses, most, plain, takes_aware, takes_uuid
 from .config import SettingError
 
 ORIGINAL_COLUMNS = (
@@ -38,6 +40,10 @@ OURS = "flask_statistics"
 LONGEST_TEXT = 20_000
 """Characters kept of a text whose column names no length: a client may send as many as the server takes."""
 KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
+TEXTS = tuple(
+    name for name in KNOWN_COLUMNS if name not in ("date", "status_code", "size", "response_time", "remote_address")
+)
+"""Those that hold whatever text a client sends, or a server's words."""
 
 
 def text(length: int) -> sa.types.TypeEngine[str]:
@@ -124,6 +130,8 @@ class RawTable:
     """For each column we fill: attribute name, key in an insert, and what makes a value fit the column (None: it does)."""
     own: Mapping[str, None]
     """Of those, the attribute names of the host's own, which a dimension fills."""
+    aware: bool
+    """Whether the `date` column takes instants with a time zone."""
 
     def has(self, name: str) -> bool:
         """Whether the model has the attribute `name`."""
@@ -131,16 +139,19 @@ class RawTable:
 
     def identity(self, text: str) -> Any:
         """A row's key from its text in a URL. Raises `ValueError` if it cannot be one."""
-        kind = self.key.type.python_type
-        value = kind(text)
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        kind = self.key.type
+        if takes_uuid(kind):
+            return UUID(text)
+        if not isinstance(plain(kind), (sa.Integer, sa.Numeric)):
+            return text
+        value = int(text)
+        if not -(2**63) <= value < 2**63:
             raise ValueError(text)
         return value
 
     def instant(self, moment: datetime) -> datetime:
         """A naive UTC instant as the `date` column takes it."""
-        aware = getattr(self.columns["date"].type, "timezone", False)
-        return moment.replace(tzinfo=timezone.utc) if aware else moment
+        return moment.replace(tzinfo=timezone.utc) if self.aware else moment
 
     def fit(self, name: str, value: Any) -> Any:
         """`value` as we stored it in the attribute `name`: what the column cut, a filter must find by the whole as well."""
@@ -195,6 +206,12 @@ def map_model(model: type[Any], own: Iterable[str] = ()) -> RawTable:
             "class Request(RequestMixin, db.Model)."
         )
     table = mapper.local_table
+    if mapper.inherits is not None and not mapper.concrete:
+        raise SettingError(
+            f"The model {model.__name__} inherits from the model {mapper.inherits.class_.__name__}, so it has no table that is "
+            "its alone. Let it inherit from db.Model; columns that several models have are kept in a class without a table, a "
+            "mixin or one with __abstract__ = True."
+        )
     if not isinstance(table, sa.Table):
         raise SettingError(f"The model {model.__name__} is mapped to {table!r}, but must have a table of its own.")
     columns = {
@@ -212,7 +229,13 @@ def map_model(model: type[Any], own: Iterable[str] = ()) -> RawTable:
         raise SettingError(
             f"The model {model.__name__} has no primary key besides 'date': requests need one to be told apart."
         )
-    check(model.__name__, table, columns, set(KNOWN_COLUMNS) - {"date", "status_code", "size", "response_time"})
+    kind = plain(key.type)
+    if isinstance(kind, (sa.Float, sa.Date, sa.DateTime, sa.Time, sa.LargeBinary, sa.Boolean, sa.JSON, sa.Enum)):
+        raise SettingError(
+            f"The key {key.name!r} of the model {model.__name__} is {key.type!r}, but must be of whole numbers, texts or UUIDs: "
+            "it stands in links."
+        )
+    check(f"the model {model.__name__}", columns, TEXTS)
     return RawTable(
         table=table,
         columns=columns,
@@ -222,11 +245,21 @@ def map_model(model: type[Any], own: Iterable[str] = ()) -> RawTable:
             (name, column.key, fit(column)) for name, column in columns.items() if name in {*KNOWN_COLUMNS, *own}
         ),
         own=dict.fromkeys(own),
+        aware=bool(takes_aware(columns["date"].type)),
     )
 
 
+def in_database(raw: RawTable, dialect: sa.Dialect) -> RawTable:
+    """The same in this database: `remote_address` may have a type of addresses there that it has not elsewhere."""
+    if not raw.has("remote_address") or not is_of_addresses(raw.columns["remote_address"].type, dialect):
+        return raw
+    fits = ((name, key, _FitAddress() if name == "remote_address" else fit) for name, key, fit in raw.fits)
+    return replace(raw, fits=tuple(fits))
+
+
 def check_types(raw: RawTable, dialect: sa.Dialect) -> None:
-    """Raise `SettingError` if the database has no type for a column of the model: MySQL's text needs a length."""
+    """Raise `SettingError` if the database has no fitting type for a column of the model: MySQL's text needs a length."""
+    check(f"the table {raw.table.name!r}", raw.columns, TEXTS, dialect)
     refused = [column.name for column in raw.table.columns if not _has_type(column, dialect)]
     if refused:
         raise SettingError(
@@ -258,16 +291,37 @@ def fit(column: sa.Column[Any]) -> Fit | None:
 
     A long path or a 5 GB download must not cost the row.
     """
-    kind = column.type
+    inner: Fit | None = None
+    kind = plain(column.type)
     if isinstance(kind, sa.String):
-        return _FitText(kind.length or LONGEST_TEXT)
-    if isinstance(kind, sa.Integer):
-        bits = 15 if isinstance(kind, sa.SmallInteger) else 63 if isinstance(kind, sa.BigInteger) else 31
-        limit = 2**bits - 1
-        return _FitInteger(limit)
-    if isinstance(kind, sa.DateTime) and kind.timezone:
-        return _FitAware()
-    return None
+        inner = _FitText(kind.length or LONGEST_TEXT)
+    elif isinstance(kind, sa.Integer):
+        inner = _FitNumber(most(kind))
+    elif isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float) and kind.precision is not None:
+        digits = kind.scale or 0
+        inner = _FitNumber(10 ** (kind.precision - digits) - (10**-digits if digits else 1))
+    elif isinstance(kind, sa.DateTime) and takes_aware(column.type):
+        inner = _FitAware()
+    elif is_of_addresses(column.type):
+        inner = _FitAddress()
+    default = default_of(column)
+    return inner if default is None else _FitFilled(inner, default)
+
+
+@dataclass(frozen=True, slots=True)
+class _FitFilled:
+    """For a column that must not be NULL."""
+
+    inner: Fit | None
+    default: Any
+
+    def __call__(self, value: Any) -> Any:
+        if value is None:
+            return self.default
+        return value if self.inner is None else self.inner(value)
+
+    def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
+        return None not in values and (self.inner is None or self.inner.has_nothing_to_do(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,14 +344,27 @@ class _FitText:
 
 
 @dataclass(frozen=True, slots=True)
-class _FitInteger:
-    limit: int
+class _FitNumber:
+    limit: float
 
     def __call__(self, value: Any) -> Any:
-        return min(value, self.limit) if isinstance(value, int) else value
+        return min(value, self.limit) if isinstance(value, (int, float)) else value
 
     def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
         return max((value for value in values if value is not None), default=0) <= self.limit
+
+
+class _FitAddress:
+    """For a type that takes addresses alone: what else names a client, as a log's host name does, is nobody."""
+
+    def __call__(self, value: Any) -> Any:
+        try:
+            return None if value is None else str(ip_address(value))
+        except ValueError:
+            return None
+
+    def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
+        return not any(values)
 
 
 class _FitAware:

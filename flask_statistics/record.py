@@ -61,6 +61,9 @@ class Writer(Protocol):
     def backlog(self) -> Backlog:
         """What waits now, and why."""
 
+    def in_memory(self) -> Backlog:
+        """What of it would be lost with this process; asked each second, and so cheap."""
+
     def close(self) -> None:
         """Stop what runs and close what is open, with all stored that can be."""
 
@@ -109,6 +112,15 @@ class Counters:
     overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
     """Seconds that recording took of the latest requests."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def renew(self) -> None:
+        """Begin with nothing: in the child of a fork, what was counted is the parent's."""
+        self.recorded = self.lost = 0
+        self.last_error = self.last_error_at = None
+        self.lost_because = Counter()
+        self.started_at = datetime.now(timezone.utc).replace(tzinfo=None)
+        self.overhead.clear()
+        self.lock = threading.Lock()
 
     def store(self, rows: int) -> None:
         """Count rows that are in the raw table now."""

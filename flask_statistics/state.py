@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -22,6 +22,7 @@ from .masking import Masking
 from .models import RawTable
 from .old_database import left_behind
 from .places import Places
+from .processes import Processes
 from .queries.apart import QueriesApart
 from .queries.interface import Queries
 from .queries.raw import RawQueries
@@ -43,6 +44,13 @@ class Connections:
     """To the raw table."""
     ours: sa.Connection
     """To the rollups; the same, where they are beside the raw table, or off."""
+
+
+class Stoppable(Protocol):
+    """What works in a thread."""
+
+    def stop(self) -> None:
+        """End it, after what is under way."""
 
 
 @dataclass(slots=True)
@@ -75,6 +83,10 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
+    pruner: Stoppable | None = None
+    """What deletes raw rows where there are no rollups; None: nothing does."""
+    processes: Processes | None = None
+    """Those that record; None as well."""
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
@@ -120,7 +132,11 @@ class State:
         return self._own.get(self.bind_key, purpose)
 
     def close(self) -> None:
-        """Close the connections of ours that are not in use."""
+        """Close the connections of ours that are not in use, and say what was recorded up to now."""
+        if self.pruner is not None:
+            self.pruner.stop()
+        if self.processes is not None:
+            self.processes.end()
         self._own.close()
 
     def _engine_of(self, bind_key: str | None) -> sa.Engine:

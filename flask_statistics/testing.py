@@ -44,6 +44,9 @@ class _Nothing:
     def backlog(self) -> Backlog:
         return Backlog(0, None)
 
+    def in_memory(self) -> Backlog:
+        return Backlog(0, None)
+
     def close(self) -> None: ...
 
 

@@ -281,6 +281,9 @@ class App:
         if state.writer is not None:
             state.writer.close()
         state.close()
+        if state.processes is not None:
+            for path in state.processes.files():
+                path.unlink(missing_ok=True)  # the next test may have a database at the same address
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()

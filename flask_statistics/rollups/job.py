@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from ..pace import Pace
 from ..spans import next_edge, to_local
 from . import (
     closing,
@@ -218,11 +219,13 @@ class Job(Holder):
                 numbered = self.dictionary(connection).numbered_visitors(addresses)
                 visitors = BitMap(numbered.values())
                 held = erase.holding(connection, self.tables, visitors) if numbered else []
+            pace = Pace()
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
-            for header in held:
+                pace.pause(deleted)
+            for number, header in enumerate(held, 1):
                 with self.transaction() as connection:
-                    erased.requests += self._eraser(connection).erase(header, visitors)
+                    erased.requests += self._eraser(connection).erase(header, visitors, later=held[number:])
                 erased.periods += 1
                 progress(header.start)
             with self.transaction() as connection:

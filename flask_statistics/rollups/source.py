@@ -72,7 +72,8 @@ class Source:
         places = {column: number for number, column in enumerate(dict.fromkeys(wanted))}  # two may be of one column
         labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(places)]
         query = sa.select(*labelled).where(*self.within(start, end))
-        aware = getattr(self.raw.columns["date"].type, "timezone", False)
+        # a type of somebody's own may give others than it takes
+        aware = self.raw.aware or isinstance(self.raw.columns["date"].type, sa.TypeDecorator)
         rows, latest, unfit = 0, start, Unfit() if unfit is None else unfit
         for batch in reading.batches(connection, query, self.raw, list(places), size=BATCH, unfit=unfit):
             found = [batch[places[column]] for column in wanted]

@@ -49,7 +49,16 @@ ENDING_S = 3.0
 class DirectWriter:
     """Inserts each record at once."""
 
-    def __init__(self, raw: RawTable, engine: Callable[[], sa.Engine], logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        raw: RawTable,
+        engine: Callable[[], sa.Engine],
+        logger: logging.Logger,
+        *,
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`begun` is told when a process begins to record."""
+        self._begun = begun
         self._raw = raw
         self._engine = engine
         self._logger = logger
@@ -121,6 +130,10 @@ class DirectWriter:
         """What waits in this process."""
         waiting = len(self._waiting)
         return Backlog(waiting=waiting, trouble=self._trouble() if waiting else None)
+
+    def in_memory(self) -> Backlog:
+        """All of it."""
+        return self.backlog()
 
     def close(self) -> None:
         """Store what waits, if the database takes it soon, and end the thread. What is left then is lost, and logged."""
@@ -195,6 +208,7 @@ class DirectWriter:
                     except RuntimeError:
                         return False
                     self._thread = thread
+                    self._begun()  # before it is registered what comes first at the end
                     atexit.register(self.close)
         return True
 

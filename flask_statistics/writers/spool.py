@@ -73,8 +73,12 @@ class SpoolWriter:
         logger: logging.Logger,
         testing: Callable[[], bool],
         late: Callable[[datetime], None],
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
-        """`engine` is that of the raw table, `table_engine` that of `table`; they differ where the raw table is on ClickHouse."""
+        """`engine` is that of the raw table, `table_engine` that of `table`; they differ where the raw table is on ClickHouse.
+
+        `begun` is told when a process begins to record.
+        """
         self._raw = raw
         self._table = table
         self._engine = engine
@@ -85,6 +89,7 @@ class SpoolWriter:
         self._logger = logger
         self._testing = testing
         self._late = late
+        self._begun = begun
         self._begin_lock = threading.Lock()
         self._not_before = 0.0
         self._help = HELP
@@ -165,6 +170,10 @@ class SpoolWriter:
             return Backlog(self._spool.waiting(), None, self._spool.count_refused())
         return read_backlog(self.folder())
 
+    def in_memory(self) -> Backlog:
+        """Nothing."""
+        return Backlog(0, None)
+
     def close(self) -> None:
         """Move what can be moved within `STOP_S`, end the thread and close the files."""
         with self._begin_lock:
@@ -238,6 +247,7 @@ class SpoolWriter:
                     folder.release()
                     raise NotStored(1, "May the app's user start more threads?", str(error)) from error
                 self._drain = drain
+                self._begun()  # before it is registered what comes first at the end
                 _stop_at_exit()
             self._spool = spool
             return spool
@@ -282,10 +292,15 @@ class SpoolWriter:
 
 def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logger) -> SpoolFolder:
     """The spool files in `path`; those of this raw table, as it is addressed now, have a name of their own."""
-    place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname)
-    name = f"{PREFIX}{hashlib.sha256(repr(place).encode()).hexdigest()[:10]}"
+    name = f"{PREFIX}{name_of(url, table)}"
     address = url.set(username=None, password=None, query={}).render_as_string()
     return SpoolFolder(path, name, logger, f"{address}, table {table.fullname}")
+
+
+def name_of(url: sa.URL, table: sa.Table) -> str:
+    """What tells the files of one app from those of others: a hash of the address of its database, and of its table."""
+    place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname)
+    return hashlib.sha256(repr(place).encode()).hexdigest()[:10]
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------
