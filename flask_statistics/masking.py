@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import length_hint
@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 import sqlalchemy as sa
-from flask import Request
 
 MASK = "***"
 LONGEST_NAME = 64
@@ -571,29 +570,15 @@ _QUOTED = re.compile(
 """What databases quote of a row: `Duplicate entry '...' for key`, `invalid input syntax for type integer: "..."`."""
 
 
-def sent_secrets(request: Request) -> list[str]:
-    """Texts that came as secrets with `request`, by the names they came under, longest first: an exception may quote them.
-
-    A body is looked at where the host has read it as a form.
-    """
-    rule = "" if request.url_rule is None else request.url_rule.rule
-    context, sent = _speaks_of_secrets(rule), request.authorization
-    found = [str(one) for name, one in (request.view_args or {}).items() if is_secret_argument(name, context=context)]
-    pairs = [*request.args.items(multi=True), *request.headers.items()]
-    if "form" in vars(request):
-        pairs += request.form.items(multi=True)
-    for name, value in pairs[:MOST_SENT]:
+def sent_secrets(pairs: Iterable[tuple[str, str]], arguments: Mapping[str, Any], rule: str) -> list[str]:
+    """The values of a request's `pairs` and of its route's `arguments` whose names are those of secrets."""
+    context = _speaks_of_secrets(rule)
+    found = [str(value) for name, value in arguments.items() if is_secret_argument(name, context=context)]
+    for name, value in pairs:
         kind = kind_of(name)
         if kind == SECRET or (kind == WEAK and not _is_ordinary(value)):
             found.append(value)
-    found += [*request.cookies.values()][:MOST_SENT]
-    if sent is not None:
-        found += [sent.token or "", sent.get("password") or "", request.headers["Authorization"].partition(" ")[2]]
-    return sorted({one for one in found if len(one) >= SHORTEST_BOUND}, key=len, reverse=True)
-
-
-MOST_SENT = 200
-"""Pairs of a request that are looked at."""
+    return found
 
 
 def exception(error: BaseException, sent: Iterable[str] = ()) -> str:
@@ -612,7 +597,7 @@ def formatted(error: BaseException, sent: Iterable[str] = ()) -> str:
 
 
 def _masked_error(text: str, error: BaseException, sent: Iterable[str]) -> str:
-    for secret in sent:
+    for secret in sorted({one for one in sent if len(one) >= SHORTEST_BOUND}, key=len, reverse=True):
         text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
     for each in _chain(error):
         if _is_of_a_database(each):

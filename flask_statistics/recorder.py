@@ -38,6 +38,9 @@ from .sending import Head, StartResponse, watched
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
+MOST_SENT = 200
+"""Pairs of a failed request that are looked at for secrets."""
+
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -321,7 +324,7 @@ class Recorder:
             if status >= 500:
                 error = error or exchange.handled
         if error is not None:
-            secrets = [] if exchange.request is None else masking.sent_secrets(exchange.request)
+            secrets = [] if exchange.request is None else _secrets_of(exchange.request)
             record.exception = masking.exception(error, secrets)
             record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
@@ -400,6 +403,20 @@ class Recorder:
 def _key_of(app: Flask) -> str:
     """Under which a request's environment has what is known of it to the recorder of `app`."""
     return f"flask_statistics.{id(app)}"
+
+
+def _secrets_of(request: Request) -> list[str]:
+    """Texts that came as secrets with `request`: an exception may quote them. A body counts where the host read it as a form."""
+    rule = "" if request.url_rule is None else request.url_rule.rule
+    pairs = [*request.args.items(multi=True), *request.headers.items()]
+    if "form" in vars(request):
+        pairs += request.form.items(multi=True)
+    found = masking.sent_secrets(pairs[:MOST_SENT], request.view_args or {}, rule)
+    found += [*request.cookies.values()][:MOST_SENT]
+    sent = request.authorization
+    if sent is not None:
+        found += [sent.token or "", sent.get("password") or "", request.headers["Authorization"].partition(" ")[2]]
+    return found
 
 
 def _see_handled(*_: Any, **__: Any) -> bool:
