@@ -223,9 +223,9 @@ class Job(Holder):
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
                 pace.pause(deleted)
-            for header in held:
+            for number, header in enumerate(held, 1):
                 with self.transaction() as connection:
-                    erased.requests += self._eraser(connection).erase(header, visitors)
+                    erased.requests += self._eraser(connection).erase(header, visitors, later=held[number:])
                 erased.periods += 1
                 progress(header.start)
             with self.transaction() as connection:
