@@ -19,14 +19,14 @@ from flask_statistics.rollups.meta import note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
-from .conftest import RAW_SHAPES
+from .conftest import DATABASES
 from .rollup_bench import RAW, TABLES, Rolled, killed_at
 
 NOW = datetime(2026, 11, 12, 15, 30)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module", params=RAW_SHAPES)
+@pytest.fixture(scope="module", params=DATABASES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
@@ -195,7 +195,8 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_changes_are_what_small_ones_are(rolled: Rolled, request: pytest.FixtureRequest) -> None:
-    put(rolled, *(NOW - timedelta(hours=7 * number) for number in range(300)))
+    days = (0, 1, 2, 20, 21, 40, 41, 75, 76, 77, 86)  # of the present month, one of days, and one that is merged
+    put(rolled, *(NOW - day * DAY - timedelta(hours=2 * number) for day in days for number in range(8)))
     rolled.job.run(NOW)
     small = rolled.content()
     request.getfixturevalue("in_pieces")
