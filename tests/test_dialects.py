@@ -245,7 +245,7 @@ def test_end_when_idle_gives_back_the_locks_of_a_host_that_vanished(new_database
             with engine.begin() as connection:
                 connection.execute(change)  # waits for the lock
                 assert connection.scalar(sa.text("SELECT x FROM t")) == 2
-            with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction timeout|Lost connection|gone away"):
+            with pytest.raises(sa.exc.DBAPIError, match=r"idle-in-transaction timeout|Lost connection|gone away"):
                 vanished.execute(change)
 
 
