@@ -627,6 +627,7 @@ def show(address: str, as_json: bool) -> None:
     for period in found.rollups:
         click.echo(f"  {period.unit} from {period.start:%Y-%m-%d %H:%M} UTC: {_count(period.requests, 'request')}")
     click.echo(f"{_count(len(found.waiting), 'request')} waiting in the spool, {len(found.set_aside):,} set aside.")
+    _say_unreadable(found.unreadable)
     if state.settings.anonymize_ip == "hash":
         click.echo("Hashes are stored: those of earlier days cannot be told whose they are, by nobody.")
 
@@ -668,7 +669,19 @@ def forget(address: str, yes: bool) -> None:
         )
     if done.left:
         raise click.ClickException(f"Counted again: {_count(done.left, 'request')} are left. Run it once more.")
+    _say_unreadable(done.unreadable)
+    if done.unreadable:
+        raise click.ClickException("Counted again: nothing is left elsewhere.")
     click.echo("Counted again: nothing is left.")
+
+
+def _say_unreadable(names: Sequence[str]) -> None:
+    for name in names:
+        click.echo(
+            f"{name} of the spool cannot be read, or not all of it, so what it has of this client is not known: look at it, "
+            f"then delete it by 'flask statistics spool drop {name}'.",
+            err=True,
+        )
 
 
 # ---- spool -------------------------------------------------------------------------------------------------------

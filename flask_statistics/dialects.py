@@ -113,14 +113,18 @@ def transactional(engine: sa.Engine) -> sa.Connection:
 
 
 def end_when_idle(connection: sa.Connection, limit: timedelta) -> None:
-    """Let PostgreSQL end the transaction when it is told nothing for so long, as by a host that lost its power or its network:
+    """Let the server end the transaction when it is told nothing for so long, as by a host that lost its power or its network:
 
-    else the locks are kept until the network gives the host up, after hours. Others have a time-out for all they are connected
-    to, which is not ours to change.
+    else the locks are kept until the network gives the host up, after hours. PostgreSQL and MariaDB can be told; MySQL has a
+    time-out for all who are connected to it, which is not ours to change.
     """
-    if connection.dialect.name == "postgresql":
+    dialect = connection.dialect
+    if dialect.name == "postgresql":
         milliseconds = round(limit.total_seconds() * 1000)
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
+    elif getattr(dialect, "is_mariadb", False):
+        seconds = max(1, round(limit.total_seconds()))
+        connection.exec_driver_sql(f"SET SESSION idle_transaction_timeout = {seconds}")
 
 
 def set_in_transaction(connection: sa.Connection, statement: str) -> None:

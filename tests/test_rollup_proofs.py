@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from threading import Event, Thread, current_thread
 from typing import Any
 from unittest import mock
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from flask_statistics import dialects
 from flask_statistics.filters import Filters
 from flask_statistics.rollups import lease, source, writing
-from flask_statistics.rollups.meta import note_late
+from flask_statistics.rollups.meta import RollupError, note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
@@ -24,6 +25,8 @@ from .rollup_bench import RAW, TABLES, Rolled, killed_at
 
 NOW = datetime(2026, 11, 12, 15, 30)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+BUSY_S = 2.0
+"""How much longer a busy machine may take."""
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -138,6 +141,41 @@ def test_lease_of_a_clock_that_was_ahead_is_void(rolled: Rolled, ahead: timedelt
 
 
 # ---- less ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["postgresql", "mariadb"], indirect=True)
+def test_runner_that_stands_still_with_locks_in_its_hands_delays_the_next_one(rolled: Rolled) -> None:
+    put(rolled, *(NOW - day * DAY for day in range(5)))
+    interval = timedelta(seconds=1)
+    rolled.job.lease_length = interval
+    stands, goes_on = Event(), Event()
+
+    def stand_still(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO statistics_segment") and current_thread().name == "frozen":
+            stands.set()
+            assert goes_on.wait(60)
+
+    def frozen() -> None:
+        with pytest.raises((sa.exc.DBAPIError, RollupError)):
+            rolled.job.run(NOW)
+
+    sa.event.listen(rolled.engine, "before_cursor_execute", stand_still)
+    thread = Thread(target=frozen, name="frozen")
+    thread.start()
+    try:
+        assert stands.wait(60)
+        began = time.monotonic()
+        while (report := rolled.another_job().run(NOW + timedelta(seconds=time.monotonic() - began))) is None:
+            assert time.monotonic() - began < 60, "nobody takes over"
+        took = time.monotonic() - began
+    finally:
+        goes_on.set()
+        thread.join()
+        sa.event.remove(rolled.engine, "before_cursor_execute", stand_still)
+    assert report.complete
+    assert took < 2 * interval.total_seconds() + BUSY_S
+    assert hits(rolled) == 5
+    assert rolled.another_job().verify().differences == []
 
 
 @sqlite_only
