@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""
+
+
+LATEST_PAGES = 100
+"""Pages of which it is known how long they took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class State:
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
+    page_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST_PAGES))
+    """What each of the latest pages of this process took to be computed."""
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
@@ -200,6 +207,12 @@ class State:
         """
         with self.places.page(), self._open() as opened:
             yield opened
+
+    @contextmanager
+    def beside(self) -> Iterator[Connections]:
+        """Connections for a moment, to look at how the tables are made; it needs no place."""
+        with self._open() as (connections, _):
+            yield connections
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Connections, dialects.Budget]]:
