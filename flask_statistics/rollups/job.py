@@ -47,7 +47,6 @@ from .meta import (
     check_zone,
     coverage,
     coverage_in,
-    discard,
     read_meta,
     write_meta,
 )
@@ -181,8 +180,7 @@ class Job(Holder):
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
 
         def work() -> bool:
-            with self.transaction() as connection:
-                discard(connection, self.tables)
+            sweep.discard(self)
             return True
 
         return self.run(now, progress=progress) if self.as_holder(now, work) else None
