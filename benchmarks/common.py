@@ -36,6 +36,7 @@ def make_app(url: str, *, create: bool = True, **config: Any) -> Flask:
         if create:
             db.drop_all()
             db.create_all()
+        db.engine.dispose()  # whoever asks for an app to be served uses no connection of it
     return app
 
 

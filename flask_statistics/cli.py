@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import derived, dialects, health, held, schema, traffic, trail
+from . import derived, dialects, health, held, pruning, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -427,7 +427,9 @@ def _say_what_was_done(report: Report | None) -> None:
     for start, why in list(report.kept.items())[:MOST_NAMED]:
         click.echo(f"Kept as it is: {start:%Y-%m-%d %H:%M} UTC, {why}.", err=True)
     if report.raw_deleted:
-        click.echo(f"{_count(report.raw_deleted, 'raw row')} deleted, older than STATISTICS_RAW_RETENTION.")
+        click.echo(
+            f"{_count(report.raw_deleted, 'raw row')} deleted, beyond STATISTICS_RAW_RETENTION or STATISTICS_RAW_MAX_ROWS."
+        )
 
 
 @commands.command("rollup")
@@ -557,10 +559,23 @@ def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
 
 @commands.command("prune")
 def prune() -> None:
-    """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, raw rows only once they are rolled up."""
+    """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, and the oldest raw rows beyond RAW_MAX_ROWS.
+
+    Where there are rollups, raw rows only once they are rolled up. Stop it at any time: what is deleted stays so.
+    """
     state = state_of(current_app)
-    with _job_errors():
-        _say_what_was_done(_rollups(state).job().prune(_utc_now()))
+    if state.rollups is None:
+        if not pruning.bounds_of(state):
+            raise click.ClickException(
+                "Nothing bounds the raw table: set STATISTICS_RAW_RETENTION = timedelta(days=90), say, or "
+                "STATISTICS_RAW_MAX_ROWS."
+            )
+        with _database_errors("'flask statistics init' creates missing tables."):
+            deleted, _ = pruning.prune(state, _utc_now())
+        click.echo(f"{_count(deleted, 'raw row')} deleted.")
+    else:
+        with _job_errors():
+            _say_what_was_done(state.rollups.job().prune(_utc_now()))
     trail.note(state.app, "changed", "deleted what retention lets go")
 
 
@@ -613,6 +628,7 @@ def show(address: str, as_json: bool) -> None:
     for period in found.rollups:
         click.echo(f"  {period.unit} from {period.start:%Y-%m-%d %H:%M} UTC: {_count(period.requests, 'request')}")
     click.echo(f"{_count(len(found.waiting), 'request')} waiting in the spool, {len(found.set_aside):,} set aside.")
+    _say_unreadable(found.unreadable)
     if state.settings.anonymize_ip == "hash":
         click.echo("Hashes are stored: those of earlier days cannot be told whose they are, by nobody.")
 
@@ -654,7 +670,19 @@ def forget(address: str, yes: bool) -> None:
         )
     if done.left:
         raise click.ClickException(f"Counted again: {_count(done.left, 'request')} are left. Run it once more.")
+    _say_unreadable(done.unreadable)
+    if done.unreadable:
+        raise click.ClickException("Counted again: nothing is left elsewhere.")
     click.echo("Counted again: nothing is left.")
+
+
+def _say_unreadable(names: Sequence[str]) -> None:
+    for name in names:
+        click.echo(
+            f"{name} of the spool cannot be read, or not all of it, so what it has of this client is not known: look at it, "
+            f"then delete it by 'flask statistics spool drop {name}'.",
+            err=True,
+        )
 
 
 # ---- spool -------------------------------------------------------------------------------------------------------
@@ -871,7 +899,8 @@ def _storage_lines(storage: health.Storage, local: Local, zone: str) -> Iterator
         grown = "" if storage.bytes_a_day is None else f", {size(storage.bytes_a_day)}"
         yield "Growth a day", f"{storage.rows_a_day:,.0f} requests{grown}"
     if storage.in_30_days is not None:
-        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year"
+        free = "" if storage.free is None else f"; {size(storage.free)} are free"
+        yield "Forecast", f"{size(storage.in_30_days)} in 30 days, {size(storage.in_a_year)} in a year{free}"
 
 
 def _rollup_lines(found: Status | None, local: Local, zone: str) -> Iterator[tuple[str, str]]:

@@ -122,6 +122,20 @@ def _retention(value: Any) -> timedelta | None:
     return value
 
 
+def _raw_retention(value: Any) -> timedelta | None:
+    if value is not None and (not isinstance(value, timedelta) or value < timedelta(hours=1)):
+        raise ValueError("None or a datetime.timedelta of at least one hour, for example timedelta(days=90)")
+    return value
+
+
+def _raw_rows(value: Any) -> int | None:
+    if value is not None and (
+        not isinstance(value, int) or isinstance(value, bool) or not 1_000 <= value <= 1_000_000_000_000
+    ):
+        raise ValueError("None or a whole number from 1,000 to 1,000,000,000,000, for example 5000000")
+    return value
+
+
 def _max_values(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 10 <= value <= 1_000_000:
         raise ValueError("a whole number from 10 to 1,000,000, for example 5000")
@@ -202,7 +216,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
     Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
     Setting(
-        "RAW_RETENTION", None, "delete raw rows older than this once they are rolled up; `None`: keep them", _retention
+        "RAW_RETENTION",
+        None,
+        "delete raw rows older than this, with rollups once they are rolled up; `None`: keep them",
+        _raw_retention,
+    ),
+    Setting(
+        "RAW_MAX_ROWS", None, "delete the oldest raw rows where there are more than this; `None`: keep them", _raw_rows
     ),
     Setting("HOURLY_RETENTION", timedelta(days=60), "how long the rows of single hours are kept", _retention),
     Setting(
@@ -247,6 +267,7 @@ class Settings:
     scheduler: bool
     rollup_interval: timedelta
     raw_retention: timedelta | None
+    raw_max_rows: int | None
     hourly_retention: timedelta | None
     max_values: int
     anonymize_ip: str | None
@@ -264,13 +285,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
             values[setting.key.lower()] = setting.read(value)
         except ValueError as error:
             raise SettingError(f"{PREFIX}{setting.key} is {value!r}, but must be {error}.") from None
-    settings = Settings(**values)
-    if settings.raw_retention is not None and not settings.rollups:
-        raise SettingError(
-            f"{PREFIX}RAW_RETENTION is {settings.raw_retention!r}, but without rollups no number would be left of the rows "
-            f"it deletes. Set {PREFIX}ROLLUPS = True, or {PREFIX}RAW_RETENTION = None."
-        )
-    return settings
+    return Settings(**values)
 
 
 def unknown_keys(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:

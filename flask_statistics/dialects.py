@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -90,6 +92,17 @@ def snapshot(connection: sa.Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
+def readers_keep_writers_waiting(connection: sa.Connection) -> bool:
+    """Whether nobody can commit while somebody reads: in SQLite's files, but for the journal mode WAL."""
+    if connection.dialect.name != "sqlite":
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, _Borrowed) or shared_connection(connection.engine) is not None:
+        return False
+    with closing(driver.cursor()) as cursor:
+        return str(cursor.execute("PRAGMA journal_mode").fetchone()[0]).lower() != "wal"
+
+
 def transactional(engine: sa.Engine) -> sa.Connection:
     """A connection whose transactions are real ones, also where the host's engine commits each statement."""
     connection = engine.connect()
@@ -100,14 +113,18 @@ def transactional(engine: sa.Engine) -> sa.Connection:
 
 
 def end_when_idle(connection: sa.Connection, limit: timedelta) -> None:
-    """Let PostgreSQL end the transaction when it is told nothing for so long, as by a host that lost its power or its network:
+    """Let the server end the transaction when it is told nothing for so long, as by a host that lost its power or its network:
 
-    else the locks are kept until the network gives the host up, after hours. Others have a time-out for all they are connected
-    to, which is not ours to change.
+    else the locks are kept until the network gives the host up, after hours. PostgreSQL and MariaDB can be told; MySQL has a
+    time-out for all who are connected to it, which is not ours to change.
     """
-    if connection.dialect.name == "postgresql":
+    dialect = connection.dialect
+    if dialect.name == "postgresql":
         milliseconds = round(limit.total_seconds() * 1000)
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
+    elif getattr(dialect, "is_mariadb", False):
+        seconds = max(1, round(limit.total_seconds()))
+        connection.exec_driver_sql(f"SET SESSION idle_transaction_timeout = {seconds}")
 
 
 def set_in_transaction(connection: sa.Connection, statement: str) -> None:
@@ -222,7 +239,22 @@ class Budget:
 
     def __init__(self, limit: timedelta) -> None:
         self.limit = limit
+        self.statement_s: float | None = None
+        """How long each statement of SQLite may take, so that others can write; None: no statement has a limit of its own."""
+        self._statement_until: float | None = math.inf
+        """None: from when it is under way, as it may have to wait for a lock first."""
         self.renew()
+
+    def begin_statement(self) -> None:
+        """A statement begins."""
+        self._statement_until = math.inf if self.statement_s is None else None
+
+    def ends_statement(self) -> bool:
+        """Whether the statement under way shall end."""
+        now = time.monotonic()
+        if self._statement_until is None:
+            self._statement_until = now + (self.statement_s or 0.0)
+        return now > self._deadline or now > self._statement_until
 
     def renew(self) -> None:
         """Begin anew: for work that is bounded piece by piece."""
@@ -243,6 +275,7 @@ def time_budget(connection: sa.Connection, budget: Budget) -> Iterator[Budget]:
     def check(*_: Any) -> None:
         if budget.is_spent():
             raise OutOfTime(f"{budget.limit.total_seconds():g} s have passed")
+        budget.begin_statement()
 
     sa.event.listen(connection, "before_cursor_execute", check)
     limited = _LIMITED.get(connection.dialect.name)
@@ -268,7 +301,7 @@ def _limited_sqlite(connection: sa.Connection, budget: Budget) -> Iterator[None]
     """Interrupt statements of this thread: an in-memory database is on one connection, which others work with as well."""
     driver: Any = connection.connection.dbapi_connection
     ours = threading.get_ident()
-    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.is_spent(), _STEPS)
+    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.ends_statement(), _STEPS)
     try:
         yield
     finally:
@@ -351,6 +384,26 @@ def database_size(connection: sa.Connection) -> int | None:
     return int(connection.scalar(pages) or 0)
 
 
+def data_folder(connection: sa.Connection) -> Path | None:
+    """Where the files of the database are; None: it does not tell, is on another machine, or keeps nothing on a disk."""
+    url, name = connection.engine.url, connection.dialect.name
+    if name == "sqlite":
+        return (
+            Path(url.database).resolve().parent
+            if url.database and shared_connection(connection.engine) is None
+            else None
+        )
+    host = url.host or url.query.get("host") or ""
+    if not isinstance(host, str) or not (host in LOCAL_HOSTS or host.startswith("/")):
+        return None
+    if name == "postgresql":  # it shows the setting to some roles alone, and to others nothing
+        found = connection.scalar(sa.text("SELECT setting FROM pg_settings WHERE name = 'data_directory'"))
+    else:
+        found = connection.scalar(sa.text("SELECT @@datadir")) if name in MYSQL else None
+    return Path(found) if found else None
+
+
+LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 LARGEST_WALKED = 256 << 20
 """Bytes of a SQLite database of which each page is looked at to measure tables: a quarter of a second."""
 

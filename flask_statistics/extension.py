@@ -24,6 +24,7 @@ from .guards import Guard, closed
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
 from .processes import Processes
+from .pruning import Pruner, bounds_of
 from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .state import NAME, State
@@ -153,6 +154,14 @@ class Statistics:
             )
             if state.rollups.scheduler is not None:
                 _start_with_requests(app, state.rollups.scheduler)
+        elif settings.scheduler and settings.enabled and bounds_of(state):
+            state.pruner = Pruner(
+                lambda: state,
+                settings.rollup_interval,
+                lambda: processes.lock_in(*_place_of(state), "prune"),
+                app.logger,
+            )
+            _start_with_requests(app, state.pruner)
         if settings.enabled:
             counters = Counters()
             state.writer = _make_writer(state, counters)
@@ -317,7 +326,7 @@ def _readers_of(state: State) -> tuple[int, dict[str, datetime]]:
     return wrong, {token.label: token.used_at for token in tokens if token.used_at is not None}
 
 
-def _start_with_requests(app: Flask, scheduler: Scheduler) -> None:
+def _start_with_requests(app: Flask, scheduler: Scheduler | Pruner) -> None:
     """Let the first request of each process start the scheduler: before it there may be a fork."""
 
     def start(_sender: Flask, **_: Any) -> None:

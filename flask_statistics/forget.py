@@ -18,6 +18,7 @@ from .addresses import local_day, normal, stored_forms, writings
 from .columns import is_of_addresses
 from .held import folder_of, is_one_of
 from .models import RawTable
+from .pace import Pace
 from .record import NotStored
 from .spans import FIRST_YEAR
 from .state import State
@@ -25,8 +26,6 @@ from .writers import spool_client
 
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
-LONGEST_PAUSE_S = 2.0
-"""Between two of these."""
 MOVED_WITHIN_S = 10.0
 """How long what waits in the spool may take to be moved into the raw table, where it is erased."""
 NAMED_A_TIME = 400
@@ -52,6 +51,8 @@ class Forgotten:
     """Hours whose rollups and raw rows are not the same in number, of all that have raw rows."""
     set_aside: int = 0
     """Requests that the raw table had refused and that were deleted from the spool."""
+    unreadable: tuple[str, ...] = ()
+    """Names of files of the spool that cannot be read, or not all: what they have of the visitor is not erased."""
 
 
 class NoAddress(ValueError):
@@ -107,16 +108,14 @@ def forget(
     def delete_some(connection: sa.Connection) -> int:
         return _delete_some(connection, state.raw, forms)
 
-    waiting, aside = _forget_in_spool(state, forms)
+    waiting, aside, unreadable = _forget_in_spool(state, forms)
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
     if state.rollups is None:
-        raw_rows = 0
-        began = time.perf_counter()
+        raw_rows, pace = 0, Pace()
         while deleted := _delete_in_transaction(engine, delete_some):
             raw_rows += deleted
-            if deleted == DELETED_A_TIME:  # half of the time is the host's alone
-                time.sleep(min(time.perf_counter() - began, LONGEST_PAUSE_S))
-            began = time.perf_counter()
+            if deleted == DELETED_A_TIME:
+                pace.pause(deleted)
     else:
         job = state.rollups.job()
         erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)
@@ -126,23 +125,26 @@ def forget(
         differing = len(job.differences(datetime(FIRST_YEAR, 1, 1), now))
     with engine.connect() as connection:
         left += count(connection, state.raw, forms)
-    return Forgotten(raw_rows, requests, periods, left + waiting, differing, aside)
+    return Forgotten(raw_rows, requests, periods, left + waiting, differing, aside, unreadable)
 
 
-def _forget_in_spool(state: State, forms: Collection[str]) -> tuple[int, int]:
-    """Have moved what waits of theirs, and delete what was set aside: how many still wait, and how many were deleted."""
+def _forget_in_spool(state: State, forms: Collection[str]) -> tuple[int, int, tuple[str, ...]]:
+    """Have moved what waits of theirs, and delete what was set aside.
+
+    How many still wait, how many were deleted, and the names of files that cannot be read.
+    """
     folder = folder_of(state)
     if folder is None:
-        return 0, 0
+        return 0, 0, ()
     theirs, deadline = is_one_of(forms), time.monotonic() + MOVED_WITHIN_S
-    waiting = len(spool_client.waiting(folder, theirs))
-    while waiting and time.monotonic() < deadline:
+    found = spool_client.look(folder, theirs)
+    while found.waiting and time.monotonic() < deadline:
         if state.writer is not None:
             with suppress(NotStored):  # then it waits on, and is counted below
                 state.writer.settle()
         time.sleep(0.1)
-        waiting = len(spool_client.waiting(folder, theirs))
-    return waiting, spool_client.forget_refused(folder, theirs)
+        found = spool_client.look(folder, theirs)
+    return len(found.waiting), spool_client.forget_refused(folder, theirs), tuple(found.unreadable)
 
 
 def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connection], int]) -> int:

@@ -11,6 +11,7 @@ import ipaddress
 import re
 import secrets
 import time
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -402,7 +403,7 @@ def closed() -> Any:
     because = _not_local(private=current_app.debug)
     if because is None:
         return _let_in("local_only", None)
-    response = _Closed(CLOSED_PAGE, 403, mimetype="text/html")
+    response = _closed_page()
     if asks_for_data():
         response = _Closed(rendering.data({"error": CLOSED}).data, 403, mimetype="application/json")
     response.because = because
@@ -410,21 +411,18 @@ def closed() -> Any:
 
 
 CLOSED = "This is closed. If this is your app, hand in a guard: see 'Who may see it' in the documentation."
-CLOSED_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Closed</title>
-<h1>Closed</h1>
-<p>This page is not public.</p>
-<p>If this is your app: as it comes, the dashboard answers only on the machine it runs on. The app's log says why this request
-was not taken for one from there. Say who may see it with one of <code>flask_statistics.guards</code>:</p>
-<pre>Statistics(app, db, Request, basic_auth("admin", os.environ["STATISTICS_PASSWORD_HASH"]))</pre>
-<p>or open it to everybody, on purpose:</p>
-<pre>Statistics(app, db, Request, everybody)</pre>
-</html>
-"""
+
+
+def _closed_page() -> _Closed:
+    """The 403 as a page: its style is in it, and the policy allows just that, as nothing else is served to who gets it."""
+    html = rendering.html("closed")
+    style = "".join(re.findall("<style>(.*?)</style>", html, re.DOTALL))
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return _Closed(html, 403, {"Content-Security-Policy": policy}, mimetype="text/html")
 
 
 def _not_local(*, private: bool = False) -> str | None:

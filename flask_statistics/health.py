@@ -6,6 +6,7 @@ and the command line alike. A question that fails costs its own part alone.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
@@ -33,6 +34,9 @@ LEAST_GROWTH = timedelta(days=1)
 """What came in a shorter time says nothing of a year."""
 LOST_LATELY = timedelta(days=1)
 """What was lost is no problem any more when nothing was lost for so long."""
+YEAR = 365
+NEARLY_FULL = timedelta(days=30)
+"""A disk that is full sooner is a problem today."""
 MASKED = "***"
 
 
@@ -103,6 +107,10 @@ class Storage:
     in_30_days: float | None
     """Bytes of all tables then, at the present growth."""
     in_a_year: float | None
+    free: int | None
+    """Bytes free on the disk of the database; None: that cannot be told."""
+    full_in_days: float | None
+    """After how many days the disk is full, at the present growth; None: not within a year, or that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +219,18 @@ def _lag(rollups: Status, now: datetime) -> timedelta | None:
 
 
 def _storage_problems(storage: Storage) -> list[str]:
-    if not storage.impossible:
-        return []
-    return [
-        f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
-        f"{LATEST.year - 1}. No span counts them."
-    ]
+    problems = []
+    if storage.impossible:
+        problems.append(
+            f"{storage.impossible:,} raw rows have no date, or one that cannot be: before {EARLIEST.year}, or after "
+            f"{LATEST.year - 1}. No span counts them."
+        )
+    if storage.full_in_days is not None and storage.full_in_days < NEARLY_FULL.days:
+        problems.append(
+            f"The disk of the database is full in about {storage.full_in_days:.0f} days, at the present growth: make room, or "
+            "bound the raw table by STATISTICS_RAW_RETENTION or STATISTICS_RAW_MAX_ROWS."
+        )
+    return problems
 
 
 def _rollup_problems(rollups: Status) -> list[str]:
@@ -334,6 +348,7 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     whole = sizes.get(raw.table.fullname, database)
     bytes_a_day = a_day * whole / rows if a_day is not None and whole is not None and rows else None
     total = sum(sizes.values()) if sizes else database
+    most, free = _most_bytes(state, whole, rows, bytes_a_day), _free(connection)
     return Storage(
         oldest=None if oldest is None else naive_utc(oldest),
         newest=None if newest is None else naive_utc(newest),
@@ -343,8 +358,10 @@ def _storage(state: State, connections: Connections, now: datetime) -> Storage:
         database=database,
         rows_a_day=a_day,
         bytes_a_day=bytes_a_day,
-        in_30_days=_forecast(total, whole, bytes_a_day, 30, state.settings.raw_retention),
-        in_a_year=_forecast(total, whole, bytes_a_day, 365, state.settings.raw_retention),
+        in_30_days=_forecast(total, whole, bytes_a_day, 30, most),
+        in_a_year=_forecast(total, whole, bytes_a_day, YEAR, most),
+        free=free,
+        full_in_days=_full_in_days(free, whole, bytes_a_day, most),
     )
 
 
@@ -371,15 +388,38 @@ def _rows_a_day(queries: Queries, now: datetime, oldest: datetime | None) -> flo
     return measures.hits / (length / timedelta(days=1))
 
 
-def _forecast(
-    total: int | None, raw: int | None, a_day: float | None, days: int, retention: timedelta | None
-) -> float | None:
+def _most_bytes(state: State, raw: int | None, rows: int | None, a_day: float | None) -> float | None:
+    """Bytes that the settings let the raw table have; None: any number."""
+    bounds, settings = [], state.settings
+    if settings.raw_retention is not None and a_day is not None:
+        bounds.append(a_day * (settings.raw_retention / timedelta(days=1)))
+    if settings.raw_max_rows is not None and raw is not None and rows:
+        bounds.append(raw / rows * settings.raw_max_rows)
+    return min(bounds, default=None)
+
+
+def _forecast(total: int | None, raw: int | None, a_day: float | None, days: int, most: float | None) -> float | None:
     """Bytes of all tables in so many days; raw rows that are deleted by then make room for the new ones."""
     if total is None or raw is None or a_day is None:
         return None
     grown = raw + a_day * days
-    kept = grown if retention is None else min(grown, max(raw, a_day * (retention / timedelta(days=1))))
+    kept = grown if most is None else min(grown, max(raw, most))
     return total - raw + kept
+
+
+def _free(connection: sa.Connection) -> int | None:
+    try:
+        folder = dialects.data_folder(connection)
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:  # it is of another machine, or of another user
+        return None
+
+
+def _full_in_days(free: int | None, raw: int | None, a_day: float | None, most: float | None) -> float | None:
+    if free is None or raw is None or not a_day or (most is not None and most - raw <= free):
+        return None
+    days = free / a_day
+    return days if days <= YEAR else None
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------

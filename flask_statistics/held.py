@@ -43,6 +43,8 @@ class Held:
     """Requests that wait in the spool."""
     set_aside: list[dict[str, Any]]
     """Requests that the raw table refused and that are kept in the spool, each with its `error`."""
+    unreadable: list[str]
+    """Names of files of the spool that cannot be read, or not all: what they have of the client is not known."""
 
 
 def held(state: State, forms: Collection[str], now: datetime) -> Held:
@@ -51,11 +53,13 @@ def held(state: State, forms: Collection[str], now: datetime) -> Held:
     with state.engine().connect() as connection:
         rows = [dict(row) for row in connection.execute(_theirs(raw, forms)).mappings()]
     found = [] if state.rollups is None else state.rollups.job().held(forms)
+    spool = spool_client.Found([], [], []) if folder is None else spool_client.look(folder, is_one_of(forms))
     return Held(
         raw_rows=rows,
         rollups=[Period(unit, start, requests) for unit, start, requests in found],
-        waiting=[] if folder is None else spool_client.waiting(folder, is_one_of(forms)),
-        set_aside=[] if folder is None else spool_client.refused(folder, is_one_of(forms)),
+        waiting=spool.waiting,
+        set_aside=spool.refused,
+        unreadable=spool.unreadable,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import length_hint
@@ -40,31 +40,41 @@ _STRONG = _words("""
     jsessionid phpsessid aspsessionid sesskey sessionhash cfid cftoken tgt saml samlresponse samlrequest samlart relaystate csrf
     xsrf csrfmiddlewaretoken hmac nonce cnonce iban ssn cvv cvc credential credentials creds cred otp totp hotp mfa tfa signature
     apikey appkey authkey accesskey secretkey privatekey rlkey resourcekey authorization oobcode recaptcha hcaptcha captcha
-    turnstile preauth actioncode pgtiou pgtid tkn privkey passwort kennwort motdepasse mdp senha contrasena wachtwoord haslo heslo
+    turnstile preauth actioncode pgtiou pgtid tkn stok privkey passwort kennwort motdepasse mdp senha contrasena wachtwoord haslo
+    heslo pares pareq cres creq mtan phototan pushtan recordlocator bookingreference bankaccount taxid nationalid socialsecurity
+    rapt redirectresult sessionresult mnemonic seedphrase recoveryphrase backupphrase idtokenhint
 """)
 """Words that make a name secret, whatever stands beside them."""
 _STRONG_LAST = _words(
-    "pass pw pin auth authentication cookie sig verifier bearer assertion invite invitation magic proof zak"
+    "pass pw pin psk auth authentication cookie sig verifier bearer assertion invite invitation magic proof zak crumb canary tan "
+    "passport pnr dpop ott cpf nric cvn"
 )
 """The same at the end of a name: `user_pass`, and not `pass_count`."""
-_ALONE = _words("sid connect_sid sso key session magic_link magiclink login_link signed_request")
+_ALONE = _words("""
+    sid connect_sid sso key session magic_link magiclink login_link signed_request sysparm_ck sap_contextid
+""")
 """Whole names."""
+_AS_WRITTEN = _words("MD edit2")
+"""Whole names of products that mean nothing in any other spelling: of 3-D Secure, and of Google Forms."""
 _STRONG_PART = re.compile(
     r"passw|passphrase|passcode|secret(?!ar)|token(?!i[sz]|omi)|credential|sess(?:ion)?_?ids?$|jwt|api_?key|signature|nonce|"
-    r"(?:access|auth|private|client|account|consumer|user|app)key$|(?:csrf|xsrf)"
+    r"(?:access|auth|private|client|account|consumer|user|app)key$|(?:csrf|xsrf)|(?:auth|api|user|login|url)_?sig$|sapsso$|"
+    r"(?:pw|pwd|psk|otp)$|(?:pwd|pass)_?hash$|(?:challenge|security|secret)_?answer$"
 )
 """The same for names that are written in one word."""
 _STRONG_WHOLE = re.compile(
-    r"saml.*|aspsession.*|(?:auth|sms|reset|access|login|invite|verify|verification|confirm|confirmation|activation|otp|mfa|"
+    r"saml.*|aspsession.*|(?:auth|sms|door|gate|alarm|entry|pickup|reset|access|login|invite|verify|verification|confirm|confirmation|activation|otp|mfa|"
     r"security|recovery|backup)code|(?:master|signing|encryption|activation|license|session|reset|confirm|shared|service|deploy)keys?"
 )
 """The same for whole names, however they are written."""
 _HARMLESS = _words("""
     type kind id ids count limit name label field hint length size format expires expiry expire expiration ttl age url uri
     endpoint enabled required version method alg algorithm strength policy page usage used mode issuer scope status symbol
-    address contract standard decimals network rules min max position price provider flow callback user username headers
+    level address contract standard decimals network rules min max position price provider flow callback user username headers
 """)
 """Last words of a name that say something of the secret, and are not it: `token_type`, `password_length`."""
+_SWITCHES = _words("show hide has is use with require enable need needs allow")
+"""With these before it, a secret's name asks for yes or no: `show_password`."""
 _KEPT_ALWAYS = _words("""
     page p per_page page_size pagesize limit offset size count start end from to since until date year month day sort order
     order_by orderby sort_by dir direction by q query search s term lang language locale hl country region city currency
@@ -74,26 +84,25 @@ _KEPT_ALWAYS = _words("""
     srsltid epik
 """)
 """Pages, searches and campaigns: their values are kept, also where they look random."""
-_COUNTED = _words(
-    "max min num total count prompt completion input output used page next previous continuation cursor sync"
-)
-"""Tokens and keys are no secrets beside these: `max_tokens`, `page_token`."""
+_PAGED = _words("max min num page next previous continuation cursor sync")
+_COUNTED = _PAGED | _words("total count prompt completion input output used")
+"""Tokens and keys are no secrets beside these: `max_tokens`, `page_token`; of one `input_token` nobody says how many it is."""
 _KEY_COMPANIONS = _words("""
-    sort order object foreign primary public cache idempotency partition row group column translation i18n message shard routing
-    issue project map data meta query field index filter lookup natural composite item dict hash answer major minor musical
+    sort order object page foreign primary public cache idempotency partition row group column translation i18n message shard
+    routing issue project map data meta query field index filter lookup natural composite item dict hash answer major minor
+    musical
 """)
 """`key` is no secret beside these: `sort_key`, `primary_key`."""
 _CODE_COMPANIONS = _words("""
     auth authorization oauth otp verification verify reset invite invitation access confirmation confirm pass security login
     activation activate backup recovery device user factor mfa fa sms one time magic totp redeem gift oob exchange authentication
-    pairing
-    unlock challenge session pin email
+    pairing unlock challenge session pin email js app grant scratch authenticator door gate alarm lock safe entry pickup
 """)
 """`code` is a secret beside these: not in `country_code`."""
 _HASH_COMPANIONS = _words("hmac login auth reset user password verify security secure check activation")
 _WEAK = _words("""
-    access verify verification state session_state code hash card card_number cc_number account_number security_answer magic sign
-    ticket checksum pincode cardnumber
+    access verify verification state session_state code hash card card_number cc_number account_number routing_number magic sign
+    ticket checksum pincode cardnumber verify_sign sk tk
 """)
 """Names of secrets, and of much else: unless their value is an ordinary one, it is masked."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[a-z]+")
@@ -124,6 +133,8 @@ _SHORT = re.compile(r"[\w.+*,~ -]{0,15}")
 
 
 def _kind_of(name: str) -> int:
+    if name in _AS_WRITTEN:
+        return SECRET
     words = [word.lower() for word in _WORDS.findall(name.rstrip("0123456789"))]
     flat = "".join(words)  # SAMLart and authcode have no words that could be told apart
     whole, last, others = "_".join(words), words[-1] if words else "", set(words[:-1])
@@ -131,13 +142,17 @@ def _kind_of(name: str) -> int:
         return PLAIN
     if whole in _ALONE or flat in _STRONG or _SESSION_ID.search(whole):
         return SECRET
-    if others and (last in _HARMLESS or (last in ("token", "tokens", "keys") and others & _COUNTED)):
+    if others and (
+        last in _HARMLESS or others & {"token": _PAGED, "tokens": _COUNTED, "keys": _COUNTED}.get(last, set())
+    ):
         return PLAIN
+    if others and (words[0] in _SWITCHES or last == "reset"):
+        return min(WEAK, _kind_of("_".join(words[1:] if words[0] in _SWITCHES else words[:-1])))
     if last in _STRONG_LAST or not _STRONG.isdisjoint((*words, flat)) or _STRONG_PART.search(whole):
         return SECRET
     if len(words) < 4 and _STRONG_WHOLE.fullmatch(flat):
         return SECRET
-    if whole in _WEAK or last in ("session", "ticket"):
+    if whole in _WEAK or last == "session" or last.endswith("ticket"):
         return WEAK
     if last in ("key", "keys"):
         return PLAIN if not others or others & _KEY_COMPANIONS else SECRET
@@ -165,18 +180,25 @@ _KEYS = re.compile(
     r"\b(?:sk|pk|rk|whsec)_(?:live|test)?_?[A-Za-z0-9]{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}|"
     r"\bxox[abeprs]-[\w-]{10,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{35}|\bya29\.[\w-]{20,}|\bSG\.[\w-]{16,}\.[\w-]{16,}|"
     r"\bnpm_[A-Za-z0-9]{36}|\bpypi-\w{16,}|\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|\bdop_v1_[a-f0-9]{64}|\bhf_[A-Za-z0-9]{30,}|"
-    r"\bsk-(?:[a-z]{2,4}-)?\w{20,}|(?:\bbot|\b)\d{8,10}:AA[\w-]{30,}"
+    r"\bsk-(?:[a-z]{2,4}-)?\w{20,}|(?:\bbot|\b)\d{8,10}:AA[\w-]{30,}|\bhv[sb]\.[\w-]{20,}|\bcpsess\d{6,}|"
+    r"(?<=/services/)T[A-Z0-9]{8,}/B[A-Z0-9]{8,}/\w{20,}"
 )
 """Keys of services that say what they are by how they begin."""
 _USER_INFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:|^\s*)[/\\]+)[^/\\?#\s'\"]*@", re.IGNORECASE)
-_NAMED = (
-    r"(?P<before>(?:^|[?&;#,{\s(\[])\s*)(?P<quote>[\"']?)(?P<name>[\w.\[\]%-]{1,64})(?P=quote)"
-    r"(?P<sign>\s*=\s*|(?<=[\"'])\s*:\s*)"
+_NAMED = re.compile(
+    r"(?<![\w.%\[\]-])(?P<before>\(?)(?P<quote>\\{0,4}[\"']|)(?P<name>[\w.\[\]%-]{1,64})(?P=quote)"
+    r"(?:\s*(?P<sign>[=:])\s*|(?<=[\"'])\s*(?P<comma>,)\s*(?=b?[\"']))"
 )
-_PAIR = re.compile(_NAMED + r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|(?<==)[^&;#\s]+|[^&;#\s,}\"')]+)")
-"""`name=value` and `"name": "value"` in a text."""
-_PAIR_IN_URL = re.compile(_NAMED + r"(?P<value>(?<==)[^&;#]+|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^&;#,}]+)")
-"""The same in a URL, where a value may have spaces and quotes once it is decoded."""
+"""What stands before a value: `name=`, `name: `, `"name": ` and `("name", `."""
+_STRING = r"b?\"(?:[^\"\\]|\\.)*\"|b?'(?:[^'\\]|\\.)*'|\\{1,4}[\"'].*?\\{1,4}[\"']"
+_IN_TEXT = re.compile(rf"{_STRING}|(?<==)(?:[^&;#\s\"']|[\"'](?![\s,)\]}};]|\Z))+|[^&;#\s,}}\])\"']+")
+"""A value in a text."""
+_IN_URL = re.compile(rf"(?<==)[^&;#]+|{_STRING}|[^&;#,}}\s]+")
+"""The same in a URL, where it may have spaces and quotes once it is decoded."""
+_IN_PATH = re.compile(r"[^&;#/]+")
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+_URL = re.compile(r"(?<=://)[^\s'\"<>?#]+")
+"""Host and path of a URL in a text."""
 _HEADER_LIKE = re.compile(
     r"\b(authorization|proxy-authorization|cookie|set-cookie|x-api-key)(\s*:\s*)([^\r\n'\"]+)", re.IGNORECASE
 )
@@ -193,7 +215,7 @@ def _looks_random(text: str, *, directly: bool) -> bool:
             continue
         named = re.fullmatch(r"[a-z]{3,}\d{1,4}", part)  # oauth2, bootcamp2026
         mixed = not named and any(map(str.isdigit, part)) and any(map(str.isalpha, part))
-        cased = part != part.lower() and part != part.upper() and part != part.capitalize()
+        cased = part != part.lower() and part != part.upper() and _WORDS_IN_ONE.fullmatch(part) is None
         if len(part) >= 6 and (mixed or (cased and len(part) >= 8)):
             return True
         if len(part) >= 20 and re.fullmatch(r"[a-f0-9]+|[A-Za-z0-9]+", part) and "-" not in text:
@@ -218,19 +240,47 @@ def masked_text(text: str) -> str:
     text = _KEYS.sub(MASK, text)
     if "@" in text:
         text = _USER_INFO.sub(r"\1", text)
-    if "=" in text or ":" in text:
-        text = _PAIR.sub(_masked_pair, text)
+    if "://" in text:
+        text = _URL.sub(lambda found: _masked_segments(found[0]), text)
+    if "=" in text or ":" in text or "('" in text:
         text = _HEADER_LIKE.sub(rf"\1\2{MASK}", text)
+        text = _masked_pairs(text, _IN_TEXT)
+        text = _PRIVATE_KEY.sub(rf"\1{MASK}", text)
     return _BEARER.sub(rf"\1 {MASK}", text)
 
 
-def _masked_pair(match: re.Match[str]) -> str:
-    value = match["value"].strip("\"'")
-    kind = kind_of(match["name"])
-    if kind == PLAIN or (kind == WEAK and _is_ordinary(value)) or value == MASK:
-        return match[0]
-    around = match["value"][0] if match["value"][0] in "\"'" else ""
-    return f"{match['before']}{match['quote']}{match['name']}{match['quote']}{match['sign']}{around}{MASK}{around}"
+def _masked_pairs(text: str, values: re.Pattern[str]) -> str:
+    """`text` with the values behind names of secrets masked; `values` says where a value ends."""
+    kept, end = [], 0
+    place = _NAMED.search(text)
+    while place is not None:
+        value = values.match(text, place.end()) if _is_named_secret(place) else None
+        if value is None or _is_no_secret(place, value[0]):
+            place = _NAMED.search(text, place.end())  # a value may have names in itself
+            continue
+        around = re.match(r"b?(\\*[\"'])", value[0])
+        kept += [text[end : place.end()], around[0] if around else "", MASK, around[1] if around else ""]
+        end = value.end()
+        place = _NAMED.search(text, end)
+    return "".join([*kept, text[end:]]) if kept else text
+
+
+def _is_named_secret(place: re.Match[str]) -> bool:
+    kind = kind_of(place["name"])
+    if place["comma"]:  # only of a pair in brackets the second is the first's value
+        return kind == SECRET and bool(place["before"] and place["quote"])
+    if place["sign"] == ":" and not place["quote"]:  # sort=key:asc
+        return kind == SECRET and _flat(place["name"]) not in _ALONE
+    return kind != PLAIN
+
+
+def _is_no_secret(place: re.Match[str], value: str) -> bool:
+    value = value.strip("b\\\"'")
+    return value.startswith(MASK) or (kind_of(place["name"]) == WEAK and _is_ordinary(value))
+
+
+def _flat(name: str) -> str:
+    return "_".join(word.lower() for word in _WORDS.findall(name))
 
 
 def masked_header(text: str) -> str:
@@ -348,7 +398,7 @@ def _value(value: str) -> str:
     if "@" in text:
         masked = _USER_INFO.sub(r"\1", masked)
     if "=" in text or ":" in text:
-        masked = _PAIR_IN_URL.sub(_masked_pair, masked)
+        masked = _masked_pairs(masked, _IN_URL)
     if "/" in text and ("://" in text or text.startswith("/")):
         masked = _masked_segments(masked)
     if masked == text:
@@ -359,29 +409,50 @@ def _value(value: str) -> str:
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
 _TELLING = re.compile(
+    r".*(?:webhook|token(?!i[sz])).*|"
     r"(?:.*[-_.])?(?:reset|resets|recover|recovery|confirm|confirmation|activate|activation|verify|verification|invite|invites|"
     r"invitation|invitations|magic|magiclink|unsubscribe|optout|token|tokens|otp|sso|webhook|webhooks|hook|hooks|password|"
     r"passwords|forgot|secret|secrets|login|signin|session|sessions|apikey|impersonate|unlock|onetime|validate|join|"
-    r"reset_password|feedtoken|share|shares|shared|preferences)(?:[-_.].*)?",
+    r"reset_password|cpsess\d+|share|shares|shared|preferences|keys?|authkey|receipts?)(?:[-_.].*)?",
     re.IGNORECASE,
 )
 """Segments of paths behind which secrets stand, as well-known products have them."""
 MOST_AFTER = 4
 """Segments behind a telling one in which a secret may be."""
+_TOLD_AND_SAID = re.compile(
+    r"((?:private|secret|token|key|reset|confirm|invite|share|magic)[-_.])([A-Za-z0-9]{12,})", re.IGNORECASE
+)
+"""A telling word and its secret in one segment: `private-0123456789abcdef` of calendars."""
+_FEEDS = (".ics", ".vcf")
+"""What calendars fetch without logging in: who knows the URL may."""
+_ASSET = re.compile(r"[\w-]+[.-][0-9a-f]{6,}\.(?:css|m?js|map|png|svg|webp|jpe?g|gif|woff2?|ttf|ico)", re.IGNORECASE)
+"""Files that a bundler named by their content."""
+_WORDS_IN_ONE = re.compile(r"[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)*")
+"""`useEffect` has capitals, and is made of words all the same."""
 
 
 def _masked_segments(path: str) -> str:
     """A path without what looks like a secret: known keys, and random texts behind segments that speak of such."""
     segments = path.split("/")
-    if ";" not in path and max(map(len, segments)) < LONGEST_WORD and not any(map(_is_telling, segments)):
+    short = max(map(len, segments)) < LONGEST_WORD
+    if (
+        short
+        and ";" not in path
+        and "=" not in path
+        and not any(map(_is_telling, segments))
+        and not path.endswith(_FEEDS)
+    ):
         return path
-    if ";" in path:
-        path = _PAIR.sub(_masked_pair, path)
+    if ";" in path or "=" in path:
+        path = _masked_pairs(path, _IN_PATH)
     segments = _KEYS.sub(MASK, path).split("/")
-    told = 0
+    told, feed = 0, path.endswith(_FEEDS)
     for number, segment in enumerate(segments):
-        if told and segment and segment != MASK and _looks_random(unquote(segment), directly=told == MOST_AFTER):
-            segments[number] = MASK
+        if segment and segment != MASK and (told or feed) and not _ASSET.fullmatch(segment):
+            if _looks_random(unquote(segment), directly=told == MOST_AFTER):
+                segments[number] = MASK
+        elif (found := _TOLD_AND_SAID.fullmatch(segment)) and _looks_random(found[2], directly=False):
+            segments[number] = found[1] + MASK
         told = MOST_AFTER if len(segment) < 2 * LONGEST_WORD and _is_telling(segment) else max(told - 1, 0)
     return "/".join(segments)
 
@@ -432,7 +503,7 @@ class Rules:
 def _pattern(rule: str) -> tuple[str, re.Pattern[str]] | None:
     """What finds the secret arguments of `rule` in a path; None: it has none."""
     expression, literals, end, any_secret = "", [], 0, False
-    context = _TELLING.search("-".join(re.split(r"[/<>:]", _ARGUMENT.sub("", rule)))) is not None
+    context = _speaks_of_secrets(rule)
     for argument in _ARGUMENT.finditer(rule):
         literals.append(rule[end : argument.start()])
         secret = is_secret_argument(argument["name"], context=context)
@@ -447,6 +518,10 @@ def _pattern(rule: str) -> tuple[str, re.Pattern[str]] | None:
     # below a mount point there is something in front; a rule without a word of its own would be found everywhere
     front = ".*?" if longest.strip("/") else ""
     return longest.strip("/"), re.compile(f"{front}{expression}", re.DOTALL)
+
+
+def _speaks_of_secrets(rule: str) -> bool:
+    return _TELLING.search("-".join(re.split(r"[/<>:]", _ARGUMENT.sub("", rule)))) is not None
 
 
 def _literal(text: str) -> str:
@@ -495,22 +570,35 @@ _QUOTED = re.compile(
 """What databases quote of a row: `Duplicate entry '...' for key`, `invalid input syntax for type integer: "..."`."""
 
 
-def exception(error: BaseException) -> str:
-    """`repr` of an exception without secrets and without what was bound to a statement of SQL."""
-    return _masked_error(_repr(error), error)
+def sent_secrets(pairs: Iterable[tuple[str, str]], arguments: Mapping[str, Any], rule: str) -> list[str]:
+    """The values of a request's `pairs` and of its route's `arguments` whose names are those of secrets."""
+    context = _speaks_of_secrets(rule)
+    found = [str(value) for name, value in arguments.items() if is_secret_argument(name, context=context)]
+    for name, value in pairs:
+        kind = kind_of(name)
+        if kind == SECRET or (kind == WEAK and not _is_ordinary(value)):
+            found.append(value)
+    return found
 
 
-def formatted(error: BaseException) -> str:
+def exception(error: BaseException, sent: Iterable[str] = ()) -> str:
+    """`repr` of an exception without secrets, without those that were `sent`, and without what was bound to SQL."""
+    return _masked_error(_repr(error), error, sent)
+
+
+def formatted(error: BaseException, sent: Iterable[str] = ()) -> str:
     """Its traceback, the same; of a long one the end, where the error is."""
     try:
         with _without_parameters(error):
             text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:  # formatting calls the error's own code
         text = "".join(traceback.format_tb(error.__traceback__))
-    return _masked_error(text, error)[-LONGEST_TRACEBACK:]
+    return _masked_error(text, error, sent)[-LONGEST_TRACEBACK:]
 
 
-def _masked_error(text: str, error: BaseException) -> str:
+def _masked_error(text: str, error: BaseException, sent: Iterable[str]) -> str:
+    for secret in sorted({one for one in sent if len(one) >= SHORTEST_BOUND}, key=len, reverse=True):
+        text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
     for each in _chain(error):
         if _is_of_a_database(each):
             text = _without_message(text, each)

@@ -264,7 +264,7 @@ class Processes:
         self._lock = None
         make_folder(folder)
         total = folder / f"{name}-{ENDED}.json"
-        with _locked(total.with_suffix(".lock"), seconds=LOCKED_S):
+        with locked(total.with_suffix(".lock"), seconds=LOCKED_S):
             if self._written is not None and self._name in _read_total(total)[1]:
                 self._before = self._sum(self._before, self._written)
             self._written = None
@@ -323,7 +323,7 @@ class Processes:
         found = []
         for path in sorted(folder.glob(f"{name}-*-*.json")):
             if path.stem != self._name:
-                with suppress(OSError), _locked(path.with_suffix(".lock")) as ended:
+                with suppress(OSError), locked(path.with_suffix(".lock")) as ended:
                     if ended:
                         found.append(path)
         return found
@@ -333,7 +333,7 @@ class Processes:
         name, _, _ = path.stem.rpartition("-")[0].rpartition("-")
         total_path = path.with_name(f"{name}-{ENDED}.json")
         try:
-            with _locked(total_path.with_suffix(".lock"), seconds=LOCKED_S) as mine:
+            with locked(total_path.with_suffix(".lock"), seconds=LOCKED_S) as mine:
                 if not mine:
                     return False
                 total, added = _read_total(total_path)
@@ -355,6 +355,12 @@ class Processes:
         return sorted(folder.glob(f"{name}-*"))
 
 
+def lock_in(folder: Path, name: str, what: str) -> Path:
+    """The lock that lets one process of an app at a time do something. Makes the folder; raises `OSError`."""
+    make_folder(folder)
+    return folder / f"{name}-{what}.lock"
+
+
 def folder_of(spool: Path | None) -> Path:
     """Where the files are: beside the spool's, or in the folder of temporary files, in one of this user's own."""
     user = os.getuid() if hasattr(os, "getuid") else "all"
@@ -362,7 +368,7 @@ def folder_of(spool: Path | None) -> Path:
 
 
 @contextmanager
-def _locked(path: Path, *, seconds: float = 0.0) -> Iterator[bool]:
+def locked(path: Path, *, seconds: float = 0.0) -> Iterator[bool]:
     """Whether the lock could be had, within so many seconds; then it is held in this block. Raises `OSError`."""
     deadline = time.monotonic() + seconds
     while (lock := try_lock(path)) is None and time.monotonic() < deadline:

@@ -38,6 +38,9 @@ from .sending import Head, StartResponse, watched
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
 
+MOST_SENT = 200
+"""Pairs of a failed request that are looked at for secrets."""
+
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -52,6 +55,7 @@ class _Exchange:
         "noted",
         "overhead",
         "record",
+        "request",
         "response",
         "started",
     )
@@ -61,6 +65,8 @@ class _Exchange:
         self.arrived_at = _EPOCH + timedelta(microseconds=time.time_ns() // 1_000)
         self.record: Record | None = None
         """None: not noted yet, or not to be recorded."""
+        self.request: Request | None = None
+        """What it was noted of; None: it is not recorded."""
         self.response: Response | None = None
         """None: not made yet, or nobody told."""
         self.error: BaseException | None = None
@@ -261,7 +267,7 @@ class Recorder:
             return 0
         if self._settings.respect_gpc and "1" in (current.headers.get("Sec-GPC"), current.headers.get("DNT")):
             return 0
-        exchange.record = self._record(current, exchange.arrived_at)
+        exchange.record, exchange.request = self._record(current, exchange.arrived_at), current
         return 0
 
     def _is_own(self, request: Request) -> bool:
@@ -302,7 +308,7 @@ class Recorder:
             self._safely(lambda: self._complete(record, exchange, head, sent))
             self.counters.overhead.append(exchange.overhead + time.perf_counter() - started)
         # a traceback holds the environment, which holds the exchange: without this, all that a view held would live on
-        exchange.error = exchange.handled = exchange.response = None
+        exchange.error = exchange.handled = exchange.response = exchange.request = None
         fault, exchange.fault = exchange.fault, None
         if fault is not None and self._loud:
             raise fault
@@ -318,8 +324,9 @@ class Recorder:
             if status >= 500:
                 error = error or exchange.handled
         if error is not None:
-            record.exception = masking.exception(error)
-            record.traceback = masking.formatted(error) if self._keeps_traceback else None
+            secrets = [] if exchange.request is None else _secrets_of(exchange.request)
+            record.exception = masking.exception(error, secrets)
+            record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
         host_lives = self._host_lives()
         if host_lives and not self._flushes:
@@ -396,6 +403,20 @@ class Recorder:
 def _key_of(app: Flask) -> str:
     """Under which a request's environment has what is known of it to the recorder of `app`."""
     return f"flask_statistics.{id(app)}"
+
+
+def _secrets_of(request: Request) -> list[str]:
+    """Texts that came as secrets with `request`: an exception may quote them. A body counts where the host read it as a form."""
+    rule = "" if request.url_rule is None else request.url_rule.rule
+    pairs = [*request.args.items(multi=True), *request.headers.items()]
+    if "form" in vars(request):
+        pairs += request.form.items(multi=True)
+    found = masking.sent_secrets(pairs[:MOST_SENT], request.view_args or {}, rule)
+    found += [*request.cookies.values()][:MOST_SENT]
+    sent = request.authorization
+    if sent is not None:
+        found += [sent.token or "", sent.get("password") or "", request.headers["Authorization"].partition(" ")[2]]
+    return found
 
 
 def _see_handled(*_: Any, **__: Any) -> bool:

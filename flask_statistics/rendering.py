@@ -34,12 +34,17 @@ class Answer(Response):
 
 def page(template: str, status: int = 200, **context: Any) -> Answer:
     """The page, or the part of one, that the template of this name under `flask_statistics/` makes of `context`."""
+    content = html(template, **context).encode()
+    # not a list: what writes itself into pages of the host's, such as Flask-DebugToolbar, leaves a stream alone
+    return Answer(iter((content,)), status, {"Content-Length": str(len(content))})
+
+
+def html(template: str, **context: Any) -> str:
+    """What the template of this name under `flask_statistics/` makes of `context`."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if app not in _environments:
         _environments[app] = _environment(app)
-    html = _environments[app].get_template(f"flask_statistics/{template}.html").render(context).encode()
-    # not a list: what writes itself into pages of the host's, such as Flask-DebugToolbar, leaves a stream alone
-    return Answer(iter((html,)), status, {"Content-Length": str(len(html))})
+    return _environments[app].get_template(f"flask_statistics/{template}.html").render(context)
 
 
 def data(value: Mapping[str, Any], status: int = 200) -> Answer:

@@ -336,7 +336,6 @@ def _read_state(state: State, base: str, now: datetime, asker: Asker) -> PageSta
 
 
 def _site(state: State) -> Site:
-    retention = state.settings.raw_retention
     return Site(
         dimensions=state.dimensions,
         columns=state.raw.columns,
@@ -344,7 +343,8 @@ def _site(state: State) -> Site:
         host=referrer_host(request.host_url) or "",
         theme=_theme(),
         can_log_out=guards.can_log_out(),
-        retention_days=None if retention is None else retention.days,
+        retention=state.settings.raw_retention,
+        most_rows=state.settings.raw_max_rows,
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )

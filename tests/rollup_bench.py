@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -43,12 +42,17 @@ DIMENSIONS = available(RAW.columns)
 class Rolled:
     """A database with a raw table and rollups of it."""
 
-    def __init__(self, url: str, zone: str = "UTC", *, most_values: int = 5_000, **retention: timedelta) -> None:
+    def __init__(
+        self, url: str, zone: str = "UTC", *, most_values: int = 5_000, empty: bool = True, **retention: Any
+    ) -> None:
+        """`empty`: whether what the database holds is deleted first."""
         self.engine = sa.create_engine(url)
         self.zone = ZoneInfo(zone)
         self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
         self.job = Job(self.engine, TABLES, self.source, retention=Retention(**retention))
         create_all(self.engine, Base.metadata, RAW.table)
+        if not empty:
+            return
         with self.engine.begin() as connection:
             for table in Base.metadata.tables.values():
                 connection.execute(sa.delete(table))
@@ -57,7 +61,7 @@ class Rolled:
         """A job as another process has it."""
         return Job(self.engine, TABLES, self.source, retention=self.job.retention)
 
-    def job_with(self, **retention: timedelta) -> Job:
+    def job_with(self, **retention: Any) -> Job:
         """A job that deletes what is older."""
         return Job(self.engine, TABLES, self.source, retention=Retention(**retention))
 

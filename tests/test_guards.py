@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import sys
@@ -192,6 +193,15 @@ def test_dashboard_without_a_guard_is_closed_to_others(make_app: MakeApp, path: 
         for leaked in ("tests", "203.0.113", "sqlite", "requests"):
             assert leaked not in found.text.lower()
     assert ask(app, path, X_Forwarded_For="127.0.0.1").status_code == 403
+
+
+def test_closed_page_brings_its_style_and_nothing_else_is_let_in(make_app: MakeApp) -> None:
+    found = ask(make_app(), "/statistics/", "203.0.113.9")
+    (style,) = re.findall("<style>(.*?)</style>", found.text, re.DOTALL)
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = found.headers["Content-Security-Policy"]
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; ")
+    assert re.findall(r'(?:src|href|action)="([^"]*)"', found.text) == ["data:,"]
 
 
 def test_closed_api_answers_in_json(make_app: MakeApp) -> None:

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics.addresses import DailyHash, ImportHash, secret_table
+from flask_statistics.writers import spool_client
 
 from .conftest import App
 from .test_spool import picky
@@ -85,13 +86,16 @@ def test_show_and_forget_refuse_what_is_no_address(make_app: MakeApp, command: s
 
 
 @pytest.mark.parametrize("setting", [None, "hash", "truncate"])
-def test_forget_reaches_what_waits_in_the_spool(spooled: Callable[..., App], setting: str | None) -> None:
+def test_forget_reaches_what_waits_in_the_spool(
+    spooled: Callable[..., App], monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
     app = spooled(STATISTICS_ANONYMIZE_IP=setting)
     ask(app, "/first", "198.51.100.7")
     locked = sqlite3.connect(app.statistics_state().engine().url.database or "", isolation_level=None)
     locked.execute("BEGIN IMMEDIATE")
     for address in (THEM, "198.51.100.7", THEM):
         ask(app, "/waits", address)
+    monkeypatch.setattr(spool_client, "MOST_READ", 1)  # all that waits is looked at, not its beginning
     found = shown(app)
     assert len(found["waiting"]) == 2
     locked.execute("ROLLBACK")
@@ -117,6 +121,25 @@ def test_show_and_forget_reach_what_was_set_aside(spooled: Callable[..., App], d
     assert "1 request deleted that the table had refused and the spool kept." in done.output
     assert shown(app)["set_aside"] == []
     assert [row["path"] for row in shown(app, OTHER)["set_aside"]] == ["/bad2"]
+    app.close()
+
+
+def test_show_and_forget_name_files_that_cannot_be_read(spooled: Callable[..., App], tmp_path: Path) -> None:
+    app = spooled()
+    ask(app, "/seen", THEM)
+    app.json("health")  # moves
+    damaged = tmp_path / "spool" / "requests-0000000000000000-1.sqlite"
+    damaged.write_bytes(b"no database at all, but as long as a page has to be" * 100)
+    stray = damaged.with_suffix(".damaged-1")
+    stray.write_bytes(b"")
+    names = [stray.name, damaged.name]
+    assert shown(app)["unreadable"] == names
+    for command in (("show",), ("forget", "--yes")):
+        done = run(app, *command, THEM)
+        assert [name in done.output for name in names] == [True, True], done.output
+    assert done.exit_code == 1
+    assert "nothing is left elsewhere" in done.output
+    assert shown(app)["raw_rows"] == []
     app.close()
 
 

@@ -36,14 +36,20 @@ def table(name: str) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "masked", "least"), [("parameters", Masking().query, 100), ("paths", Masking().path, 30)]
+    ("name", "masked", "least", "most_missed"),
+    [
+        ("parameters", Masking().query, 100, MOST_MISSED),
+        ("paths", Masking().path, 30, MOST_MISSED),
+        ("held out parameters", Masking().query, 100, MOST_MISSED),
+        ("held out paths", Masking().path, 25, 0.07),  # ids that open something are like ids that do not
+    ],
 )
-def test_names_of_well_known_products(name: str, masked: Callable[[str], str], least: int) -> None:
+def test_names_of_well_known_products(name: str, masked: Callable[[str], str], least: int, most_missed: float) -> None:
     secrets, others = table(name)
     assert min(len(secrets), len(others)) >= least
     missed = [text for text in secrets if MASK not in masked(text)]
     wrong = [text for text in others if masked(text) != text]
-    assert len(missed) / len(secrets) <= MOST_MISSED, missed
+    assert len(missed) / len(secrets) <= most_missed, missed
     assert len(wrong) / len(others) <= MOST_FALSE, wrong
     result = (
         f"{len(secrets) - len(missed)} of {len(secrets)} secrets are masked, and {len(wrong)} of {len(others)} others"
@@ -74,6 +80,9 @@ def test_names_of_well_known_products(name: str, masked: Callable[[str], str], l
         (f"x={JWT}&y=1", "x=***&y=1"),
         (JWT, "***"),
         ("author=a&design=b&zipcode=c&monkey=d&keyword=e", "author=a&design=b&zipcode=c&monkey=d&keyword=e"),
+        ("x=%5Btoken%3Aabc%5D&y={pwd:abc}&z=(a,key:asc)", "x=%5Btoken:***&y={pwd:***}&z=(a,key:asc)"),
+        ("r=javascript:f(%27token=abc%27)&q=password%3A%20abc+d", "r=javascript:f%28'token=***&q=password:%20***%20d"),
+        ("show_password=true&password_reset=1&show_token=abc", "show_password=true&password_reset=1&show_token=***"),
         ("state=open&code=404&hash=abcdef12", "state=open&code=404&hash=***"),
         ("q=a%20b+c&ü=%C3%A4&=x&&a", "q=a%20b+c&ü=%C3%A4&=x&&a"),
     ],
@@ -152,6 +161,11 @@ PATHS = [
     (f"/nowhere/{JWT}/x", "/nowhere/***/x"),
     ("/nowhere/activate/9fK2mX7vB4q", "/nowhere/activate/***"),
     ("/posts/how-to-reset-your-password", "/posts/how-to-reset-your-password"),
+    ("/nowhere/token=abc/x", "/nowhere/token=***/x"),
+    ("/nowhere/private-0123456789abcdef/a", "/nowhere/private-***/a"),
+    ("/nowhere/Zk81mQ2xPq.ics", "/nowhere/***"),
+    ("/hooks/useEffect", "/hooks/useEffect"),
+    ("/shared/main.4f3a2b1c.css", "/shared/main.4f3a2b1c.css"),
 ]
 
 
@@ -316,6 +330,15 @@ def test_error_of_the_host_is_left_as_it_was(make_app: MakeApp) -> None:
         (f"bad header: Authorization: Bearer {JWT}", "bad header: Authorization: ***"),
         ("cannot connect to postgresql://app:hunter2@db/x", "cannot connect to postgresql://db/x"),
         ("no such key: 'cart'", "no such key: 'cart'"),
+        ("with url: /v1?api_key=hunter2&a=1 (Caused by x)", "with url: /v1?api_key=***&a=1 (Caused by x)"),
+        ("404 for url: https://h.example/reset/hunter2abc9?a=1", "404 for url: https://h.example/reset/***?a=1"),
+        ("password: hunter2 for ada", "password: *** for ada"),
+        ("{'a': ('password', 'hunter2')}", "{'a': ('password', '***')}"),
+        ("b'pwd=hunter2'", "b'pwd=***'"),
+        (r'"{\"token\": \"hunter2\"}"', r'"{\"token\": \"***\"}"'),
+        ("SERVER=h;UID=sa;PWD=hunter2;x=1", "SERVER=h;UID=sa;PWD=***;x=1"),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----***-----END"),
+        ("expected token, sort=key:asc, ('a', 'b')", "expected token, sort=key:asc, ('a', 'b')"),
     ],
 )
 def test_recorded_message(make_app: MakeApp, message: str, masked: str) -> None:
@@ -328,6 +351,47 @@ def test_recorded_message(make_app: MakeApp, message: str, masked: str) -> None:
     for secret in ("ada@", "4111", "hunter2", "eyJ", "Failing row"):
         assert secret not in app.row().traceback
         assert secret not in app.row().exception
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/reset/hunter2", {}),
+        ("/any", {"query_string": {"token": "hunter2"}}),
+        ("/any", {"headers": {"X-Api-Key": "hunter2"}}),
+        ("/any", {"headers": {"Authorization": "Bearer hunter2"}}),
+        ("/any", {"auth": ("ada", "hunter2")}),
+        ("/any", {"cookie": "hunter2"}),
+        ("/any", {"method": "POST", "data": {"new_password": "hunter2"}}),
+    ],
+)
+def test_error_does_not_quote_what_came_as_a_secret(make_app: MakeApp, path: str, options: dict[str, Any]) -> None:
+    def fail(**values: str) -> str:
+        basic = (request.authorization and request.authorization.password) or ""
+        quoted = f"{request.form}{request.args}{basic}{values}{request.headers}"
+        raise KeyError("hunter2" if "hunter2" in quoted else "nothing")
+
+    def before(flask: Flask) -> None:
+        flask.add_url_rule("/reset/<token>", "reset", fail)
+        flask.add_url_rule("/any", "any", fail, methods=["GET", "POST"])
+
+    app = make_app(before=before)
+    app.client.set_cookie("a", options.pop("cookie", ""))
+    app.client.open(path, **options)
+    assert app.row().exception == "KeyError('***')"
+    assert "hunter2" not in app.row().traceback
+
+
+def test_nothing_else_of_a_request_is_stored(make_app: MakeApp) -> None:
+    app = make_app(before=lambda flask: flask.add_url_rule("/form", "form", lambda: "ok", methods=["POST"]))
+    app.client.set_cookie("preference", "hidden-1")
+    headers = {"X-Mine": "hidden-2", "Accept-Language": "hidden-3", "From": "hidden-4", "X-Forwarded-For": "hidden-5"}
+    answer = app.client.post("/form", data={"text": "hidden-6"}, headers=headers)
+    assert (answer.text, answer.headers.getlist("Set-Cookie")) == ("ok", [])
+    row = app.row()
+    stored = [str(getattr(row, column.key)) for column in sa.inspect(app.Request).columns]
+    assert "POST" in stored
+    assert [text for text in stored if "hidden" in text] == []
 
 
 def test_masking_is_quick() -> None:
@@ -348,6 +412,9 @@ def test_masking_is_quick() -> None:
         "token=" * 3_000,
         "-_." * 6_000,
         "x=" + "\\" * 20_000,
+        "a:" + " " * 20_000,
+        "\\'a" * 7_000,
+        "('token'," * 2_000,
     ]
     started = time.process_time()
     for text in hostile:

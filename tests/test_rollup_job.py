@@ -15,25 +15,28 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics import bounds
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.rollups import closing, job, lease, meta, retention, source
+from flask_statistics.rollups import closing, job, lease, meta, source
 from flask_statistics.rollups.meta import Coverage, RollupError, coverage, write_meta
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
-from .conftest import RAW_SHAPES
+from .conftest import DATABASES, RAW_SHAPES
 from .rollup_bench import DIMENSIONS, TABLES, Rolled, killed_at
 
 NOW = datetime(2026, 11, 22, 14, 37)
 
 
-@pytest.fixture(scope="module", params=RAW_SHAPES)
+@pytest.fixture(scope="module", params=DATABASES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
 
 
 sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+every_shape = pytest.mark.parametrize("url", RAW_SHAPES, indirect=True)
+"""For what depends on how the raw table lies in its database."""
 """For what the job decides by itself; that a transaction which is killed leaves nothing is tested on each database."""
 
 
@@ -66,6 +69,7 @@ def units(rolled: Rolled) -> list[tuple[str, datetime, bool]]:
         return [(row.unit, row.start, row.detailed) for row in connection.execute(query)]
 
 
+@every_shape
 def test_run_builds_hours_days_and_months(rolled: Rolled) -> None:
     rolled.insert([{**at(1), "date": datetime(2026, month, 3, 4)} for month in (8, 10)])
     rolled.insert([at(20), at(22, 10), at(22, 13)])
@@ -106,6 +110,7 @@ def test_run_closes_the_day_that_is_over(rolled: Rolled) -> None:
     ]
 
 
+@every_shape
 def test_run_heals_late_and_deleted_rows(rolled: Rolled) -> None:
     rolled.insert([at(10), at(21), at(21, 13), at(22, 9)])
     rolled.job.run(NOW)
@@ -173,6 +178,7 @@ def test_lease_is_refused_without_waiting_for_its_holder(rolled: Rolled) -> None
         assert time.perf_counter() - started < 4  # SQLite waits for a lock for 5 seconds, others for longer
 
 
+@every_shape
 def test_run_reads_rows_in_batches(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "BATCH", 3)  # the eight of a day have the same date: the key goes on
     rolled.insert([at(day, path=f"/{number}") for day in (20, 21, 22) for number in range(8)])
@@ -228,6 +234,7 @@ def test_run_ends_when_another_took_over(rolled: Rolled) -> None:
         assert lease.holder_of(connection, TABLES) == ("other", NOW + timedelta(hours=1, seconds=60))
 
 
+@every_shape
 def test_raw_rows_are_deleted_once_rolled_up(url: str) -> None:
     if url.partition("?")[0].endswith("_partitioned"):
         pytest.skip("partitions are dropped: see test_rollup_partitions")
@@ -265,6 +272,7 @@ def test_hours_of_closed_days_are_deleted(url: str) -> None:
     rolled.close()
 
 
+@every_shape
 def test_rebuild_repairs_and_refuses(rolled: Rolled) -> None:
     rolled.insert([at(3), at(5), at(22)])
     rolled.job.run(NOW)
@@ -375,6 +383,7 @@ def test_late_rows_of_a_month_are_counted_when_they_are_noted(
     assert again.built == 0
 
 
+@every_shape
 def test_rows_before_all_others_are_rolled_up(rolled: Rolled) -> None:
     rolled.insert([of_october(20), at(22)])
     rolled.job.run(NOW)
@@ -402,13 +411,14 @@ def test_long_run_keeps_its_lease(rolled: Rolled) -> None:
     assert set(others) == {None}
 
 
+@every_shape
 def test_killed_prune_goes_on_and_late_rows_do_not_stop_it(url: str, rolled: Rolled) -> None:
     if url.partition("?")[0].endswith("_partitioned"):
         pytest.skip("partitions are dropped: see test_rollup_partitions")
     rolled.insert([at(3, size=number) for number in range(20)] + [at(20)])
     rolled.job.run(NOW)
     pruning = rolled.job_with(raw=timedelta(days=10))
-    with mock.patch.object(retention, "PRUNED_A_TIME", 5), killed_at(rolled.engine, 9):
+    with mock.patch.object(bounds, "DELETED_A_TIME", 5), killed_at(rolled.engine, 9):
         pruning.prune(NOW)
     left = raw_rows(rolled)
     assert 1 < left < 21

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from threading import Event, Thread, current_thread
 from typing import Any
 from unittest import mock
 
@@ -15,18 +16,20 @@ import sqlalchemy as sa
 from flask_statistics import dialects
 from flask_statistics.filters import Filters
 from flask_statistics.rollups import lease, source, writing
-from flask_statistics.rollups.meta import note_late
+from flask_statistics.rollups.meta import RollupError, coverage, note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
-from .conftest import RAW_SHAPES
+from .conftest import DATABASES
 from .rollup_bench import RAW, TABLES, Rolled, killed_at
 
 NOW = datetime(2026, 11, 12, 15, 30)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+BUSY_S = 2.0
+"""How much longer a busy machine may take."""
 
 
-@pytest.fixture(scope="module", params=RAW_SHAPES)
+@pytest.fixture(scope="module", params=DATABASES)
 def url(request: pytest.FixtureRequest, new_database: Any) -> Iterator[str]:
     with new_database(request.param) as url:
         yield url
@@ -140,6 +143,41 @@ def test_lease_of_a_clock_that_was_ahead_is_void(rolled: Rolled, ahead: timedelt
 # ---- less ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("url", ["postgresql", "mariadb"], indirect=True)
+def test_runner_that_stands_still_with_locks_in_its_hands_delays_the_next_one(rolled: Rolled) -> None:
+    put(rolled, *(NOW - day * DAY for day in range(5)))
+    interval = timedelta(seconds=1)
+    rolled.job.lease_length = interval
+    stands, goes_on = Event(), Event()
+
+    def stand_still(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO statistics_segment") and current_thread().name == "frozen":
+            stands.set()
+            assert goes_on.wait(60)
+
+    def frozen() -> None:
+        with pytest.raises((sa.exc.DBAPIError, RollupError)):
+            rolled.job.run(NOW)
+
+    sa.event.listen(rolled.engine, "before_cursor_execute", stand_still)
+    thread = Thread(target=frozen, name="frozen")
+    thread.start()
+    try:
+        assert stands.wait(60)
+        began = time.monotonic()
+        while (report := rolled.another_job().run(NOW + timedelta(seconds=time.monotonic() - began))) is None:
+            assert time.monotonic() - began < 60, "nobody takes over"
+        took = time.monotonic() - began
+    finally:
+        goes_on.set()
+        thread.join()
+        sa.event.remove(rolled.engine, "before_cursor_execute", stand_still)
+    assert report.complete
+    assert took < 2 * interval.total_seconds() + BUSY_S
+    assert hits(rolled) == 5
+    assert rolled.another_job().verify().differences == []
+
+
 @sqlite_only
 def test_hours_beside_a_day_do_not_replace_it(rolled: Rolled) -> None:
     put(rolled, *(NOW - DAY - MINUTE * number for number in range(300)), NOW)
@@ -195,7 +233,8 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_changes_are_what_small_ones_are(rolled: Rolled, request: pytest.FixtureRequest) -> None:
-    put(rolled, *(NOW - timedelta(hours=7 * number) for number in range(300)))
+    days = (0, 1, 2, 20, 21, 40, 41, 75, 76, 77, 86)  # of the present month, one of days, and one that is merged
+    put(rolled, *(NOW - day * DAY - timedelta(hours=2 * number) for day in days for number in range(8)))
     rolled.job.run(NOW)
     small = rolled.content()
     request.getfixturevalue("in_pieces")
@@ -218,6 +257,23 @@ def test_killed_large_changes_lose_nothing(rolled: Rolled, transaction: int, in_
     rolled.another_job().run(NOW + DAY + 5 * MINUTE)
     assert (hits(rolled), hits(rolled, of="/")) == (62, 62)
     assert rolled.another_job().verify().differences == []
+
+
+@sqlite_only
+@pytest.mark.parametrize("transaction", [3, 5, 9, 14, 20])
+def test_killed_remake_answers_nothing_and_can_be_repeated(rolled: Rolled, transaction: int, in_pieces: None) -> None:
+    put(rolled, *(NOW - timedelta(hours=7 * number) for number in range(60)))
+    rolled.job.run(NOW)
+    with killed_at(rolled.engine, transaction):
+        rolled.job.remake(NOW, progress=lambda day: None)
+    with rolled.engine.connect() as connection:
+        assert coverage(connection, TABLES).end is None, "something half deleted answers"
+    later = NOW + timedelta(hours=1)  # its lease is over
+    job = rolled.another_job()
+    for again in (job.run, job.remake):
+        assert again(later, progress=lambda day: None) is not None
+        assert (hits(rolled), hits(rolled, of="/")) == (60, 60)
+        assert rolled.another_job().verify().differences == []
 
 
 @sqlite_only

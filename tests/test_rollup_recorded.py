@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,17 +44,23 @@ def hits(app: App) -> dict[str, int]:
     return {row["value"]: row["hits"] for row in app.json("breakdown/section?span=all")["rows"]}
 
 
-@pytest.fixture
-def url(make_app: Callable[..., App], database_url: str) -> str:
-    """Of an app whose 72 days of requests are rolled up without a dimension of its own."""
-    app = make_app(database_url, **OPTIONS)
+def rolled_up(make_app: Callable[..., App], url: str) -> str:
+    """URL of an app whose 72 days of requests are rolled up without a dimension of its own."""
+    app = make_app(url, **OPTIONS)
     app.insert(*rows(72))
     run(app, "rollup")
     assert app.json("summary?span=all")["complete_from"] is None
-    return database_url
+    return url
 
 
-def test_new_dimension_is_said_not_to_be_recorded_until_it_is(make_app: Callable[..., App], url: str) -> None:
+@pytest.fixture
+def url(make_app: Callable[..., App], tmp_path: Path) -> str:
+    """Of such an app."""
+    return rolled_up(make_app, f"sqlite:///{tmp_path / 'rolled.sqlite'}")
+
+
+def test_new_dimension_is_said_not_to_be_recorded_until_it_is(make_app: Callable[..., App], database_url: str) -> None:
+    url = rolled_up(make_app, database_url)
     app = make_app(url, dimensions=[Dimension("section", column="path", value=section)], **OPTIONS)
     answer = app.json("breakdown/section?span=all")
     assert answer["complete_from"] is not None

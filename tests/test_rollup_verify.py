@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,14 +46,23 @@ def rows() -> Iterator[dict[str, Any]]:
             }
 
 
-@pytest.fixture
-def rolled(tmp_path: Any) -> Iterator[Rolled]:
-    rolled = Rolled(f"sqlite:///{tmp_path / 'app.sqlite'}")
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that is rolled up, for each test to copy."""
+    file = tmp_path_factory.mktemp("verify") / "app.sqlite"
+    rolled = Rolled(f"sqlite:///{file}")
     recorded = sorted(rows(), key=lambda row: row["date"])
     rolled.insert(row for row in recorded if row["date"] < NOW - 20 * MINUTE)
     rolled.job.run(NOW - 20 * MINUTE)
     rolled.insert(row for row in recorded if row["date"] >= NOW - 20 * MINUTE)
     rolled.job.run(NOW)
+    rolled.close()
+    return file
+
+
+@pytest.fixture
+def rolled(tmp_path: Path, file: Path) -> Iterator[Rolled]:
+    rolled = Rolled(f"sqlite:///{shutil.copy(file, tmp_path / 'app.sqlite')}", empty=False)
     yield rolled
     rolled.close()
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from click.testing import Result
 
 from benchmarks.serving import wait_until
-from flask_statistics import Dimension, SettingError
+from flask_statistics import Dimension
 from flask_statistics.state import state_of
 
 from .conftest import App
@@ -261,11 +261,6 @@ def test_commands_without_rollups(make_app: Callable[..., App]) -> None:
     app = make_app()
     assert "STATISTICS_ROLLUPS = True" in command(app, "rollup", exit_code=1).output
     assert "Rollups           off" in command(app, "status").output
-
-
-def test_retention_needs_rollups(make_app: Callable[..., App]) -> None:
-    with pytest.raises(SettingError, match=r"STATISTICS_RAW_RETENTION is .* Set STATISTICS_ROLLUPS = True"):
-        make_app(STATISTICS_RAW_RETENTION=timedelta(days=30))
 
 
 def test_scheduler_starts_with_the_first_request(make_app: Callable[..., App], database_url: str) -> None:

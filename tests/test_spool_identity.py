@@ -52,7 +52,8 @@ def killed_with_rows_that_wait(folder: Path, count: int = 5) -> None:
     code = (
         f"{HIDE.format(folder)}\nfor number in range({count}): app.client.get(f'/{{number}}')\nos.kill(os.getpid(), 9)"
     )
-    script(folder, f"app.client.get('/before'); app.json('summary')\n{code}", expected=-9)
+    before = "app.client.get('/before')\nwhile not app.json('summary')['hits']: time.sleep(0.01)"
+    script(folder, f"{before}\n{code}", expected=-9)
     engine = sa.create_engine(f"sqlite:///{folder}/app.sqlite", poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE hidden RENAME TO request"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..formatting import clipped, clock, compact, duration, number, size
 from ..health import Health, Recording, Storage
-from .page import Page
+from .page import Page, how_long
 
 if TYPE_CHECKING:
     from ..rollups.rollups import Status
@@ -122,15 +122,16 @@ def _micro(seconds: float | None) -> str:
 def _storage(page: Page, storage: Storage | None) -> tuple[Fact, ...]:
     if storage is None:
         return (Fact("Raw rows", "could not be read"),)
-    days = page.site.retention_days
     return (
         Fact("Raw rows", NONE if storage.rows is None else f"about {storage.rows:,}"),
         Fact("From", _at(page, storage.oldest)),
         Fact("To", _at(page, storage.newest)),
-        Fact("Kept for", "ever" if days is None else f"{days} days"),
+        Fact("Kept for", "ever" if page.site.retention is None else how_long(page.site.retention)),
+        *(() if page.site.most_rows is None else (Fact("Kept at most", number(page.site.most_rows)),)),
         Fact("Growth a day", _growth(storage)),
         Fact("In 30 days", size(storage.in_30_days)),
         Fact("In a year", size(storage.in_a_year)),
+        Fact("Free", size(storage.free)),
     )
 
 

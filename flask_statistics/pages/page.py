@@ -34,8 +34,10 @@ class Site:
     theme: str = "auto"
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
-    retention_days: int | None = None
-    """After how many days raw requests are deleted; None: never."""
+    retention: timedelta | None = None
+    """How old raw requests may get; None: as old as they are."""
+    most_rows: int | None = None
+    """How many raw requests are kept; None: all."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
     query_timeout: timedelta = timedelta(seconds=10)
@@ -129,6 +131,12 @@ def covered(page: Page) -> str:
     """What the span covers."""
     span = page.state.span
     return span_label(span.local_start, span.local_end, now=page.local_now)
+
+
+def how_long(kept: timedelta) -> str:
+    """`30 days`, `36 hours`."""
+    hours = round(kept / timedelta(hours=1))
+    return plural(hours // 24, "day") if hours % 24 == 0 else plural(hours, "hour")
 
 
 def plural(count: int, noun: str) -> str:

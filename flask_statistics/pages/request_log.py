@@ -12,7 +12,7 @@ from ..formatting import clipped, day, duration, number, size, status_text, visi
 from ..queries.answers import RequestLog
 from ..queries.interface import Queries, UnknownRequest
 from .nothing import Nothing, nothing
-from .page import Page, covered, plural
+from .page import Page, covered, how_long
 from .series import Series, series
 
 LOG_ROWS = 50
@@ -142,16 +142,23 @@ def _ask(page: Page, queries: Queries) -> RequestLog:
 
 
 def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
-    days = page.site.retention_days
     return RequestTable(
         heading=heading,
         zone=page.state.span.zone.key,
         rows=tuple(_row(page, row) for row in log.rows),
         has=frozenset(page.site.columns),
         empty="No requests match these filters." if page.state.filters else "No requests in this span.",
-        kept=None if days is None else f"Raw requests are kept for {plural(days, 'day')}.",
+        kept=_kept(page),
         csv_url=page.csv("requests"),
     )
+
+
+def _kept(page: Page) -> str | None:
+    """What becomes of old requests; None: they are kept."""
+    retention, rows = page.site.retention, page.site.most_rows
+    says = [] if retention is None else [f"Raw requests are kept for {how_long(retention)}."]
+    says += [] if rows is None else [f"The newest {rows:,} raw requests are kept."]
+    return " ".join(says) or None
 
 
 def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:

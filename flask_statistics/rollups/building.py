@@ -18,11 +18,12 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from .. import spans
+from ..pace import Yielding
 from ..spans import Span, next_edge
 from . import store, unfit, writing
 from .dictionary import Dictionary
 from .holder import Holder
-from .meta import coverage, write_meta
+from .meta import NEVER, PRUNED, coverage, read_meta, write_meta
 from .segment import Measured, Segment, flaws, join, measured, part, total
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
@@ -62,7 +63,9 @@ def build_piece(holder: Holder, start: datetime, end: datetime, *, fewer: bool =
         change = Change(drafts, replaced=_stored(holder, start, end, (PIECE, HOUR)))
         before = sum(header.hits for header in change.replaced)
         found = sum(counts.values())
-        if found < before and not fewer:
+        with holder.engine.connect() as connection:
+            pruned = hour < pruned_until(connection, holder)
+        if found < before and (pruned or not fewer):
             raise RowsGone(start, before, found)
 
         def note(connection: sa.Connection) -> None:
@@ -161,8 +164,13 @@ class Built(NamedTuple):
 def _read(holder: Holder, start: datetime, end: datetime) -> Built:
     """The segments of a period's raw rows."""
     with holder.reading_long() as (connection, raw, beat):
-        dictionary, left_out = holder.dictionary(connection), Unfit()
-        segments, counts = holder.source.segments(raw, start, end, ids=dictionary.ids, beat=beat, unfit=left_out)
+        dictionary, left_out, yielding = holder.dictionary(connection), Unfit(), Yielding()
+
+        def between() -> None:
+            beat()
+            yielding.pause()
+
+        segments, counts = holder.source.segments(raw, start, end, ids=dictionary.ids, beat=between, unfit=left_out)
         return Built(dictionary, dictionary.settle(segments), counts, left_out)
 
 
@@ -301,8 +309,15 @@ def _not_less(
     """Raise `RowsGone` if an hour of the period was built from more than `counts`; with `fewer`, if nothing is left of it."""
     noted = rows_noted(connection, holder, start, end)
     found = sum(counts.values())
-    if any(counts.get(hour, 0) < rows for hour, rows in noted.items()) and (not fewer or not found):
+    less = [hour for hour, rows in noted.items() if counts.get(hour, 0) < rows]
+    if less and (not fewer or not found or min(less) < pruned_until(connection, holder)):
         raise RowsGone(start, sum(noted.values()), found)
+
+
+def pruned_until(connection: sa.Connection, holder: Holder) -> datetime:
+    """Of the hours before this, raw rows are deleted by retention, or are being deleted; `NEVER` if none are."""
+    pruned = read_meta(connection, holder.tables).get(PRUNED)
+    return NEVER if pruned is None else datetime.fromisoformat(pruned)
 
 
 def all_there(holder: Holder, parts: Sequence[Header], start: datetime, end: datetime) -> None:

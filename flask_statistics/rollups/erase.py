@@ -52,8 +52,11 @@ class Eraser:
         self._many = many
         self._most_values = most_values
 
-    def erase(self, header: Header, visitors: BitMap) -> int:
-        """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were."""
+    def erase(self, header: Header, visitors: BitMap, *, later: Sequence[Header] = ()) -> int:
+        """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were.
+
+        What was measured of a whole month of which one of the segments that are erased `later` is a part waits for that one.
+        """
         segment = store.read_joined(
             self._connection, self._tables, [header], self._names, most_values=self._most_values
         )
@@ -64,7 +67,7 @@ class Eraser:
         hours.subtract(dict(_hits_of(rest)))
         self._write(header, rest, measured(rest))
         self._correct_parts(header, rest)
-        self._correct_wholes(header)
+        self._correct_wholes(header, later)
         hour = self._tables.hour
         for start, count in hours.items():
             if count:
@@ -94,10 +97,12 @@ class Eraser:
             many = [number for name in self._many if (number := self._number_of(name)) is not None]
             store.strip(self._connection, self._tables, [found.id for found in written], many=many)
 
-    def _correct_wholes(self, header: Header) -> None:
-        """Measure anew the month of a day whose contents were too large to be merged."""
+    def _correct_wholes(self, header: Header, later: Sequence[Header]) -> None:
+        """Measure anew the month of a day whose contents were too large to be merged, once for all of its days."""
         segment = self._tables.segment.c
         for whole in self._others(header, segment.start <= header.start, segment.end >= header.end):
+            if any(whole.start <= other.start < whole.end and other.audience == whole.audience for other in later):
+                continue
             within = (segment.detailed, segment.audience == whole.audience)
             parts = store.headers(
                 self._connection, self._tables, segment.start >= whole.start, segment.end <= whole.end, *within

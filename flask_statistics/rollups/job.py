@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from ..pace import Pace
 from ..spans import next_edge, to_local
 from . import (
     closing,
@@ -46,7 +47,6 @@ from .meta import (
     check_zone,
     coverage,
     coverage_in,
-    discard,
     read_meta,
     write_meta,
 )
@@ -180,8 +180,7 @@ class Job(Holder):
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
 
         def work() -> bool:
-            with self.transaction() as connection:
-                discard(connection, self.tables)
+            sweep.discard(self)
             return True
 
         return self.run(now, progress=progress) if self.as_holder(now, work) else None
@@ -218,11 +217,13 @@ class Job(Holder):
                 numbered = self.dictionary(connection).numbered_visitors(addresses)
                 visitors = BitMap(numbered.values())
                 held = erase.holding(connection, self.tables, visitors) if numbered else []
+            pace = Pace()
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
-            for header in held:
+                pace.pause(deleted)
+            for number, header in enumerate(held, 1):
                 with self.transaction() as connection:
-                    erased.requests += self._eraser(connection).erase(header, visitors)
+                    erased.requests += self._eraser(connection).erase(header, visitors, later=held[number:])
                 erased.periods += 1
                 progress(header.start)
             with self.transaction() as connection:

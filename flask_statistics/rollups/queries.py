@@ -652,7 +652,7 @@ class RollupQueries:
         for group, blobs in sets.items():
             found[group].visitors |= store.visitors_of(blobs)
         for group, blobs in histograms.items():
-            found[group].latency.update(store.latency_of(blobs))
+            found[group].add_latency(store.latency_of(blobs))
 
     def _stored_hits(self, names: Sequence[str], plan: _Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has in the stored segments, in one statement."""
@@ -827,7 +827,7 @@ class RollupQueries:
             timed=sums.timed,
             longest=sums.longest_us / 1_000_000 if sums.timed else None,
             last=self._last(found) if want else None,
-            latency=sums.latency,
+            latency=Counter(sums.latency),
         ).measures()
 
     def _last(self, found: _Found) -> datetime | None:

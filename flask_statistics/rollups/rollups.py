@@ -210,7 +210,7 @@ def make_rollups(
         tables=define(metadata, raw.table.schema if beside else None),
         engine=engine,
         raw_engine=raw_engine,
-        retention=Retention(raw=settings.raw_retention, hourly=settings.hourly_retention),
+        retention=Retention(raw=settings.raw_retention, hourly=settings.hourly_retention, rows=settings.raw_max_rows),
         interval=settings.rollup_interval,
         logger=logger,
     )

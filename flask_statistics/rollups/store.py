@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -333,7 +332,7 @@ def visitors_of(blobs: Iterable[bytes]) -> BitMap:
     return bitmaps.union([*sets, bitmaps.of(np.concatenate(plain))] if plain else sets)
 
 
-def latency_of(blobs: Iterable[bytes]) -> Counter[int]:
+def latency_of(blobs: Iterable[bytes]) -> dict[int, int]:
     """The sum of what `statistics_sets.latency` holds in several rows: bins as 16-bit numbers, then counts."""
     histogram = np.zeros(BINS, dtype=np.int64)
     for blob in blobs:
@@ -343,7 +342,7 @@ def latency_of(blobs: Iterable[bytes]) -> Counter[int]:
         counts = np.frombuffer(blob, dtype=chr(blob[-1]), count=length, offset=2 * length)
         histogram[bins] += counts.astype(np.int64)
     found = np.flatnonzero(histogram)
-    return Counter(dict(zip(found.tolist(), histogram[found].tolist(), strict=True)))
+    return dict(zip(found.tolist(), histogram[found].tolist(), strict=True))
 
 
 def chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:

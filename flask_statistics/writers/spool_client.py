@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from .moving import UNREADABLE, decode
@@ -21,50 +23,71 @@ Theirs = Callable[[str | None], bool]
 """Whether a stored address is the client's."""
 
 
-def waiting(folder: SpoolFolder, theirs: Theirs) -> list[dict[str, Any]]:
-    """The client's requests that wait, by names of columns. Raises `OSError` and `sqlite3.Error`."""
-    found = []
-    for file in _files(folder):
-        last, batch = -1, file.batch(MOST_READ)
-        for number, record in batch.rows:
-            last = max(last, number)
-            found += _theirs(record, batch.fields, theirs)
-    return found
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the spool has of one client."""
+
+    waiting: list[dict[str, Any]]
+    """Requests that wait, by names of columns."""
+    refused: list[dict[str, Any]]
+    """Requests that were set aside, the same, each with the `error`."""
+    unreadable: list[str]
+    """Names of files of which some or all cannot be read: nobody knows what they have of whom."""
 
 
-def refused(folder: SpoolFolder, theirs: Theirs) -> list[dict[str, Any]]:
-    """The client's requests that were set aside, by names of columns, with the `error`."""
-    return [
-        {**request, "error": one.error}
-        for file in _files(folder)
-        for one in file.refused(file.count_refused())
-        for request in _theirs(one.record, one.fields, theirs)
-    ]
-
-
-def forget_refused(folder: SpoolFolder, theirs: Theirs) -> int:
-    """Delete the client's requests that were set aside; how many."""
-    forgotten = 0
-    for file in _files(folder):
-        numbers = [one.number for one in file.refused(file.count_refused()) if _theirs(one.record, one.fields, theirs)]
-        if numbers:
-            file.take_back(*numbers)
-            forgotten += len(numbers)
-    return forgotten
-
-
-def _files(folder: SpoolFolder) -> Iterator[SpoolFile]:
+def look(folder: SpoolFolder, theirs: Theirs) -> Found:
+    """All that the spool has of the client. Raises `OSError`."""
+    found, unread = Found([], [], [path.name for path in folder.strays()]), 0
     for path in folder.files():
         with reading(path) as file:
             try:
-                file.count_refused()
-            except (sqlite3.DatabaseError, SpoolUnusable, FileNotFoundError):  # `status` names those
+                for record, fields in _waiting(file):
+                    unread += not _collect(found.waiting, record, fields, theirs)
+                for one in file.refused(file.count_refused()):
+                    unread += not _collect(found.refused, one.record, one.fields, theirs, error=one.error)
+            except FileNotFoundError:  # it was moved meanwhile, all of it
                 continue
-            yield file
+            except (sqlite3.DatabaseError, SpoolUnusable):
+                unread += 1
+        if unread:
+            found.unreadable.append(path.name)
+            unread = 0
+    return found
 
 
-def _theirs(record: bytes, fields: str, theirs: Theirs) -> list[dict[str, Any]]:
+def forget_refused(folder: SpoolFolder, theirs: Theirs) -> int:
+    """Delete the client's requests that were set aside, where that can be read; how many. Raises `OSError`."""
+    forgotten = 0
+    for path in folder.files():
+        with reading(path) as file, suppress(sqlite3.DatabaseError, SpoolUnusable, FileNotFoundError):
+            found: list[dict[str, Any]] = []
+            numbers: list[int] = []
+            for one in file.refused(file.count_refused()):
+                _collect(found, one.record, one.fields, theirs)
+                if len(found) > len(numbers):
+                    numbers.append(one.number)
+            if numbers:
+                file.take_back(*numbers)
+                forgotten += len(numbers)
+    return forgotten
+
+
+def _waiting(file: SpoolFile) -> Iterator[tuple[bytes, str]]:
+    """The records that wait in a file, and what they consist of."""
+    last, more = -1, True
+    while more:
+        batch = file.batch(MOST_READ, after=last)
+        yield from ((record, batch.fields) for _, record in batch.rows)
+        more = batch.more and bool(batch.rows)
+        last = batch.rows[-1][0] if batch.rows else last
+
+
+def _collect(found: list[dict[str, Any]], record: bytes, fields: str, theirs: Theirs, **more: Any) -> bool:
+    """Add the record's request to `found` if it is theirs; False: it cannot be read."""
     try:
-        return [request for request in decode([record], fields) if theirs(request.get("remote_address"))]
+        found.extend(
+            {**request, **more} for request in decode([record], fields) if theirs(request.get("remote_address"))
+        )
     except UNREADABLE:
-        return []
+        return False
+    return True

@@ -242,11 +242,11 @@ class SpoolFile:
         """What the records consist of, as their owner wrote it; empty in a file that nobody has claimed yet."""
         return self._read_meta().get("fields", "")
 
-    def batch(self, limit: int) -> Batch:
-        """The `limit` oldest records, or fewer; none in a file that nobody has claimed yet."""
+    def batch(self, limit: int, *, after: int = -1) -> Batch:
+        """The `limit` oldest records behind the id `after`, or fewer; none in a file that nobody has claimed yet."""
         meta = self._read_meta()
         last = self._moved_of(meta)
-        rows, more = self._journal.after(last, limit)
+        rows, more = self._journal.after(max(last, after), limit)
         first = meta.get("first_id", "0")
         return Batch(
             spool=meta.get("spool", ""),
