@@ -313,6 +313,10 @@ class Job(Holder):
     def _check(self) -> None:
         """Refuse rollups of another time zone; make what is needed for the first."""
         zone = self.source.zone.key
+        with self.engine.connect() as connection:
+            discarding = sweep.DISCARDING in read_meta(connection, self.tables)
+        if discarding:
+            sweep.discard(self)
         with self.engine.begin() as connection:
             meta = read_meta(connection, self.tables)
             if "timezone" not in meta:

@@ -25,6 +25,8 @@ LOOKED_AT = 5_000
 """Values or visitors looked at at a time."""
 KEY_LASTS = timedelta(days=31)
 """The key of the visitors' hashes is a new one after so long, once no raw row is left from before the present one."""
+DISCARDING = "discarding"
+"""In `statistics_meta` while all tables are being emptied."""
 
 
 def sweep(holder: Holder, now: datetime) -> None:
@@ -40,10 +42,14 @@ def sweep_values(holder: Holder) -> int:
 
 
 def discard(holder: Holder) -> None:
-    """Empty all rollup tables but for the lease, in pieces, so that the next run makes them anew."""
+    """Empty all rollup tables but for the lease, in pieces, so that the next run makes them anew.
+
+    If it is killed, the next run ends it first: see `DISCARDING`.
+    """
     tables = holder.tables
     with holder.transaction() as connection:
         drop_coverage(connection, tables)
+        write_meta(connection, tables, {DISCARDING: "yes"})
     writing.delete_rows(holder)
     _delete(holder, tables.value, tables.value.c.id, tables.value.c.id, BitMap())
     _delete(holder, tables.visitor, tables.visitor.c.hash, tables.visitor.c.id, BitMap())
