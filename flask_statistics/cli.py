@@ -295,6 +295,7 @@ def _rules(state: State, again: bool, until: datetime | None, strip_prefix: str)
         frozen=frozen,
         strip_prefix=strip_prefix.rstrip("/"),
         again=again,
+        asks_for_addresses=settings.anonymize_ip == "hash",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -89,6 +90,17 @@ def snapshot(connection: sa.Connection) -> None:
             driver.cursor().execute("BEGIN").close()
     elif connection.dialect.name not in CLICKHOUSE:
         connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+def readers_keep_writers_waiting(connection: sa.Connection) -> bool:
+    """Whether nobody can commit while somebody reads: in SQLite's files, but for the journal mode WAL."""
+    if connection.dialect.name != "sqlite":
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, _Borrowed) or shared_connection(connection.engine) is not None:
+        return False
+    with closing(driver.cursor()) as cursor:
+        return str(cursor.execute("PRAGMA journal_mode").fetchone()[0]).lower() != "wal"
 
 
 def transactional(engine: sa.Engine) -> sa.Connection:
@@ -227,7 +239,22 @@ class Budget:
 
     def __init__(self, limit: timedelta) -> None:
         self.limit = limit
+        self.statement_s: float | None = None
+        """How long each statement of SQLite may take, so that others can write; None: no statement has a limit of its own."""
+        self._statement_until: float | None = math.inf
+        """None: from when it is under way, as it may have to wait for a lock first."""
         self.renew()
+
+    def begin_statement(self) -> None:
+        """A statement begins."""
+        self._statement_until = math.inf if self.statement_s is None else None
+
+    def ends_statement(self) -> bool:
+        """Whether the statement under way shall end."""
+        now = time.monotonic()
+        if self._statement_until is None:
+            self._statement_until = now + (self.statement_s or 0.0)
+        return now > self._deadline or now > self._statement_until
 
     def renew(self) -> None:
         """Begin anew: for work that is bounded piece by piece."""
@@ -248,6 +275,7 @@ def time_budget(connection: sa.Connection, budget: Budget) -> Iterator[Budget]:
     def check(*_: Any) -> None:
         if budget.is_spent():
             raise OutOfTime(f"{budget.limit.total_seconds():g} s have passed")
+        budget.begin_statement()
 
     sa.event.listen(connection, "before_cursor_execute", check)
     limited = _LIMITED.get(connection.dialect.name)
@@ -273,7 +301,7 @@ def _limited_sqlite(connection: sa.Connection, budget: Budget) -> Iterator[None]
     """Interrupt statements of this thread: an in-memory database is on one connection, which others work with as well."""
     driver: Any = connection.connection.dbapi_connection
     ours = threading.get_ident()
-    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.is_spent(), _STEPS)
+    driver.set_progress_handler(lambda: threading.get_ident() == ours and budget.ends_statement(), _STEPS)
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from .old_database import left_behind
 from .places import Places
 from .processes import Processes
 from .queries.apart import QueriesApart
+from .queries.in_pieces import QueriesInPieces
 from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .record import Writer
@@ -44,6 +45,8 @@ class Connections:
     """To the raw table."""
     ours: sa.Connection
     """To the rollups; the same, where they are beside the raw table, or off."""
+    in_pieces: dialects.Budget | None = None
+    """The time of whoever must read the raw table in pieces, so that others can write; None: all is read of one moment."""
 
 
 class Stoppable(Protocol):
@@ -159,8 +162,8 @@ class State:
 
         Together they may take `STATISTICS_QUERY_TIMEOUT`. Raises `Busy` if too many pages are computed.
         """
-        with self.reading() as (connections, _):
-            yield self.queries_on(connections)
+        with self.reading() as (connections, _), self._asking(connections) as queries:
+            yield queries
 
     def queries_apart(self) -> Queries:
         """What answers each question on connections of its own, given back at once: for what is sent at a client's pace."""
@@ -168,8 +171,21 @@ class State:
 
     @contextmanager
     def _queries_of_a_file(self) -> Iterator[Queries]:
-        with self._open() as (connections, _):  # it has a place among the files
+        # it has a place among the files
+        with self._open() as (connections, _), self._asking(connections) as queries:
+            yield queries
+
+    @contextmanager
+    def _asking(self, connections: Connections) -> Iterator[Queries]:
+        if connections.in_pieces is None:
             yield self.queries_on(connections)
+            return
+        raw = RawQueries(connections.raw, self.raw, self.dimensions)
+        queries = QueriesInPieces(raw, connections.raw, self.raw, connections.in_pieces)
+        try:
+            yield queries
+        finally:
+            queries.close()
 
     def queries_on(self, connections: Connections) -> Queries:
         """What answers questions over `connections`."""
@@ -192,13 +208,20 @@ class State:
             raw = opened.enter_context(self._reading(self.raw.bind_key, budget))
             apart = self.rollups is not None and self.bind_key != self.raw.bind_key
             ours = opened.enter_context(self._reading(self.bind_key, budget)) if apart else raw
-            yield Connections(raw, ours), budget
+            pieces = (
+                self.rollups is None and self.raw.table.schema is None and dialects.readers_keep_writers_waiting(raw)
+            )
+            if pieces:
+                raw.execution_options(isolation_level="AUTOCOMMIT")
+            else:
+                for connection in {raw, ours}:
+                    dialects.snapshot(connection)
+            yield Connections(raw, ours, budget if pieces else None), budget
 
     @contextmanager
     def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
         engine = self._own.get(bind_key, connections.READING)
         with engine.connect() as connection, dialects.time_budget(connection, budget):
-            dialects.snapshot(connection)
             yield connection
 
     def host_in_transaction(self) -> bool:

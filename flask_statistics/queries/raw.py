@@ -59,6 +59,8 @@ class RawQueries:
         self._raw = raw
         self._dimensions = dimensions
         self._seen: dict[tuple[Any, ...], list[Any]] = {}
+        self.newest: Any = None
+        """Rows with a higher key are left out; None: none are."""
 
     def recover(self) -> None:
         self._connection.rollback()
@@ -262,7 +264,9 @@ class RawQueries:
 
     def _within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
         date = self._column("date")
-        return [date >= self._raw.instant(start), date < self._raw.instant(end)]
+        # the sum, as SQLite would take the index on the key for the better one
+        newest = [] if self.newest is None else [self._raw.key + 0 <= self.newest]
+        return [date >= self._raw.instant(start), date < self._raw.instant(end), *newest]
 
     def _where(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
         return [*self._within(span.start, span.end), *self._conditions(span, filters)]
