@@ -100,6 +100,8 @@ def init(alter: bool) -> None:
             done += _add_columns(state, lacks)
         if isinstance(state.writer, SpoolWriter):
             _try_spool(state.writer)
+    if done:
+        trail.note(state.app, "changed", "made tables, or added columns to them")
     for line in done:
         click.echo(line)
     old = state.left_behind()
@@ -285,6 +287,7 @@ def _rules(state: State, again: bool, until: datetime | None, strip_prefix: str)
         frozen=frozen,
         strip_prefix=strip_prefix.rstrip("/"),
         again=again,
+        asks_for_addresses=settings.anonymize_ip == "hash",
     )
 
 
@@ -517,6 +520,7 @@ def verify(repair: bool) -> None:
             with _days("Repairing") as progress:
                 if job.repair(found.differences, _utc_now(), progress=progress) is None:
                     raise click.ClickException("Another process is at work on the rollups; nothing was repaired.")
+            trail.note(state.app, "changed", "repaired rollups")
             click.echo("Repaired, and verified again:")
             found = _verified(job)
     _say_what_differs(found.differences, state)
@@ -738,12 +742,17 @@ def spool(context: click.Context) -> None:
         sys.exit(1)
 
 
+def _note_change(what: str) -> None:
+    trail.note(state_of(current_app).app, "changed", what)
+
+
 @spool.command("retry")
 def spool_retry() -> None:
     """Try now to store what the raw table refused. The exit code is 1 if it refuses some again."""
     writer = _spool_writer()
     with _spool_errors(writer.folder()):
         stored, refused = spool_list.retry(writer.folder(), writer.mover())
+    _note_change(f"stored {_count(stored, 'request')} that the table had refused")
     if refused:
         for request, error in read_refused(writer.folder()):
             click.echo(f"Set aside: {request}: {error}")
@@ -761,6 +770,7 @@ def spool_adopt(names: tuple[str, ...]) -> None:
     for path in _named(folder, names, folder.files()):
         with _spool_errors(folder):
             waiting, stored = spool_list.adopt(folder, writer.mover(), path)
+        _note_change(f"adopted {_count(waiting, 'request')} of the spool")
         click.echo(f"{path.name}: {_count(waiting, 'request')} adopted, {stored:,} stored.")
 
 
@@ -778,7 +788,9 @@ def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
         if not yes:
             click.confirm(f"Delete {_count(number, 'request')} that were set aside?", abort=True)
         with _spool_errors(folder):
-            click.echo(f"{_count(spool_list.drop_refused(folder), 'request')} dropped.")
+            number = spool_list.drop_refused(folder)
+        _note_change(f"dropped {_count(number, 'request')} that the table had refused")
+        click.echo(f"{_count(number, 'request')} dropped.")
         return
     listed = {file.path: file.waiting + file.refused for file in spool_list.list_files(folder)}
     for path in _named(folder, names, [*listed, *folder.strays()]):
@@ -787,6 +799,7 @@ def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
             click.confirm(f"{path.name}: delete {what} for good?", abort=True)
         with _spool_errors(folder):
             spool_list.drop(folder, path)
+        _note_change(f"dropped {path.name} of the spool")
         click.echo(f"{path.name}: {_count(listed.get(path, 0), 'request')} dropped.")
 
 

@@ -351,7 +351,7 @@ class _FitNumber:
         return min(value, self.limit) if isinstance(value, (int, float)) else value
 
     def has_nothing_to_do(self, values: Sequence[Any]) -> bool:
-        return max((value for value in values if value is not None), default=0) <= self.limit
+        return bool(max(filter(None, values), default=0) <= self.limit)
 
 
 class _FitAddress:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask_statistics import dialects
 from flask_statistics.filters import Filters
 from flask_statistics.rollups import lease, source, writing
-from flask_statistics.rollups.meta import RollupError, note_late
+from flask_statistics.rollups.meta import RollupError, coverage, note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
 
@@ -257,6 +257,23 @@ def test_killed_large_changes_lose_nothing(rolled: Rolled, transaction: int, in_
     rolled.another_job().run(NOW + DAY + 5 * MINUTE)
     assert (hits(rolled), hits(rolled, of="/")) == (62, 62)
     assert rolled.another_job().verify().differences == []
+
+
+@sqlite_only
+@pytest.mark.parametrize("transaction", [3, 5, 9, 14, 20])
+def test_killed_remake_answers_nothing_and_can_be_repeated(rolled: Rolled, transaction: int, in_pieces: None) -> None:
+    put(rolled, *(NOW - timedelta(hours=7 * number) for number in range(60)))
+    rolled.job.run(NOW)
+    with killed_at(rolled.engine, transaction):
+        rolled.job.remake(NOW, progress=lambda day: None)
+    with rolled.engine.connect() as connection:
+        assert coverage(connection, TABLES).end is None, "something half deleted answers"
+    later = NOW + timedelta(hours=1)  # its lease is over
+    job = rolled.another_job()
+    for again in (job.run, job.remake):
+        assert again(later, progress=lambda day: None) is not None
+        assert (hits(rolled), hits(rolled, of="/")) == (60, 60)
+        assert rolled.another_job().verify().differences == []
 
 
 @sqlite_only

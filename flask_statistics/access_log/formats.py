@@ -63,6 +63,9 @@ _UNESCAPED: Final = re.compile(rf'(.*?){_DATE} "(.*)" (\d{{3}}) (\d{{1,18}}|-)(?
 _REST: Final = re.compile(rf'((?: [^"\s]+)*) {_QUOTED} {_QUOTED}((?: .*)?)')
 _REST_UNESCAPED: Final = re.compile(r'((?: [^"\s]+)*) "(.*?)" "(.*)"([^"]*)')
 _REST_CUT: Final = re.compile(rf'((?: [^"\s]+)*) {_QUOTED} "((?:[^"\\]|\\.)*)\\?')
+_NUMBERS: Final = re.compile(r" (\d{3}) (\d{1,18}|-) ", re.ASCII)
+_LINE_ENDS: Final = {"\n", "\r\n", ""}
+_NOTHING: Final = {"-", ""}
 _PREFIX: Final = re.compile(
     r"(?:<\d+>\d? ?)?(?:"
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?)"  # syslog, journald, docker -t
@@ -96,6 +99,33 @@ class Common:
         self._zone = zone
 
     def __call__(self, line: str) -> Entry | None:
+        pieces = line.split('"')
+        if (
+            len(pieces) == 7
+            and pieces[6] in _LINE_ENDS
+            and pieces[4] == " "
+            and "\\" not in line
+            and "\x1b" not in line
+        ):
+            # what nearly all lines are: it takes a third of the time of the expressions
+            front, request, numbers, referrer, _, user_agent, _ = pieces
+            answered = _answered(numbers)
+            if answered is not None and front[-29:-28] == "[" and front.endswith("] "):
+                return tuple.__new__(  # in half the time of the class's own
+                    Entry,
+                    (
+                        instant_of_clf(front[-28:-2], self._zone),
+                        _client(front[:-29]),
+                        *split_request(request),
+                        *answered,
+                        None if referrer in _NOTHING else referrer,
+                        "" if user_agent == "-" else user_agent,
+                        None,
+                    ),
+                )
+        return self._of_any_form(line)
+
+    def _of_any_form(self, line: str) -> Entry | None:
         line = line.strip("\r\n\0")
         if "\x1b" in line:
             line = _ANSI.sub("", line)  # Werkzeug's colours
@@ -117,6 +147,13 @@ class Common:
             0 if size == "-" else int(size),
             *found,
         )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _answered(numbers: str) -> tuple[int, int] | None:
+    """Status and size, as they stand alone between request and referrer; None: something else does."""
+    match = _NUMBERS.fullmatch(numbers)
+    return None if match is None else (int(match[1]), 0 if match[2] == "-" else int(match[2]))
 
 
 @lru_cache(maxsize=REMEMBERED)

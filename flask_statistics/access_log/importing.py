@@ -7,16 +7,18 @@ renamed or copied, or overlaps another. What a line means is `formats`' business
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from io import BufferedReader
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -103,6 +105,8 @@ class Rules:
     """What the server's paths have in front of the app's."""
     again: bool = False
     """Store also what was imported before."""
+    asks_for_addresses: bool = False
+    """Whether `stored_address` may ask the database."""
 
 
 def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
@@ -135,9 +139,8 @@ class _Bucket:
         self.part = 0
         """The next one's number."""
 
-    def is_new(self, entry: Entry) -> bool:
-        """Whether no earlier run stored it; it is noted as stored by this one."""
-        line = _identity(entry)
+    def is_new(self, line: int) -> bool:
+        """Whether no earlier run stored the request known by `line`; it is noted as stored by this one."""
         times = self.counts.get(line, 0)
         self.counts[line] = times + 1
         line = (line + times * _ODD) & _MASK
@@ -147,13 +150,30 @@ class _Bucket:
         return True
 
 
-def _identity(entry: Entry) -> int:
-    """What a request is known by: all that its line says but the address, of which nothing may stay when it is forgotten."""
-    stamp, _, method, path, query, status, size, referrer, user_agent, seconds = entry
-    text = (
-        f"{stamp.minute}:{stamp.second}\n{method} {path}?{query}\n{status} {size} {seconds}\n{referrer}\n{user_agent}"
-    )
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+def _hash(*texts: str | None) -> int:
+    return int.from_bytes(blake2b(repr(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+class _Known(NamedTuple):
+    """What texts of a log mean, which come again and again."""
+
+    hash: int
+    values: tuple[str | None, ...]
+    """As they are stored."""
+    excluded: bool = False
+    """Whether requests of this path are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is stored in one transaction, and what is counted once it is."""
+
+    rows: list[tuple[Any, ...]]
+    parts: list[dict[str, Any]]
+    """Of `statistics_import`."""
+    seen: Seen
+    position: int
+    """The byte of the file that it reaches."""
 
 
 class LogImport:
@@ -167,11 +187,18 @@ class LogImport:
         self._rules = rules
         self._buckets: dict[datetime, _Bucket] = {}
         self._own: dict[date, datetime] = {}
-        self._path = lru_cache(REMEMBERED)(rules.stored_path)
-        self._query = lru_cache(REMEMBERED)(rules.stored_query)
-        self._referrer = lru_cache(REMEMBERED)(rules.stored_referrer)
-        self._agent = lru_cache(REMEMBERED)(rules.stored_agent)
-        self._excluded = lru_cache(REMEMBERED)(rules.excluded)
+        self._stored: Future[_Batch] | None = None
+        """The batch that is being stored, while the next one is read."""
+        self._latest: datetime | None = None
+        """Before this run, nothing later was imported; None: not known yet."""
+        self._left: set[datetime] = set()
+        """The starts of buckets that this run stored and holds no more."""
+        fits = {name: fit for name, _, fit in raw.fits}
+        self._fits = [fits.get(name) or _as_it_is for name in (*ASKED, "referrer", *SENDER)]
+        self._asked = lru_cache(REMEMBERED)(self._asked_for)
+        self._referrer = lru_cache(REMEMBERED)(self._referred_by)
+        self._sender = lru_cache(REMEMBERED)(self._sent_by)
+        self._address = lru_cache(REMEMBERED)(fits.get("remote_address") or _as_it_is)
 
     def run(
         self,
@@ -219,15 +246,24 @@ class LogImport:
             raise ImportRefused(f"{name} is in no known format. {explain(sample)}")
         self.seen.format_name = reader.name
         lines = chain(sample, lines if damage is None else ())
-        while True:
-            batch, finished, broken = _take(lines, BATCH)
-            if finished and grows and batch and not batch[-1].endswith("\n"):
-                batch.pop()  # the server is still writing it
-                self.seen.waiting = True
-            self._store(self._entries(reader, batch))
-            yield tell()
-            if finished or broken is not None:
-                break
+        finished, broken = False, None
+        with _fewer_collections(), ThreadPoolExecutor(1, "import-log") as executor:
+            try:
+                while not finished and broken is None:
+                    batch, finished, broken = _take(lines, BATCH)
+                    if finished and grows and batch and not batch[-1].endswith("\n"):
+                        batch.pop()  # the server is still writing it
+                        self.seen.waiting = True
+                    following = self._batch(self._entries(reader, batch), tell())
+                    if self._stored is not None:
+                        yield self._wait().position
+                    self._stored = executor.submit(self._commit, following)
+                if self._stored is not None:
+                    yield self._wait().position
+            finally:
+                if self._stored is not None:  # it is stopped: what was stored all the same is counted
+                    with suppress(Exception):
+                        self._wait()
         if (damage or broken) is not None:
             raise damage or broken  # type: ignore[misc]
 
@@ -248,80 +284,140 @@ class LogImport:
                 entries.append(entry)
         return entries
 
-    def _store(self, entries: list[Entry]) -> None:
-        rows, new = [], Seen()
+    def _asked_for(self, method: str | None, path: str | None, query: str | None) -> _Known:
+        rules, prefix, inside = self._rules, self._rules.strip_prefix, path
+        if path is not None and prefix and (path == prefix or path.startswith(f"{prefix}/")):
+            inside = path[len(prefix) :] or "/"
+        values = (
+            method,
+            None if inside is None else rules.stored_path(inside),
+            None if query is None else rules.stored_query(query),
+        )
+        fitting = tuple(fit(value) for fit, value in zip(self._fits, values, strict=False))
+        return _Known(_hash(method, path, query), fitting, inside is not None and rules.excluded(inside))
+
+    def _referred_by(self, referrer: str | None) -> _Known:
+        stored = None if referrer is None else self._rules.stored_referrer(referrer)
+        return _Known(_hash(referrer) * 0xD6E8FEB86659FD93, (self._fits[len(ASKED)](stored),))
+
+    def _sent_by(self, user_agent: str) -> _Known:
+        agent = user_agents.parse(user_agent)
+        values = (self._rules.stored_agent(user_agent), agent.browser, agent.platform, agent.device, agent.bot)
+        fitting = tuple(fit(value) for fit, value in zip(self._fits[len(ASKED) + 1 :], values, strict=True))
+        return _Known(_hash(user_agent) * 0xCA5A826395121157, fitting)
+
+    def _wait(self) -> _Batch:
+        """Have the batch stored that is being stored, and count it. Raises what kept it from that."""
+        assert self._stored is not None  # noqa: S101
+        stored, self._stored = self._stored, None
+        batch = stored.result()
+        self._count(batch)
+        return batch
+
+    def _settle(self) -> None:
+        """Before the database is asked: have nothing on its way to it, as it may have one connection, or one lock."""
+        if self._stored is not None:
+            wait([self._stored])
+
+    def _batch(self, entries: list[Entry], position: int) -> _Batch:
+        """The rows of `entries`, and what they are known by."""
+        rows: list[tuple[Any, ...]] = []
+        new = Seen()
         self._load(entries)
-        buckets = self._buckets
+        if self._rules.asks_for_addresses:
+            self._settle()
+        buckets, rules = self._buckets, self._rules
         bucket = _Bucket(NEVER - BUCKET, NEVER)
-        rules, prefix = self._rules, self._rules.strip_prefix
+        start, end = bucket.start, bucket.end
+        again, until, asked_for, referred_by, sent_by = (
+            rules.again,
+            rules.until,
+            self._asked,
+            self._referrer,
+            self._sender,
+        )
+        stored_address, fitting_address = rules.stored_address, self._address
         frozen_from, frozen_until = rules.frozen or (NEVER, NEVER)
-        for entry in entries:
-            stamp = entry.date
-            if not bucket.start <= stamp < bucket.end:
+        for stamp, address, method, path, query, status, size, referrer, user_agent, seconds in entries:
+            if not start <= stamp < end:
                 bucket = buckets[_start_of(stamp)]
-            path = entry.path
-            if prefix and path is not None and (path == prefix or path.startswith(f"{prefix}/")):
-                path = path[len(prefix) :] or "/"
-            if path is not None and self._excluded(path):
+                start, end = bucket.start, bucket.end
+            asked = asked_for(method, path, query)
+            if asked.excluded:
                 new.excluded += 1
-            elif stamp >= rules.until:
+                continue
+            if stamp >= until:
                 new.late += 1
-            elif stamp >= bucket.own_from and not rules.again:
+                continue
+            if stamp >= bucket.own_from and not again:
                 new.own += 1
-            elif not bucket.is_new(entry) and not rules.again:
+                continue
+            referred, sent = referred_by(referrer), sent_by(user_agent)
+            # What a request is known by: all that its line says but the address, of which nothing may stay when it is forgotten.
+            # Texts have hashes; numbers are multiplied by large odd ones, so that no two sums that can come are the same.
+            line = (
+                asked.hash
+                + referred.hash
+                + sent.hash
+                + (stamp.minute * 60 + stamp.second) * 0xA0761D6478BD642F
+                + (status or 0) * 0xE7037ED1A0B428DB
+                + size * 0x8EBC6AF09C88C6E3
+                + (0 if seconds is None else int(seconds * 1_000_000 + 1) * 0x589965CC75374CC3)
+            ) & _MASK
+            if not bucket.is_new(line) and not again:
                 new.known += 1
             elif frozen_from <= stamp < frozen_until:
                 bucket.fresh.pop()
                 new.frozen += 1
                 new.oldest_frozen = min(new.oldest_frozen or stamp, stamp)
             else:
-                rows.append(self._row(entry, path, new))
-        self._commit(rows)
-        self._count(rows, new)
+                if address is None or not (address[0].isdigit() or ":" in address):
+                    new.nameless += 1
+                    new.named = new.named or address
+                stored = fitting_address(stored_address(address, stamp))
+                rows.append((stamp, stored, *asked.values, status, size, *referred.values, *sent.values, seconds))
+        return _Batch(rows, self._parts(), new, position)
 
-    def _row(self, entry: Entry, path: str | None, new: Seen) -> tuple[Any, ...]:
-        stamp, address, method, _, query, status, size, referrer, user_agent, seconds = entry
-        if address is None or not (address[0].isdigit() or ":" in address):
-            new.nameless += 1
-            new.named = new.named or address
-        agent = user_agents.parse(user_agent)
-        return (
-            stamp,
-            self._rules.stored_address(address, stamp),
-            method,
-            None if path is None else self._path(path),
-            None if query is None else self._query(query),
-            status,
-            size,
-            self._referrer(referrer),
-            self._agent(user_agent),
-            seconds,
-            agent.browser,
-            agent.platform,
-            agent.device,
-            agent.bot,
-        )
+    def _parts(self) -> list[dict[str, Any]]:
+        """What the fresh lines of the buckets are remembered by, which are not fresh any more; only some buckets are kept."""
+        parts = []
+        for bucket in self._buckets.values():
+            if bucket.fresh:
+                packed = struct.pack(f"<{len(bucket.fresh)}Q", *bucket.fresh)
+                parts.append({"start": bucket.start, "part": bucket.part, "lines": packed})
+                bucket.fresh = []
+                bucket.part += 1
+        for start in sorted(self._buckets)[:-MOST_BUCKETS]:
+            del self._buckets[start]
+            self._left.add(start)
+        return parts
 
     def _load(self, entries: list[Entry]) -> None:
         """Have the buckets of `entries`."""
         starts, start, end = set(), NEVER, NEVER
         for entry in entries:
-            if not start <= entry.date < end:
-                start = _start_of(entry.date)
+            if not start <= entry[0] < end:
+                start = _start_of(entry[0])
                 end = start + BUCKET
                 starts.add(start)
         missing = sorted(starts - self._buckets.keys())
-        if missing:
-            with self._engine.connect() as connection:
-                self._read(connection, missing)
-
-    def _read(self, connection: sa.Connection, missing: list[datetime]) -> None:
         for start in missing:
             self._buckets[start] = _Bucket(start, self._own_from(start.date()))
+        if self._latest is None and missing:
+            with self._engine.connect() as connection:
+                self._latest = connection.scalar(sa.select(sa.func.max(self._table.c.start))) or datetime.min  # noqa: DTZ901
+        latest = self._latest or NEVER
+        unknown = [start for start in missing if start <= latest or start in self._left]
+        if unknown:
+            self._settle()
+            with self._engine.connect() as connection:
+                self._read(connection, unknown)
+
+    def _read(self, connection: sa.Connection, unknown: list[datetime]) -> None:
         columns = self._table.c
-        for place in range(0, len(missing), 500):
+        for place in range(0, len(unknown), 500):
             known = sa.select(columns.start, columns.part, columns.lines).where(
-                columns.start.in_(missing[place : place + 500])
+                columns.start.in_(unknown[place : place + 500])
             )
             for start, part, lines in connection.execute(known):
                 bucket = self._buckets[start]
@@ -330,40 +426,25 @@ class LogImport:
 
     def _own_from(self, day: date) -> datetime:
         if day not in self._own:
+            self._settle()
             self._own[day] = NEVER if self._rules.again else self._rules.own_from(day)
         return self._own[day]
 
-    def _commit(self, rows: list[tuple[Any, ...]]) -> None:
+    def _commit(self, batch: _Batch) -> _Batch:
         """Store rows and what their lines are known by in one transaction: whenever it is stopped, both are there or neither."""
-        changed = [bucket for bucket in self._buckets.values() if bucket.fresh]
-        if changed:
-            with self._engine.begin() as connection:
+        if not batch.rows and not batch.parts:
+            return batch
+        with self._engine.begin() as connection:
+            if batch.parts:
                 try:
-                    connection.execute(
-                        sa.insert(self._table),
-                        [
-                            {
-                                "start": bucket.start,
-                                "part": bucket.part,
-                                "lines": struct.pack(f"<{len(bucket.fresh)}Q", *bucket.fresh),
-                            }
-                            for bucket in changed
-                        ],
-                    )
+                    connection.execute(sa.insert(self._table), batch.parts)
                 except sa.exc.IntegrityError:
                     raise ImportRefused("Another process is importing the same lines; this one stopped.") from None
-                insert_columns(connection, self._raw, COLUMNS, rows)
-        elif rows:  # all known, and asked for again
-            with self._engine.begin() as connection:
-                insert_columns(connection, self._raw, COLUMNS, rows)
-        for bucket in changed:
-            bucket.fresh = []
-            bucket.part += 1
-        for start in sorted(self._buckets)[:-MOST_BUCKETS]:
-            del self._buckets[start]
+            insert_columns(connection, self._raw, COLUMNS, batch.rows, fitting=FITTING)
+        return batch
 
-    def _count(self, rows: list[tuple[Any, ...]], new: Seen) -> None:
-        seen = self.seen
+    def _count(self, batch: _Batch) -> None:
+        seen, new, rows = self.seen, batch.seen, batch.rows
         seen.requests += len(rows)
         for name in ("known", "excluded", "own", "late", "frozen", "nameless"):
             setattr(seen, name, getattr(seen, name) + getattr(new, name))
@@ -375,23 +456,27 @@ class LogImport:
             seen.first, seen.last = min(seen.first or first, first), max(seen.last or last, last)
 
 
-COLUMNS = (
-    "date",
-    "remote_address",
-    "method",
-    "path",
-    "query_string",
-    "status_code",
-    "size",
-    "referrer",
-    "user_agent",
-    "response_time",
-    "browser",
-    "platform",
-    "device",
-    "bot",
-)
-"""What an import knows, by attribute name, in the order of `LogImport._row`."""
+ASKED = ("method", "path", "query_string")
+SENDER = ("user_agent", "browser", "platform", "device", "bot")
+COLUMNS = ("date", "remote_address", *ASKED, "status_code", "size", "referrer", *SENDER, "response_time")
+"""What an import knows, by attribute name, in the order of its rows."""
+FITTING = {"remote_address", *ASKED, "referrer", *SENDER}
+"""Of these, what has been made to fit its column: texts that come again and again."""
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Let Python look for cycles of garbage seldom: tuples by the ten thousand are none, and it looks at all of them."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100_000, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _start_of(stamp: datetime) -> datetime:

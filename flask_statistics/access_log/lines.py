@@ -20,6 +20,7 @@ _ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _ESCAPED: Final = {b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _FOREIGN_ESCAPE: Final = re.compile(r'\\(?!x[0-9A-Fa-f]{2}|[bnrtv"\\])')
 _SECONDS: Final = {f"{second:02}": timedelta(seconds=second) for second in range(61)}  # 60: a leap second
+_MINUTES: Final = {f":{minute // 60:02}:{minute % 60:02}": timedelta(minutes=minute) for minute in range(24 * 60)}
 _MONTHS: Final = {
     # strptime with %b would ask the locale for the names of months
     name: number + 1
@@ -67,19 +68,22 @@ REMEMBERED: Final = 1 << 16
 """Texts of which it is remembered what they mean: lines of one log repeat addresses, requests and user agents."""
 
 
+@lru_cache(maxsize=4096)
 def instant_of_clf(text: str, zone: ZoneInfo = UTC) -> datetime:
-    """`instant` of "01/Nov/2026:10:00:00 +0000", which nearly all are, in half the time."""
-    if len(text) == 26 and text[17] == ":" and text[18:20] in _SECONDS:
+    """`instant` of "01/Nov/2026:10:00:00 +0000", which nearly all are, in a fourth of the time."""
+    minute, second = _MINUTES.get(text[11:17]), _SECONDS.get(text[18:20])
+    if minute is not None and second is not None and len(text) == 26 and text[17] == ":":
         try:
-            return _minute_of_clf(text[:18] + "00" + text[20:], zone) + _SECONDS[text[18:20]]
+            return _day_of_clf(text[:11] + text[20:]) + minute + second
         except (ValueError, OverflowError):
             pass  # said of the whole date
     return instant(text, zone)
 
 
 @lru_cache(maxsize=256)
-def _minute_of_clf(text: str, zone: ZoneInfo) -> datetime:
-    return instant(text, zone)
+def _day_of_clf(text: str) -> datetime:
+    """The beginning of "01/Nov/2026 +0000"."""
+    return instant(f"{text[:11]}:00:00:00{text[11:]}")
 
 
 @lru_cache(maxsize=4096)

@@ -47,7 +47,6 @@ from .meta import (
     check_zone,
     coverage,
     coverage_in,
-    discard,
     read_meta,
     write_meta,
 )
@@ -181,8 +180,7 @@ class Job(Holder):
         """Throw all rollups away and make them anew, those of raw rows that are gone lost; None as in `run`."""
 
         def work() -> bool:
-            with self.transaction() as connection:
-                discard(connection, self.tables)
+            sweep.discard(self)
             return True
 
         return self.run(now, progress=progress) if self.as_holder(now, work) else None
@@ -315,6 +313,10 @@ class Job(Holder):
     def _check(self) -> None:
         """Refuse rollups of another time zone; make what is needed for the first."""
         zone = self.source.zone.key
+        with self.engine.connect() as connection:
+            discarding = sweep.DISCARDING in read_meta(connection, self.tables)
+        if discarding:
+            sweep.discard(self)
         with self.engine.begin() as connection:
             meta = read_meta(connection, self.tables)
             if "timezone" not in meta:

@@ -74,11 +74,11 @@ def looked_until(meta: Mapping[str, str]) -> datetime | None:
     return max((covered, datetime.fromisoformat(last))) if covered is not None and last is not None else covered
 
 
-def discard(connection: sa.Connection, tables: Tables) -> None:
-    """Empty all rollup tables but for the lease, so that the next run makes them anew."""
-    for table in tables.all():
-        if table is not tables.lease:
-            connection.execute(sa.delete(table))
+def drop_coverage(connection: sa.Connection, tables: Tables) -> None:
+    """Let nothing be rolled up: all that is asked is answered from the raw table."""
+    drop_meta(connection, tables, ("covered_from", "covered_until"))
+    for table in (tables.segment, tables.hour):
+        connection.execute(sa.delete(table))
 
 
 def check_zone(meta: Mapping[str, str], zone: str) -> None:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from .. import dialects
-from . import store
+from . import store, writing
 from .dictionary import CHUNK, FORGOTTEN, VISITOR_KEY, VISITOR_KEY_BEFORE, VISITOR_KEY_SINCE, new_key
 from .holder import Holder
-from .meta import ALWAYS, read_meta, write_meta
+from .meta import ALWAYS, drop_coverage, read_meta, write_meta
 from .tables import DAY, MONTH, TOTAL
 
 MARKED = 100
@@ -25,6 +25,8 @@ LOOKED_AT = 5_000
 """Values or visitors looked at at a time."""
 KEY_LASTS = timedelta(days=31)
 """The key of the visitors' hashes is a new one after so long, once no raw row is left from before the present one."""
+DISCARDING = "discarding"
+"""In `statistics_meta` while all tables are being emptied."""
 
 
 def sweep(holder: Holder, now: datetime) -> None:
@@ -37,6 +39,24 @@ def sweep_values(holder: Holder) -> int:
     """Delete the values that no segment names; how many."""
     table, named = holder.tables.value, _named_values(holder)
     return _delete(holder, table, table.c.id, table.c.id, named)
+
+
+def discard(holder: Holder) -> None:
+    """Empty all rollup tables but for the lease, in pieces, so that the next run makes them anew.
+
+    If it is killed, the next run ends it first: see `DISCARDING`.
+    """
+    tables = holder.tables
+    with holder.transaction() as connection:
+        drop_coverage(connection, tables)
+        write_meta(connection, tables, {DISCARDING: "yes"})
+    writing.delete_rows(holder)
+    _delete(holder, tables.value, tables.value.c.id, tables.value.c.id, BitMap())
+    _delete(holder, tables.visitor, tables.visitor.c.hash, tables.visitor.c.id, BitMap())
+    with holder.transaction() as connection:  # the rest is small
+        for table in tables.all():
+            if table is not tables.lease:
+                connection.execute(sa.delete(table))
 
 
 def _sweep_visitors(holder: Holder, now: datetime) -> None:

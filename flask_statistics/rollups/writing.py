@@ -127,6 +127,23 @@ def sweep(holder: Holder) -> None:
                 note_ids(connection, tables, name, add=[], remove=[number])
 
 
+def delete_rows(holder: Holder) -> None:
+    """Delete the rows of all segments, which nothing may name any more, in pieces."""
+    tables = holder.tables
+    numbers: set[int] = set()
+    for table in (tables.rollup, tables.sets, tables.index):
+        with holder.engine.connect() as connection:
+            numbers.update(connection.scalars(sa.select(table.c.segment_id).distinct()))
+    _in_pieces(holder, _all_of_each(holder, sorted(numbers)))
+
+
+def _all_of_each(holder: Holder, numbers: Iterable[int]) -> Iterator[Step]:
+    for number in numbers:
+        with holder.engine.connect() as connection:
+            steps = list(_all_of(connection, holder.tables, number))
+        yield from steps
+
+
 # ---- in one transaction ----------------------------------------------------------------------------------------------
 
 
