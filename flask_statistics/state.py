@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from . import connections, dialects
 from .addresses import Anonymize, whole
+from .complaints import Complaints
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard
@@ -90,6 +91,8 @@ class State:
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
+    complaints: Complaints = field(init=False)
+    """Of questions that the database did not answer."""
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
@@ -98,6 +101,7 @@ class State:
     _own: connections.Engines = field(init=False)
 
     def __post_init__(self) -> None:
+        self.complaints = Complaints(self.app.logger)
         self._own = connections.Engines(self._engine_of)
 
     @property
