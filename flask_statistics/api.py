@@ -164,7 +164,7 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
         search=request.args.get("search", "")[:200],
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
-    return {"dimension": dimension, "total": found.total, "rows": rows}
+    return {"dimension": dimension, "total": found.total, "searched": found.among, "rows": rows}
 
 
 def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:

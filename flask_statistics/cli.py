@@ -17,7 +17,7 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import sqlalchemy as sa
@@ -36,7 +36,7 @@ from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
 from .masking import masked_header
-from .models import RawTable, check_types
+from .models import check_types
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes, spool_list
@@ -100,6 +100,8 @@ def init(alter: bool) -> None:
             done += _add_columns(state, lacks)
         if isinstance(state.writer, SpoolWriter):
             _try_spool(state.writer)
+    if done:
+        trail.note(state.app, "changed", "made tables, or added columns to them")
     for line in done:
         click.echo(line)
     old = state.left_behind()
@@ -156,17 +158,9 @@ def _create_index(state: State) -> Iterator[str]:
     raw, engine = state.raw, state.engine()
     if engine.dialect.name in dialects.CLICKHOUSE:
         return  # its tables are sorted, and have no such indexes
-    if not _has_date_index(raw, sa.inspect(engine)):
+    if not schema.has_date_index(raw, sa.inspect(engine)):
         dialects.create_index(engine, raw.table, raw.columns["date"])
         yield f"Created an index on {raw.table.fullname}.{raw.columns['date'].name}."
-
-
-def _has_date_index(raw: RawTable, inspector: sa.Inspector) -> bool:
-    date, name, schema = raw.columns["date"].name, raw.table.name, raw.table.schema
-    keys: list[list[Any]] = [[*inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]]]
-    keys += [[*index["column_names"]] for index in inspector.get_indexes(name, schema=schema)]
-    keys += [[*constraint["column_names"]] for constraint in inspector.get_unique_constraints(name, schema=schema)]
-    return any(key[:1] == [date] for key in keys)
 
 
 # ---- import-log --------------------------------------------------------------------------------------------------
@@ -526,6 +520,7 @@ def verify(repair: bool) -> None:
             with _days("Repairing") as progress:
                 if job.repair(found.differences, _utc_now(), progress=progress) is None:
                     raise click.ClickException("Another process is at work on the rollups; nothing was repaired.")
+            trail.note(state.app, "changed", "repaired rollups")
             click.echo("Repaired, and verified again:")
             found = _verified(job)
     _say_what_differs(found.differences, state)
@@ -747,12 +742,17 @@ def spool(context: click.Context) -> None:
         sys.exit(1)
 
 
+def _note_change(what: str) -> None:
+    trail.note(state_of(current_app).app, "changed", what)
+
+
 @spool.command("retry")
 def spool_retry() -> None:
     """Try now to store what the raw table refused. The exit code is 1 if it refuses some again."""
     writer = _spool_writer()
     with _spool_errors(writer.folder()):
         stored, refused = spool_list.retry(writer.folder(), writer.mover())
+    _note_change(f"stored {_count(stored, 'request')} that the table had refused")
     if refused:
         for request, error in read_refused(writer.folder()):
             click.echo(f"Set aside: {request}: {error}")
@@ -770,6 +770,7 @@ def spool_adopt(names: tuple[str, ...]) -> None:
     for path in _named(folder, names, folder.files()):
         with _spool_errors(folder):
             waiting, stored = spool_list.adopt(folder, writer.mover(), path)
+        _note_change(f"adopted {_count(waiting, 'request')} of the spool")
         click.echo(f"{path.name}: {_count(waiting, 'request')} adopted, {stored:,} stored.")
 
 
@@ -787,7 +788,9 @@ def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
         if not yes:
             click.confirm(f"Delete {_count(number, 'request')} that were set aside?", abort=True)
         with _spool_errors(folder):
-            click.echo(f"{_count(spool_list.drop_refused(folder), 'request')} dropped.")
+            number = spool_list.drop_refused(folder)
+        _note_change(f"dropped {_count(number, 'request')} that the table had refused")
+        click.echo(f"{_count(number, 'request')} dropped.")
         return
     listed = {file.path: file.waiting + file.refused for file in spool_list.list_files(folder)}
     for path in _named(folder, names, [*listed, *folder.strays()]):
@@ -796,6 +799,7 @@ def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
             click.confirm(f"{path.name}: delete {what} for good?", abort=True)
         with _spool_errors(folder):
             spool_list.drop(folder, path)
+        _note_change(f"dropped {path.name} of the spool")
         click.echo(f"{path.name}: {_count(listed.get(path, 0), 'request')} dropped.")
 
 
@@ -852,6 +856,8 @@ def status() -> None:
         *((setting.key, setting.value) for setting in found.settings if not setting.default),
     ]:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
+    for line in found.advice:
+        click.echo(f"{'Advice':<18}{line}")
     for problem in found.problems:
         click.echo(problem, err=True)
     if found.lacks:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -286,7 +287,7 @@ def _show(
     csv: Callable[[Page], str] | None = None,
 ) -> ResponseReturnValue:
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
-    values = dict(request.view_args or {})
+    values, began = dict(request.view_args or {}), time.perf_counter()
     with _page(url_for(f"{NAME}.{endpoint}", **values)) as page:
         if any(request.args.get(name) == "" for name in MAY_BE_EMPTY):
             return redirect(page.state.table_url_at(page.state.base))
@@ -300,7 +301,8 @@ def _show(
             json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if csv is None else page.csv(csv(page)),
         )
-    return _render(TEMPLATES[endpoint], frame=framed, view=content)
+    helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began)
+    return _render(TEMPLATES[endpoint], frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
 
 
 TEMPLATES = {

@@ -92,6 +92,35 @@ def test_guard_denies_every_method_and_spelling(make_app: MakeApp, method: str, 
     assert make_app(before_f=lambda: False).client.open(f"/statistics{path}", method=method).status_code == 403
 
 
+class Asked:
+    """A guard that is an object, and answers in its own time."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    async def __call__(self) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("guard", "status"),
+    [
+        (Asked(True), 200),
+        (Asked(False), 403),
+        (lambda: Asked(True)(), 200),
+        (any_of(lambda: False, Asked(True)), 200),
+        (any_of(Asked(None), Asked(False)), 403),
+        (all_of(Asked(True), lambda: True), 200),
+        (all_of(lambda: True, Asked(None)), 403),
+    ],
+)
+def test_guard_can_be_an_object_that_is_waited_for(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, guard: Guard, status: int
+) -> None:
+    monkeypatch.setattr(Flask, "async_to_sync", lambda _, function: lambda: result_of(function()))
+    assert make_app(before_f=guard).client.get("/statistics/api/health").status_code == status
+
+
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND")
 
 
@@ -313,6 +342,7 @@ def test_login_required_whose_handler_forgot_to_answer(make_app: MakeApp, answer
         ("/statistics/", {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, 302),
         ("/statistics/", {"Accept": "application/json"}, 401),
         ("/statistics/", {"Accept": "text/csv"}, 401),
+        ("/statistics/", {"Accept": "application/vnd.api+json"}, 401),
         ("/statistics/", {"Accept": "application/json, text/html;q=0.5"}, 401),
         ("/statistics/api/summary", {}, 401),
         ("/statistics/export/requests.csv", {}, 401),
@@ -669,7 +699,7 @@ def test_token_refuses_a_secret_that_can_be_guessed(secret: Any) -> None:
         ("127.0.0.1", {"Accept": "*/*", "X-Requested-With": "XMLHttpRequest", "HX-Request": "true", "DNT": "1"}, 200),
         (
             "127.0.0.1",
-            {"X-CSRFToken": "a", "Sec-Fetch-Site": "none", "X-Tenant": "a", "Origin": "http://localhost"},
+            {"X-CSRFToken": "a", "Sec-Fetch-Site": "none", "Authorization": "Basic a", "Origin": "http://localhost"},
             200,
         ),
     ],
@@ -734,6 +764,16 @@ PROXY_HEADERS = (
         "X-Sucuri-ClientIP",
     ),
     *("DO-Connecting-IP", "Incap-Client-IP", "Akamai-Origin-Hop", "Ali-Cdn-Real-Ip", "X-B3-TraceId", "X-Proxy-Id"),
+    *(
+        "CloudFront-Viewer-Address",
+        "X-Railway-Edge",
+        "Rndr-Id",
+        "Tailscale-User-Login",
+        "Ngrok-Trace-Id",
+        "X-Ngrok-Domain",
+    ),
+    *("Remote-User", "X-Auth-Request-User", "X-Consumer-Username", "Kong-Request-ID", "Uber-Trace-Id", "Sentry-Trace"),
+    *("Tracestate", "Connect-Time", "Proxy", "L5d-Client-Id", "X-Country-Code", "X-Nobody-Knows"),
 )
 """From the documentation of nginx, Apache, HAProxy, Envoy, Traefik, Varnish, and of clouds and content networks."""
 

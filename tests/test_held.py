@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics.addresses import DailyHash, ImportHash, secret_table
+from flask_statistics.trail import Access, statistics_accessed
 from flask_statistics.writers import spool_client
 
 from .conftest import App
@@ -140,6 +141,36 @@ def test_show_and_forget_name_files_that_cannot_be_read(spooled: Callable[..., A
     assert done.exit_code == 1
     assert "nothing is left elsewhere" in done.output
     assert shown(app)["raw_rows"] == []
+    app.close()
+
+
+def test_trail_tells_of_commands_that_change(spooled: Callable[..., App], tmp_path: Path) -> None:
+    app = spooled(model=picky, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
+    for path in ("/bad", "/good"):
+        ask(app, path, THEM)
+    app.insert({"date": datetime(2026, 3, 1), "path": "/old"})
+    assert run(app, "rollup").exit_code == 0
+    app.insert({"date": datetime(2026, 3, 1), "path": "/old"})
+    stray = tmp_path / "spool" / "requests-0000000000000000-1.damaged-1"
+    stray.write_bytes(b"")
+    told: list[Access] = []
+    with statistics_accessed.connected_to(lambda _, access: told.append(access), app.flask):
+        for command in (
+            "verify --repair",
+            "spool retry",
+            "spool drop --set-aside --yes",
+            f"spool drop --yes {stray.name}",
+            "init",
+            "status",
+        ):
+            run(app, *command.split())
+    assert [access.what for access in told] == [
+        "repaired rollups",
+        "stored 0 requests that the table had refused",
+        "dropped 1 request that the table had refused",
+        f"dropped {stray.name} of the spool",
+    ]
+    assert {(access.action, access.guard) for access in told} == {("changed", "command line")}
     app.close()
 
 
