@@ -16,6 +16,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from . import connections, dialects
 from .addresses import Anonymize, whole
+from .complaints import Complaints
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard
@@ -95,6 +96,8 @@ class State:
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
+    complaints: Complaints = field(init=False)
+    """Of questions that the database did not answer."""
     page_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST_PAGES))
     """What each of the latest pages of this process took to be computed."""
     said: set[str] = field(default_factory=set)
@@ -105,6 +108,7 @@ class State:
     _own: connections.Engines = field(init=False)
 
     def __post_init__(self) -> None:
+        self.complaints = Complaints(self.app.logger)
         self._own = connections.Engines(self._engine_of)
 
     @property

@@ -233,8 +233,14 @@ def test_api_database_error_is_503_and_logged(make_app: MakeApp, caplog: pytest.
     app = make_app(TESTING=False)
     with app.flask.app_context():
         app.db.drop_all()
-    assert app.json("summary", 503) == {"error": "The database could not answer; see the app's log."}
-    assert "Flask-Statistics: a question to the database failed." in [record.message for record in caplog.records]
+    assert app.json("summary", 503) == {
+        "error": "The database could not answer. The table 'request' is missing: run 'flask statistics init' once, or make a "
+        "migration. The app's log says more."
+    }
+    (record,) = (record for record in caplog.records if record.name == "tests.app")
+    assert record.message.startswith(
+        "Flask-Statistics: a question to the database failed: OperationalError: no such table"
+    )
 
 
 def test_api_health_after_a_request(app: App) -> None:

@@ -33,6 +33,7 @@ ORDER = (
     "spans",
     "bounds",
     "writers",
+    "complaints",
     "processes",
     "derived",
     "filters",
