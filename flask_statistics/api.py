@@ -20,6 +20,7 @@ from .queries.answers import Measures, ResponseTime
 from .queries.interface import SORT_NAMES, Queries, TooManyValues, UnknownRequest
 from .spans import UNITS, Span, SpanError, read_span, to_local
 from .state import NAME, State, state_of
+from .writers.causes import fix
 
 MOST_POINTS = 10_000
 """Longest series that is answered: a year of hours fits."""
@@ -81,8 +82,8 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
         except sa.exc.SQLAlchemyError as error:
             if dialects.is_timeout(error):
                 return refused(503, too_slow(state))
-            current_app.logger.exception("Flask-Statistics: a question to the database failed.")
-            return refused(503, "The database could not answer; see the app's log.")
+            state.complaints.tell("a question to the database failed", error)
+            return refused(503, f"The database could not answer. {fix(error)} The app's log says more.")
         except TooManyValues as error:
             return refused(503, str(error))
         except DimensionError as error:
@@ -163,7 +164,7 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
         search=request.args.get("search", "")[:200],
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
-    return {"dimension": dimension, "total": found.total, "rows": rows}
+    return {"dimension": dimension, "total": found.total, "searched": found.among, "rows": rows}
 
 
 def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:

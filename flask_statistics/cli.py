@@ -17,7 +17,7 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import sqlalchemy as sa
@@ -36,7 +36,7 @@ from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
 from .masking import masked_header
-from .models import RawTable, check_types
+from .models import check_types
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
 from .writers import causes, spool_list
@@ -158,17 +158,9 @@ def _create_index(state: State) -> Iterator[str]:
     raw, engine = state.raw, state.engine()
     if engine.dialect.name in dialects.CLICKHOUSE:
         return  # its tables are sorted, and have no such indexes
-    if not _has_date_index(raw, sa.inspect(engine)):
+    if not schema.has_date_index(raw, sa.inspect(engine)):
         dialects.create_index(engine, raw.table, raw.columns["date"])
         yield f"Created an index on {raw.table.fullname}.{raw.columns['date'].name}."
-
-
-def _has_date_index(raw: RawTable, inspector: sa.Inspector) -> bool:
-    date, name, schema = raw.columns["date"].name, raw.table.name, raw.table.schema
-    keys: list[list[Any]] = [[*inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]]]
-    keys += [[*index["column_names"]] for index in inspector.get_indexes(name, schema=schema)]
-    keys += [[*constraint["column_names"]] for constraint in inspector.get_unique_constraints(name, schema=schema)]
-    return any(key[:1] == [date] for key in keys)
 
 
 # ---- import-log --------------------------------------------------------------------------------------------------
@@ -864,6 +856,8 @@ def status() -> None:
         *((setting.key, setting.value) for setting in found.settings if not setting.default),
     ]:
         click.echo(f"{label:<18}{text}" if len(label) < 18 else f"{label} = {text}")
+    for line in found.advice:
+        click.echo(f"{'Advice':<18}{line}")
     for problem in found.problems:
         click.echo(problem, err=True)
     if found.lacks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from . import dialects, guards, schema
+from .advice import SLOW_PAGE_S, Measured, advice
 from .config import PREFIX, SETTINGS
 from .filters import Filters
 from .guards import BasicAuth, Guard, TokenGuard
@@ -161,6 +163,8 @@ class Health:
     settings: tuple[Setting, ...]
     problems: tuple[str, ...]
     """What somebody should do something about, as sentences; empty: all is well."""
+    advice: tuple[str, ...]
+    """What would help, by what was measured: a line each, with the setting; empty: nothing is known to."""
 
     @property
     def status(self) -> str:
@@ -174,10 +178,12 @@ def collect(state: State, now: datetime) -> Health:
     recording = None if done is None else _recording(state, done)
     database, storage, rollups, rollups_error = "ok", None, None, None
     lacks: tuple[schema.Lack, ...] = ()
+    indexed, locks_out = None, False
     try:
         lacks = tuple(schema.lacking(state))
         with state.reading() as (connections, _):
-            storage = _storage(state, connections, now)
+            storage, locks_out = _storage(state, connections, now), connections.in_pieces is not None
+            indexed = _is_indexed(state, connections.raw)
             if state.rollups is not None:
                 try:
                     rollups = state.rollups.status(connections.ours, connections.raw)
@@ -207,7 +213,50 @@ def collect(state: State, now: datetime) -> Health:
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),
         ),
+        advice=advice(_measured(state, recording, storage, indexed=indexed, locks_out=locks_out)),
     )
+
+
+def _is_indexed(state: State, connection: sa.Connection) -> bool | None:
+    if connection.dialect.name in dialects.CLICKHOUSE:
+        return None  # its tables are sorted
+    return schema.has_date_index(state.raw, sa.inspect(connection))
+
+
+def _measured(
+    state: State, recording: Recording | None, storage: Storage | None, *, indexed: bool | None, locks_out: bool
+) -> Measured:
+    settings = state.settings
+    return Measured(
+        rollups=settings.rollups,
+        page_s=max(state.page_seconds, default=None),
+        rows=None if storage is None else storage.rows,
+        indexed=indexed,
+        locks_out=locks_out,
+        spools=settings.writer == "spool",
+        recording_s=None if recording is None else recording.overhead_p95,
+        recordings=0 if recording is None else recording.overhead_requests,
+        bytes_a_day=None if storage is None else storage.bytes_a_day,
+        in_a_year=None if storage is None else storage.in_a_year,
+        full_in_days=None if storage is None else storage.full_in_days,
+        bounded=settings.raw_retention is not None or settings.raw_max_rows is not None,
+        guarded=not guards.is_open(state.guard),
+    )
+
+
+def advice_for_page(state: State, seconds: float) -> tuple[str, ...]:
+    """What would help a page that took so many seconds; empty: it was quick, or nothing is known to."""
+    state.page_seconds.append(seconds)
+    if seconds <= SLOW_PAGE_S:
+        return ()
+    indexed, locks_out = None, False
+    with (
+        suppress(sa.exc.SQLAlchemyError),
+        state.beside() as connections,
+    ):  # a page that was answered is not spoilt by advice
+        locks_out = connections.in_pieces is not None
+        indexed = _is_indexed(state, connections.raw)
+    return advice(Measured(rollups=state.settings.rollups, page_s=seconds, indexed=indexed, locks_out=locks_out))
 
 
 def _lag(rollups: Status, now: datetime) -> timedelta | None:
@@ -445,6 +494,7 @@ def as_json(health: Health, utc: Callable[[datetime], str]) -> dict[str, Any]:
     return {
         "status": health.status,
         "problems": list(health.problems),
+        "advice": list(health.advice),
         "database": health.database,
         "guarded": health.guarded,
         "guard": health.guard,

@@ -53,7 +53,14 @@ def description(
                     limit,
                     _query("offset", "Rows to skip.", {"type": "integer", "minimum": 0, "maximum": most_offset}),
                 ],
-                _answer({"dimension": TEXT, "total": COUNT, "rows": _list({"value": VALUE} | MEASURES)}),
+                _answer(
+                    {
+                        "dimension": TEXT,
+                        "total": COUNT,
+                        "searched": _or_null(COUNT),
+                        "rows": _list({"value": VALUE} | MEASURES),
+                    }
+                ),
             ),
             "/requests": _get(
                 "requests",

@@ -92,6 +92,8 @@ class NotStored(Exception):
         """What the operator can do about it."""
         self.stored = stored
         """Rows stored all the same."""
+        self.explained = False
+        """Whether `fix` says all that there is to know, so that nobody needs a traceback."""
 
 
 @dataclass(slots=True)

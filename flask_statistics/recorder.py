@@ -370,7 +370,7 @@ class Recorder:
             cause = failure.__cause__ or failure
             # the whole message of a database repeats the row, with line ends that the client wrote into it
             shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
-            self._lose(failure.lost, cause, failure.fix, shown=shown)
+            self._lose(failure.lost, cause, failure.fix, shown=shown, explained=failure.explained)
             if self._loud:
                 raise
         except Exception as error:
@@ -382,8 +382,10 @@ class Recorder:
         if stored:
             counters.store(stored)
 
-    def _lose(self, lost: int, error: BaseException, fix: str, *, shown: BaseException) -> None:
-        """Count `lost` requests and log why, with the traceback of `shown`."""
+    def _lose(
+        self, lost: int, error: BaseException, fix: str, *, shown: BaseException, explained: bool = False
+    ) -> None:
+        """Count `lost` requests and log why, with the traceback of `shown`; where `fix` explains it, that is for debugging."""
         counters, now = self.counters, time.monotonic()
         total = counters.lose(lost, type(error).__name__, _first_line(error))
         with counters.lock:
@@ -392,12 +394,14 @@ class Recorder:
                 self._quiet_until = now + QUIET_SECONDS
         if not quiet:
             self._app.logger.error(
-                "Flask-Statistics could not record a request, which was served all the same (%d lost since start): %s %s",
+                "Flask-Statistics could not record a request, which was served all the same (%d lost since start): %s. %s",
                 total,
                 _first_line(error),
                 fix,
-                exc_info=shown,
+                exc_info=None if explained else shown,
             )
+            if explained:
+                self._app.logger.debug("Flask-Statistics: its traceback", exc_info=shown)
 
 
 def _key_of(app: Flask) -> str:

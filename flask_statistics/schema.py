@@ -7,12 +7,13 @@ runs them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from . import dialects
-from .models import OURS
+from .models import OURS, RawTable
 from .state import State
 
 
@@ -71,3 +72,12 @@ def lacking(state: State) -> list[Lack]:
         if missing:
             found.append(Lack(table, missing))
     return found
+
+
+def has_date_index(raw: RawTable, inspector: sa.Inspector) -> bool:
+    """Whether the raw table has an index that begins with the date. Raises what the database does."""
+    date, name, schema = raw.columns["date"].name, raw.table.name, raw.table.schema
+    keys: list[list[Any]] = [[*inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]]]
+    keys += [[*index["column_names"]] for index in inspector.get_indexes(name, schema=schema)]
+    keys += [[*constraint["column_names"]] for constraint in inspector.get_unique_constraints(name, schema=schema)]
+    return any(key[:1] == [date] for key in keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from . import connections, dialects
 from .addresses import Anonymize, whole
+from .complaints import Complaints
 from .config import Settings
 from .dimensions import Dimension
 from .guards import Guard
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""
+
+
+LATEST_PAGES = 100
+"""Pages of which it is known how long they took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,10 @@ class State:
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
     """Those that record; None as well."""
+    complaints: Complaints = field(init=False)
+    """Of questions that the database did not answer."""
+    page_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST_PAGES))
+    """What each of the latest pages of this process took to be computed."""
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
@@ -98,6 +108,7 @@ class State:
     _own: connections.Engines = field(init=False)
 
     def __post_init__(self) -> None:
+        self.complaints = Complaints(self.app.logger)
         self._own = connections.Engines(self._engine_of)
 
     @property
@@ -167,20 +178,26 @@ class State:
 
     def queries_apart(self) -> Queries:
         """What answers each question on connections of its own, given back at once: for what is sent at a client's pace."""
-        return QueriesApart(self._queries_of_a_file)
+        newest: list[Any] = []
+        return QueriesApart(lambda: self._queries_of_a_file(newest))
 
     @contextmanager
-    def _queries_of_a_file(self) -> Iterator[Queries]:
+    def _queries_of_a_file(self, newest: list[Any]) -> Iterator[Queries]:
+        """What answers one question; `newest` has the newest key that there was at the first one, if keys have an order."""
         # it has a place among the files
-        with self._open() as (connections, _), self._asking(connections) as queries:
-            yield queries
+        with self._open() as (connections, _):
+            if not newest and self.raw.key.type.python_type is int:
+                newest.append(connections.raw.scalar(sa.select(sa.func.max(self.raw.key))))
+            with self._asking(connections, newest[0] if newest else None) as queries:
+                yield queries
 
     @contextmanager
-    def _asking(self, connections: Connections) -> Iterator[Queries]:
-        if connections.in_pieces is None:
-            yield self.queries_on(connections)
-            return
+    def _asking(self, connections: Connections, newest: Any = None) -> Iterator[Queries]:
         raw = RawQueries(connections.raw, self.raw, self.dimensions)
+        raw.newest = newest
+        if connections.in_pieces is None:
+            yield self._over(raw, connections)
+            return
         queries = QueriesInPieces(raw, connections.raw, self.raw, connections.in_pieces)
         try:
             yield queries
@@ -189,7 +206,9 @@ class State:
 
     def queries_on(self, connections: Connections) -> Queries:
         """What answers questions over `connections`."""
-        raw = RawQueries(connections.raw, self.raw, self.dimensions)
+        return self._over(RawQueries(connections.raw, self.raw, self.dimensions), connections)
+
+    def _over(self, raw: RawQueries, connections: Connections) -> Queries:
         return raw if self.rollups is None else self.rollups.queries(connections.ours, connections.raw, raw)
 
     @contextmanager
@@ -200,6 +219,12 @@ class State:
         """
         with self.places.page(), self._open() as opened:
             yield opened
+
+    @contextmanager
+    def beside(self) -> Iterator[Connections]:
+        """Connections for a moment, to look at how the tables are made; it needs no place."""
+        with self._open() as (connections, _):
+            yield connections
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Connections, dialects.Budget]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from .places import Busy
 from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
+from .writers.causes import fix
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self' data:; connect-src 'self'; "
@@ -194,12 +196,11 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
         except sa.exc.SQLAlchemyError as error:
             if dialects.is_timeout(error):
                 return _message(503, "This takes too long", api.too_slow(state_of(current_app)))
-            current_app.logger.exception("Flask-Statistics: the database did not answer the dashboard's questions.")
+            state_of(current_app).complaints.tell("the database did not answer the dashboard's questions", error)
             return _message(
                 503,
                 "The numbers cannot be read",
-                "The database did not answer; the app's log says why. If the table is missing, create it with "
-                "db.create_all() or with your migrations.",
+                f"The database did not answer. {fix(error)} The app's log says more.",
             )
         except TooManyValues as error:
             return _message(503, "This is too much for one page", str(error))
@@ -286,7 +287,7 @@ def _show(
     csv: Callable[[Page], str] | None = None,
 ) -> ResponseReturnValue:
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
-    values = dict(request.view_args or {})
+    values, began = dict(request.view_args or {}), time.perf_counter()
     with _page(url_for(f"{NAME}.{endpoint}", **values)) as page:
         if any(request.args.get(name) == "" for name in MAY_BE_EMPTY):
             return redirect(page.state.table_url_at(page.state.base))
@@ -300,7 +301,8 @@ def _show(
             json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if csv is None else page.csv(csv(page)),
         )
-    return _render(TEMPLATES[endpoint], frame=framed, view=content)
+    helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began)
+    return _render(TEMPLATES[endpoint], frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
 
 
 TEMPLATES = {
@@ -319,7 +321,7 @@ def _page(base: str) -> Iterator[Page]:
     """The page at the path `base` in the state that the present URL says, with a connection to ask on."""
     state, now = state_of(current_app), utc_now()
     with state.queries() as queries:
-        asker = Asker(queries, _log_failure)
+        asker = Asker(queries, state.complaints.tell)
         yield Page(_read_state(state, base, now, asker), _site(state), asker, now)
 
 
@@ -352,10 +354,6 @@ def _site(state: State) -> Site:
 
 def _url(endpoint: str, **values: Any) -> str:
     return url_for(f"{NAME}.{endpoint}", **values)
-
-
-def _log_failure(panel: str) -> None:
-    current_app.logger.exception("Flask-Statistics: %s could not be computed.", panel)
 
 
 def _render(template: str, status: int = 200, **context: Any) -> Response:
@@ -434,7 +432,7 @@ def export_csv(name: str) -> ResponseReturnValue:
 def _lines(state: State, page: Page, name: str) -> Generator[str]:
     """The pieces of a file. Between two of them nothing is open: the reader sets the pace, and may have gone to lunch."""
     with state.places.file() as sending:
-        for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), _log_failure)), name):
+        for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), state.complaints.tell)), name):
             yield piece
             sending.check()
 

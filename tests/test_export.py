@@ -115,6 +115,27 @@ def test_export_of_the_log(app: App) -> None:
     assert "traceback" not in newest
 
 
+@pytest.mark.parametrize("rollups", [False, True])
+def test_export_has_what_was_there_at_its_beginning(
+    make_app: Callable[..., App], database_url: str, monkeypatch: pytest.MonkeyPatch, rollups: bool
+) -> None:
+    monkeypatch.setattr("flask_statistics.export.LOG_ROWS", 7)
+    monkeypatch.setattr("flask_statistics.export.PIECE", 1)
+    app = make_app(database_url, STATISTICS_ENABLED=False, STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False)
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    app.insert(*({"date": now - timedelta(minutes=number), "path": f"/{number}"} for number in range(1, 41)))
+    response = app.client.get("/statistics/export/requests.csv?span=all", buffered=False)
+    lines = response.iter_encoded()
+    text = next(lines)
+    for late in (0.5, 3.5, 20.5, 60):  # newer than all, and between those that were not read yet
+        app.insert({"date": now - timedelta(minutes=late), "path": "/late"})
+    text += b"".join(lines)
+    response.close()
+    paths = [row["path"] for row in csv.DictReader(io.StringIO(text.decode()))]
+    assert paths == [f"/{number}" for number in range(1, 41)]
+    app.close()
+
+
 def test_export_without_rows_has_a_heading(app: App) -> None:
     for name in ("path", "exceptions", "failing", "missing", "links", "requests"):
         (heading,) = export(app, name, "start=2020-01-01&end=2020-01-01")

@@ -44,7 +44,7 @@ class Stub:
 
 
 def page_of(*pairs: tuple[str, str], stub: Stub | None = None, zone: str = "UTC") -> Page:
-    asker = Asker(cast(Queries, stub or Stub()), lambda panel: None)
+    asker = Asker(cast(Queries, stub or Stub()), lambda _what, _error: None)
     dimensions = available(dict.fromkeys(ORIGINAL_COLUMNS))
     state = read_state(
         MultiDict(pairs),

@@ -911,7 +911,7 @@ def test_recorder_own_fault_is_logged_and_counted(make_app: MakeApp, caplog: pyt
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.message == (
-        "Flask-Statistics could not record a request, which was served all the same (1 lost since start): strange "
+        "Flask-Statistics could not record a request, which was served all the same (1 lost since start): strange. "
         "This is a fault of Flask-Statistics; please report it with this traceback."
     )
     assert app.rows() == []

@@ -16,7 +16,7 @@ from .conftest import App, execute, original_model
 
 def outgrown(db: SQLAlchemy) -> type[Any]:
     """The original's model with the columns that came later, and one of the host's own that cannot be NULL."""
-    columns = {"plan": db.Column("the plan", db.String(20), nullable=False)}
+    columns = {"plan": db.Column("the plan", db.String(20), nullable=False, default="free")}
     return type("Request", (RequestMixin, db.Model), columns)
 
 

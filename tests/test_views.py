@@ -230,7 +230,7 @@ def test_view_with_a_dimension_that_raises(make_app: Callable[..., App], caplog:
     assert page.count("Could not be computed") == 1
     assert "/here" in page
     assert "Firefox" in page
-    assert "Flask-Statistics: tenant could not be computed." in caplog.text
+    assert "tenant could not be computed: DimensionError: The function of the dimension 'tenant' failed" in caplog.text
     assert "Could not be computed" in get(app, "list/tenant")
     message = "The function of the dimension 'tenant' failed on a recorded value."
     assert app.json("breakdown/tenant", 500) == {"error": f"{message} See the app's log."}
@@ -277,6 +277,24 @@ def test_view_without_the_table(make_app: Callable[..., App], database_url: str)
         app.db.drop_all()
     for view in ("", "errors", "requests", "requests/1", "live", "list/path", "panel/paths", "export/path.csv"):
         assert "The numbers cannot be read" in get(app, view, 503)
+
+
+def test_missing_table_is_told_in_one_line_with_the_same_advice_everywhere(
+    make_app: Callable[..., App], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(database_url)
+    app.client.get("/")
+    app.rows()
+    with app.flask.app_context():
+        app.db.drop_all()
+    app.client.get("/")
+    advice = "The table 'request' is missing: run 'flask statistics init' once, or make a migration."
+    for view in ("", "errors", "requests", "requests/1", "live", "list/path", "panel/paths", "export/path.csv"):
+        assert advice in unescape(get(app, view, 503))
+    for api in ("summary", "series", "breakdown/path", "requests"):
+        assert advice in app.json(api, 503)["error"]
+    told = [record for record in caplog.records if record.name == "tests.app"]
+    assert [advice in record.message and not record.exc_info for record in told] == [True, True]
 
 
 def test_view_without_the_database(make_app: Callable[..., App]) -> None:

@@ -292,7 +292,10 @@ def _table(
         base=state.base,
         more=more,
         shown=" · ".join(
-            filter(None, (_shown(state.table.offset, found, dimension.label.lower()), _not_before(page, found)))
+            filter(
+                None,
+                (_shown(state.table.offset, found, dimension.label.lower()), _among(found), _not_before(page, found)),
+            )
         ),
         newer_url=newer,
         older_url=older,
@@ -349,6 +352,11 @@ def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:
         table = {"sort": page.state.table.sort, "search": page.state.table.search}
         return Link(f"All {noun}", page.state.listed_at(page.site.url("list", dimension=found.dimension), **table))
     return Link(f"Show {min(rest, rows - len(found.rows)):,} more of {noun}", page.state.table_url(rows=rows))
+
+
+def _among(found: Breakdown) -> str:
+    """What was not searched; empty: nothing."""
+    return "" if found.among is None else f"searched among the {found.among:,} commonest alone"
 
 
 def _shown(offset: int, found: Breakdown, noun: str) -> str:

@@ -53,8 +53,8 @@ class HealthView:
 
     problems: tuple[str, ...]
     """Empty: all is well."""
-    open: bool
-    """Whether nobody guards the dashboard."""
+    advice: tuple[str, ...]
+    """What would help, a line each."""
     tiles: tuple[Tile, ...]
     cards: tuple[Card, ...]
     settings: Card
@@ -72,7 +72,7 @@ def view(page: Page, health: Health) -> HealthView:
     settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
     return HealthView(
         problems=tuple(clipped(problem, 400) for problem in health.problems),
-        open=not health.guarded,
+        advice=health.advice,
         tiles=tuple(_tiles(health.recording)),
         cards=tuple(cards),
         settings=Card("settings", "Settings in force", settings, monospace=True),

@@ -47,7 +47,7 @@ class Site:
 class Asker:
     """Asks the questions of one page. A question that fails costs its own panel, and not the page."""
 
-    def __init__(self, queries: Queries, log_failure: Callable[[str], None]) -> None:
+    def __init__(self, queries: Queries, log_failure: Callable[[str, Exception], None]) -> None:
         self.queries = queries
         self.answered = 0
         self.error: Exception | None = None
@@ -67,7 +67,7 @@ class Asker:
                 raise
             self.error = error
             if not (self.out_of_time and dialects.is_timeout(error)):
-                self._log_failure(panel)
+                self._log_failure(f"{panel} could not be computed", error)
             self.out_of_time = self.out_of_time or dialects.is_timeout(error)
             self.queries.recover()
             return None

@@ -74,6 +74,8 @@ class Breakdown:
     """Requests in all values together, listed or not."""
     complete_from: datetime | None = None
     """Requests from before (naive UTC) are not in it, as they are not rolled up by the dimension yet; None: all are."""
+    among: int | None = None
+    """Only so many values, the commonest, were searched, as there are more than can be looked through; None: all were."""
 
 
 @dataclass(frozen=True, slots=True)

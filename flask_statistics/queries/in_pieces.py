@@ -50,8 +50,8 @@ class QueriesInPieces:
         budget.statement_s = LONGEST_READ_S
         self._earliest: datetime | None = None
         """As it was before there was a copy."""
-        self._newest: Any = None
-        if raw.key.type.python_type is int:
+        self._newest = queries.newest
+        if self._newest is None and raw.key.type.python_type is int:
             self._newest = connection.scalar(sa.select(sa.func.max(raw.key)))
             queries.newest = self._newest
 

@@ -124,7 +124,8 @@ class RawQueries:
             self._add_latency(asked, where, shown, [row.value for row in rows])
             rows = tuple(_rows(shown))
         if all_there or search:
-            return Breakdown(dimension, len(tallies), rows, sum(tally.hits for tally in tallies.values()))
+            hits = sum(tally.hits for tally in tallies.values())
+            return Breakdown(dimension, len(tallies), rows, hits, among=None if all_there else MOST_GROUPS)
         return Breakdown(dimension, max(len(tallies), self._different(asked, where)), rows, self._hits(where))
 
     def _hits(self, where: Sequence[sa.ColumnElement[bool]]) -> int:

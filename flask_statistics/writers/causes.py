@@ -200,6 +200,11 @@ def _by_number(original: Any) -> Cause | None:
     return Cause.AWAY if 2000 <= number < 3000 or 12701 <= number < 12800 else MYSQL.get(number)
 
 
+def is_known(error: BaseException) -> bool:
+    """Whether `fix` says all that there is to know, so that nobody needs a traceback."""
+    return cause_of(error) not in (Cause.ROW, Cause.UNKNOWN)
+
+
 def fix(error: BaseException) -> str:
     """What the operator can do about `error`, in a sentence or two; with the table or column that is missing."""
     cause, text = cause_of(error), str(getattr(error, "orig", error))

@@ -23,7 +23,7 @@ from .. import dialects
 from ..models import RawTable
 from ..patience import SHORT_S, patience
 from ..record import Backlog, NotStored, Record
-from .causes import Cause, blames_row, cause_of, fix
+from .causes import Cause, blames_row, cause_of, fix, is_known
 from .rows import insert, row_of
 from .transaction import Locked, commit
 
@@ -318,6 +318,7 @@ class DirectWriter:
         """Note that so many rows are lost, and why."""
         with self._lock:
             lost = NotStored(rows + (self._lost.lost if self._lost else 0), help_)
+            lost.explained = is_known(error)
             lost.__cause__ = error
             self._lost = lost
 
