@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.queries.interface import Measures
+from flask_statistics.queries.answers import Measures
 from flask_statistics.rollups.meta import note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
