@@ -377,7 +377,9 @@ def statements(app: App) -> Iterator[list[str]]:
 def test_view_issues_few_statements_and_none_twice(app: App, view: str) -> None:
     with statements(app) as issued:
         get(app, view)
-    assert len(issued) == STATEMENTS[view]
+    newest = [statement for statement in issued if statement.startswith('SELECT max(request."index")')]
+    assert len(newest) <= 1  # as SQLite's file is read without a transaction
+    assert len(issued) - len(newest) == STATEMENTS[view]
     assert len(set(issued)) == len(issued)
 
 

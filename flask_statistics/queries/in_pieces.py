@@ -50,7 +50,12 @@ class QueriesInPieces:
         budget.statement_s = LONGEST_READ_S
         self._earliest: datetime | None = None
         """As it was before there was a copy."""
-        self._newest = queries.newest
+        self._newest: Any = queries.newest
+        self._begun = False
+
+    def _begin(self) -> None:
+        """Look which is the newest row, before the first question about many."""
+        self._begun, raw, connection, queries = True, self._raw, self._connection, self._queries
         if self._newest is None and raw.key.type.python_type is int:
             self._newest = connection.scalar(sa.select(sa.func.max(raw.key)))
             queries.newest = self._newest
@@ -75,6 +80,8 @@ class QueriesInPieces:
     def earliest(self) -> datetime | None:
         if self._copy is not None:
             return self._earliest
+        if not self._begun:
+            self._begin()
         try:
             return self._queries.earliest()
         except sa.exc.OperationalError as error:
@@ -124,6 +131,8 @@ class QueriesInPieces:
     # ---- pieces --------------------------------------------------------------------------------------------------
 
     def _ask(self, span: Span, question: Callable[[], T]) -> T:
+        if not self._begun:
+            self._begin()
         if self._copy is None:
             try:
                 return question()
