@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import tempfile
 import threading
 import time
@@ -125,14 +126,18 @@ def host_writes(url: str) -> Iterator[list[float]]:
         thread.join(60)
 
 
-def run(url: str, folder: Path, fault: Fault, *, seconds: float, create: bool = True) -> Outcome:
+def run(url: str, folder: Path, fault: Fault, *, seconds: float, create: bool = True, writer: str = "spool") -> Outcome:
     """Load an app for so many seconds, with the fault in the middle third, and start it once more; what became of it."""
     if create:
-        make_app(url, STATISTICS_WRITER="spool", **UNPOOLED)
+        make_app(url, STATISTICS_WRITER=writer, **UNPOOLED)
     answered = folder / "answered"
     answered.touch()
     stage = Stage(url, folder, answered, seconds / 3)
-    with host_writes(url) as writes, suppress(ProcessLookupError), gunicorn(url, folder, workers=2) as server:
+    with (
+        host_writes(url) as writes,
+        suppress(ProcessLookupError),
+        gunicorn(url, folder, writer=writer, workers=2) as server,
+    ):
         stage.server = server
         for number in range(20):
             server.get(f"/page/warm-{number}")
@@ -143,11 +148,16 @@ def run(url: str, folder: Path, fault: Fault, *, seconds: float, create: bool = 
                 stage.stay()
     for undo in stage.undo:
         undo()
-    with gunicorn(stage.after or url, folder, workers=1) as server:
+    with gunicorn(stage.after or url, folder, writer=writer, workers=1) as server:
+        with answered.open("a") as file:
+            for number in range(20):  # what comes after it is stored as well
+                server.get(f"/page/after-{number}")
+                file.write(f"/page/after-{number} {time.time()} 0\n")
         settle(server)
         health = json.loads(server.get("/statistics/api/health"))
     answers, found = read_answered(answered), stored(stage.after or url)
     said = sum(int(number.replace(",", "")) for number in SAID.findall((folder / "server.log").read_text()))
+    said = max(said, health["lost"])
     return Outcome(
         answered=len(answers),
         stored=sum(path in found for path in answers),
@@ -234,6 +244,59 @@ def folder_is_copied(stage: Stage) -> None:
     (stage.folder / "copy").rename(stage.spool)
 
 
+def database_is_restored(stage: Stage) -> None:
+    """Let requests wait, kill everything, and put the database back to a backup from when they began to wait."""
+    path = Path(str(sa.make_url(stage.url).database))
+    backup = stage.folder / "backup.sqlite"
+
+    def restore() -> None:
+        shutil.copyfile(backup, path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("ALTER TABLE hidden RENAME TO request")
+        connection.close()
+
+    with sqlite3.connect(path, timeout=30) as connection, sqlite3.connect(backup) as copy:
+        connection.execute("ALTER TABLE request RENAME TO hidden")
+        connection.commit()
+        connection.backup(copy)
+    connection.close()
+    copy.close()
+    stage.stay()
+    stage.kill()
+    stage.undo += [restore]
+
+
+def machine_goes_back(stage: Stage) -> None:
+    """Kill everything, note what the spool's files are, let another life of the app go by, and put the files back."""
+    stage.kill()
+    snapshot = stage.folder / "snapshot"
+    shutil.copytree(stage.spool, snapshot)
+    with (
+        gunicorn(stage.url, stage.folder, workers=2) as web,
+        load(web.port, stage.answered, name="z", threads=2, pause=0.01),
+    ):
+        stage.stay()
+
+    def put_back() -> None:
+        for path in stage.spool.iterdir():
+            if not (snapshot / path.name).exists():
+                path.unlink()
+        for path in snapshot.iterdir():  # into the same files, as a snapshot of a disk does
+            (stage.spool / path.name).write_bytes(path.read_bytes())
+
+    stage.undo += [put_back]
+
+
+def fill_the_disk(disk: Path, stage: Stage) -> None:
+    """Leave no room on the disk for a while."""
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    stage.stay()
+    filler.unlink()
+
+
 def raw_table_is_locked(stage: Stage) -> None:
     """Hold a lock on the raw table, as a migration does."""
     engine = sa.create_engine(stage.url, poolclass=sa.NullPool)
@@ -256,6 +319,8 @@ SQLITE: dict[str, Fault] = {
     "killed, and the database renamed": partial(killed_while_the_table_is_away, database_is_renamed),
     "killed, and the helper files zeroed": partial(killed_while_the_table_is_away, helpers_are_zeroed),
     "killed, and the folder copied": partial(killed_while_the_table_is_away, folder_is_copied),
+    "killed, and the database restored": database_is_restored,
+    "killed, and the machine goes back": machine_goes_back,
 }
 
 
@@ -264,7 +329,30 @@ def on_sqlite(fault: Fault, folder: Path, *, seconds: float) -> Outcome:
     return run(f"sqlite:///{folder / 'app.sqlite'}", folder, fault, seconds=seconds)
 
 
-def on_postgresql(fault: Callable[[object, Stage], None], folder: Path, *, seconds: float) -> Outcome:
+def on_small_disk(of: str, folder: Path, *, seconds: float) -> Outcome:
+    """The disk of the `database` or the `spool` is full for a while. For root, who may mount one."""
+    disk = folder / of
+    disk.mkdir(0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(disk)], check=True)
+    try:
+        at = disk if of == "database" else folder
+        return run(f"sqlite:///{at / 'app.sqlite'}", folder, partial(fill_the_disk, disk), seconds=seconds)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def may_mount() -> bool:
+    """Whether this process may mount a disk of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False, capture_output=True)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+    return mounted.returncode == 0
+
+
+def on_postgresql(
+    fault: Callable[[object, Stage], None], folder: Path, *, seconds: float, writer: str = "spool"
+) -> Outcome:
     """The fault with a PostgreSQL server of its own, which it is given."""
     # not in a folder of root alone: the server runs as another user
     with (
@@ -272,7 +360,7 @@ def on_postgresql(fault: Callable[[object, Stage], None], folder: Path, *, secon
         get_server(Path(data) / "data") as server,
     ):
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        return run(url, folder, partial(fault, server), seconds=seconds)
+        return run(url, folder, partial(fault, server), seconds=seconds, writer=writer)
 
 
 def server_is_stopped(server: object, stage: Stage) -> None:
@@ -373,6 +461,11 @@ def scenarios() -> dict[str, Callable[..., Outcome]]:
     found: dict[str, Callable[..., Outcome]] = {name: partial(on_sqlite, fault) for name, fault in SQLITE.items()}
     found |= {name: partial(on_postgresql, fault) for name, fault in POSTGRESQL.items()}
     found["one of two shards is stopped"] = shard_is_stopped
+    found["direct: PostgreSQL is stopped"] = partial(on_postgresql, server_is_stopped, writer="direct")
+    found["direct: its raw table is locked"] = partial(on_postgresql, table_is_locked, writer="direct")
+    if may_mount():
+        found["the database's disk is full"] = partial(on_small_disk, "database")
+        found["the spool's disk is full"] = partial(on_small_disk, "spool")
     if galera.missing() is None:
         found["a node of Galera is killed"] = node_is_killed
     return found

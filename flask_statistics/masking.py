@@ -335,7 +335,10 @@ class Masking:
             return self._divided(piece)
         name, sign, value = piece.partition("=")
         if self._kept is not None:
-            return piece if not sign or self._kept.fullmatch(_decoded(name)) else f"{name}={MASK}"
+            if sign and not self._kept.fullmatch(_decoded(name)):
+                return f"{name}={MASK}"
+            # what was named is kept, and still without the secrets of others in it
+            return f"{name}={_value(value)}" if sign else _value(piece)
         kind = kind_of(name) if sign else PLAIN
         if kind == PLAIN:
             return f"{name}={_value(value)}" if sign else _value(piece)

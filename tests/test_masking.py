@@ -99,6 +99,7 @@ def test_recorded_query(make_app: MakeApp, query: str, masked: str) -> None:
     [
         (["page", "utm_*"], "page=2&utm_source=a&q=b&token=c&d", "page=2&utm_source=a&q=***&token=***&d"),
         ([], "page=2", "page=***"),
+        (["next", "token"], f"next=%2Freset%3Ftoken%3Dabc&token=a&{JWT}", "next=/reset?token=***&token=a&***"),
         (["p%61ge", "a b"], "a+b=1&a%20b=2&page=3", "a+b=1&a%20b=2&page=***"),
     ],
 )

@@ -430,9 +430,14 @@ def test_spool_refuses_a_folder_that_others_may_write(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_spool_refuses_a_folder_of_another_user(make: Callable[..., App], tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir(mode=0o700)
-    os.chown(tmp_path / "theirs", 65534, 65534)
+@pytest.mark.parametrize("linked", [False, True])
+def test_spool_refuses_a_folder_of_another_user(make: Callable[..., App], tmp_path: Path, linked: bool) -> None:
+    (tmp_path / "ours").mkdir(mode=0o700)
+    if linked:
+        (tmp_path / "theirs").symlink_to(tmp_path / "ours")
+    else:
+        (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 65534, 65534, follow_symlinks=False)
     app = make(STATISTICS_SPOOL_PATH=str(tmp_path / "theirs"), before=views)
     assert app.client.get("/").data == b"hello"
     assert app.json("health")["lost"] == 1

@@ -1,4 +1,4 @@
-"""Takes visitors out of rollups: a segment without their requests, and all that was measured of it. Writes what it corrects.
+"""Takes visitors out of rollups: segments without their requests, and all that was measured of these. Writes what it corrects.
 
 A segment holds all that there is to know of its requests, so this needs no raw rows: those of old days may be gone.
 """
@@ -6,17 +6,19 @@ A segment holds all that there is to know of its requests, so this needs no raw 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from . import bitmaps, store
-from .segment import Measured, Segment, chosen, measured
-from .store import Header
+from . import bitmaps, store, writing
+from .building import MONTH_FACTOR
+from .holder import Holder
+from .segment import Measured, Segment, chosen, hours_of, measured, part
+from .store import Draft, Header
 from .tables import TOTAL, Tables
+from .writing import Change
 
 
 def holding(connection: sa.Connection, tables: Tables, visitors: BitMap) -> list[Header]:
@@ -32,114 +34,89 @@ def holding(connection: sa.Connection, tables: Tables, visitors: BitMap) -> list
     return found
 
 
-class Eraser:
-    """Corrects the stored segments of one connection's transaction."""
+def count(connection: sa.Connection, holder: Holder, header: Header, visitors: BitMap) -> int:
+    """How many requests of a segment are those of `visitors`."""
+    return int(np.count_nonzero(_theirs(_contents(connection, holder, header), visitors)))
 
-    def __init__(
-        self,
-        connection: sa.Connection,
-        tables: Tables,
-        names: Sequence[str],
-        *,
-        number_of: Callable[[str], int | None],
-        many: Collection[str],
-        most_values: int,
-    ) -> None:
-        self._connection = connection
-        self._tables = tables
-        self._names = names
-        self._number_of = number_of
-        self._many = many
-        self._most_values = most_values
 
-    def erase(self, header: Header, visitors: BitMap, *, later: Sequence[Header] = ()) -> int:
-        """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were.
+def erase(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[Header]) -> int:
+    """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were.
 
-        What was measured of a whole month of which one of the segments that are erased `later` is a part waits for that one.
-        """
-        segment = store.read_joined(
-            self._connection, self._tables, [header], self._names, most_values=self._most_values
-        )
-        theirs = np.isin(segment.visitors, bitmaps.ordinals(visitors))
-        removed = int(np.count_nonzero(theirs))
+    What was measured of a whole month of which one of the segments that are erased `later` is a part waits for that one.
+    """
+    with holder.engine.connect() as connection:
+        dictionary = holder.dictionary(connection)
+        segment = _contents(connection, holder, header)
+        theirs = _theirs(segment, visitors)
         rest = chosen(segment, np.flatnonzero(~theirs))
-        hours = Counter(dict(_hits_of(segment)))
-        hours.subtract(dict(_hits_of(rest)))
-        self._write(header, rest, measured(rest))
-        self._correct_parts(header, rest)
-        self._correct_wholes(header, later)
-        hour = self._tables.hour
-        for start, count in hours.items():
-            if count:
-                fewer = sa.update(hour).where(hour.c.start == start).values(raw_rows=hour.c.raw_rows - count)
-                self._connection.execute(fewer)
+        drafts, replaced = [_draft(header, rest, measured(rest))], [header]
+        for one in _merged_into(connection, holder, header):
+            left = part(rest, one.start, one.end)
+            if left.hits != one.hits:
+                replaced.append(one)
+                drafts.append(_draft(one, None, measured(left), merged=True))
+        for one in _measured_with(connection, holder, header):
+            if not any(one.start <= other.start < one.end and other.audience == one.audience for other in later):
+                replaced.append(one)
+                drafts.append(_draft(one, None, _whole(connection, holder, one, header, rest)))
+    hours = Counter(dict(hours_of(segment)))
+    hours.subtract(dict(hours_of(rest)))
+    noted = holder.tables.hour
+
+    def note(connection: sa.Connection) -> None:
+        for start, fewer in hours.items():
+            if fewer:
+                left = sa.update(noted).where(noted.c.start == start).values(raw_rows=noted.c.raw_rows - fewer)
+                connection.execute(left)
         # an hour without rows is not remembered: one that is, and is older than all raw rows, passes for pruned
-        self._connection.execute(sa.delete(hour).where(hour.c.start.in_(list(hours)), hour.c.raw_rows <= 0))
-        return removed
+        connection.execute(sa.delete(noted).where(noted.c.start.in_(list(hours)), noted.c.raw_rows <= 0))
 
-    def count(self, header: Header, visitors: BitMap) -> int:
-        """How many requests of a segment are those of `visitors`."""
-        segment = store.read_joined(
-            self._connection, self._tables, [header], self._names, most_values=self._most_values
-        )
-        return int(np.count_nonzero(np.isin(segment.visitors, bitmaps.ordinals(visitors))))
-
-    def _correct_parts(self, header: Header, rest: Segment) -> None:
-        """Measure anew the hours and days within a segment that were merged into it."""
-        for part in self._others(header, self._tables.segment.c.start >= header.start, end=header.end):
-            first, last = rest.ordinal(part.start), rest.ordinal(part.end)
-            if last - first == part.hits:
-                continue
-            self._write(part, None, measured(chosen(rest, np.arange(first, last))))
-            same = self._tables.segment.c
-            where = (same.unit == part.unit, same.start == part.start, same.audience == part.audience)
-            written = store.headers(self._connection, self._tables, *where)
-            many = [number for name in self._many if (number := self._number_of(name)) is not None]
-            store.strip(self._connection, self._tables, [found.id for found in written], many=many)
-
-    def _correct_wholes(self, header: Header, later: Sequence[Header]) -> None:
-        """Measure anew the month of a day whose contents were too large to be merged, once for all of its days."""
-        segment = self._tables.segment.c
-        for whole in self._others(header, segment.start <= header.start, segment.end >= header.end):
-            if any(whole.start <= other.start < whole.end and other.audience == whole.audience for other in later):
-                continue
-            within = (segment.detailed, segment.audience == whole.audience)
-            parts = store.headers(
-                self._connection, self._tables, segment.start >= whole.start, segment.end <= whole.end, *within
-            )
-            total = Measured()
-            for part in parts:
-                contents = store.read_joined(
-                    self._connection, self._tables, [part], self._names, most_values=self._most_values
-                )
-                total.add(measured(contents))
-            total.fold(self._most_values)
-            self._write(whole, None, total)
-
-    def _others(self, header: Header, *where: sa.ColumnElement[bool], end: datetime | None = None) -> list[Header]:
-        """The segments of the same audience without contents that meet the conditions, but for one of its own unit."""
-        segment = self._tables.segment.c
-        conditions = [~segment.detailed, segment.audience == header.audience, segment.unit != header.unit, *where]
-        if end is not None:
-            conditions.append(segment.end <= end)
-        return store.headers(self._connection, self._tables, *conditions)
-
-    def _write(self, header: Header, segment: Segment | None, measures: Measured) -> None:
-        store.write(
-            self._connection,
-            self._tables,
-            segment,
-            measures,
-            unit=header.unit,
-            start=header.start,
-            end=header.end,
-            audience=header.audience,
-            number_of=self._number_of,
-            many=self._many,
-        )
+    writing.commit(holder, dictionary, Change(drafts, replaced=replaced, note=note))
+    return int(np.count_nonzero(theirs))
 
 
-def _hits_of(segment: Segment) -> list[tuple[datetime, int]]:
-    """The hours of a segment with how many requests each has."""
-    ends = [*(first for _, first in segment.hours), segment.hits][1:]
-    return [(start, end - first) for (start, first), end in zip(segment.hours, ends, strict=True)]
+def _contents(connection: sa.Connection, holder: Holder, header: Header) -> Segment:
+    most_values = holder.source.most_values * MONTH_FACTOR
+    return store.read_joined(
+        connection, holder.tables, [header], list(holder.source.dimensions), most_values=most_values
+    )
+
+
+def _theirs(segment: Segment, visitors: BitMap) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each request is one of `visitors`'."""
+    return np.isin(segment.visitors, bitmaps.ordinals(visitors))
+
+
+def _draft(header: Header, segment: Segment | None, measures: Measured, *, merged: bool = False) -> Draft:
+    return Draft(header.unit, header.start, header.end, header.audience, segment, measures, merged)
+
+
+def _merged_into(connection: sa.Connection, holder: Holder, header: Header) -> list[Header]:
+    """The hours and days whose contents a segment has."""
+    segment = holder.tables.segment.c
+    return _others(connection, holder, header, segment.start >= header.start, segment.end <= header.end)
+
+
+def _measured_with(connection: sa.Connection, holder: Holder, header: Header) -> list[Header]:
+    """The month of a day whose contents were too large to be merged."""
+    segment = holder.tables.segment.c
+    return _others(connection, holder, header, segment.start <= header.start, segment.end >= header.end)
+
+
+def _others(connection: sa.Connection, holder: Holder, header: Header, *where: sa.ColumnElement[bool]) -> list[Header]:
+    """The segments of the same audience without contents that meet the conditions, but for one of its own unit."""
+    segment = holder.tables.segment.c
+    of_it = (~segment.detailed, segment.audience == header.audience, segment.unit != header.unit)
+    return store.headers(connection, holder.tables, *of_it, *where)
+
+
+def _whole(connection: sa.Connection, holder: Holder, whole: Header, header: Header, rest: Segment) -> Measured:
+    """The measures of a month of days, of which that of `header` has only the `rest`."""
+    segment, most_values = holder.tables.segment.c, holder.source.most_values * MONTH_FACTOR
+    within = (segment.start >= whole.start, segment.end <= whole.end, segment.audience == whole.audience)
+    found = Measured()
+    for one in store.headers(connection, holder.tables, segment.detailed, *within):
+        found.add(measured(rest if one.id == header.id else _contents(connection, holder, one)))
+        found.fold(2 * most_values)  # a bound for memory; the last one is that of what is stored
+    found.fold(most_values)
+    return found

@@ -35,7 +35,7 @@ from . import (
     verification,
     writing,
 )
-from .building import MONTH_FACTOR, build_day, build_month, rows_noted
+from .building import build_day, build_month, rows_noted
 from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
 from .holder import Holder
 from .meta import (
@@ -222,8 +222,7 @@ class Job(Holder):
                 erased.raw_rows += deleted
                 pace.pause(deleted)
             for number, header in enumerate(held, 1):
-                with self.transaction() as connection:
-                    erased.requests += self._eraser(connection).erase(header, visitors, later=held[number:])
+                erased.requests += erase.erase(self, header, visitors, later=held[number:])
                 erased.periods += 1
                 progress(header.start)
             with self.transaction() as connection:
@@ -242,23 +241,12 @@ class Job(Holder):
             visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
             if not visitors:
                 return []
-            eraser = self._eraser(connection)
             found = erase.holding(connection, self.tables, visitors)
-            return [(header.unit, header.start, eraser.count(header, visitors)) for header in found]
+            return [(header.unit, header.start, erase.count(connection, self, header, visitors)) for header in found]
 
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
         with self.transaction() as connection, self.raw_beside(connection) as raw:
             return delete_raw(raw)
-
-    def _eraser(self, connection: sa.Connection) -> erase.Eraser:
-        return erase.Eraser(
-            connection,
-            self.tables,
-            list(self.source.dimensions),
-            number_of=self.dictionary(connection).number_of,
-            many=self.many(),
-            most_values=self.source.most_values * MONTH_FACTOR,
-        )
 
     def _refuse_frozen(self, days: Sequence[datetime], months: Mapping[datetime, datetime]) -> None:
         """Raise `RollupError` if `days`, or `months` that are built as a whole, have too few raw rows for it."""

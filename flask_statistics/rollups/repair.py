@@ -15,7 +15,7 @@ from . import keeping, store, structure, verification, writing
 from .building import RowsGone, build_day, build_month, note_rows
 from .holder import Holder
 from .meta import coverage, read_meta, write_meta
-from .segment import Measured, Segment, flaws, hours_of, measured, part, total
+from .segment import Segment, flaws, hours_of, measured, part, total
 from .store import Draft, Header
 from .structure import Difference
 from .tables import DAY, HOUR, MONTH, PIECE
@@ -76,10 +76,11 @@ def _measure_again(holder: Holder, unit: Unit) -> None:
         for start, rows in hours_of(segment):
             counts[start] = counts.get(start, 0) + rows
         measures = total(segment) if header.unit == PIECE else measured(segment)
-        draft = Draft(header.unit, header.start, header.end, header.audience, segment, measures)
-        writing.commit(holder, dictionary, Change([draft], replaced=[header]))
+        drafts = [Draft(header.unit, header.start, header.end, header.audience, segment, measures)]
         for one in parts:
-            _measure_part(holder, one, measured(part(segment, one.start, one.end)))
+            of_it = measured(part(segment, one.start, one.end))
+            drafts.append(Draft(one.unit, one.start, one.end, one.audience, None, of_it, merged=True))
+        writing.commit(holder, dictionary, Change(drafts, replaced=[header, *(one for one in parts if one.id)]))
     with holder.transaction() as connection:
         note_rows(connection, holder, unit.start, unit.end, counts)
 
@@ -106,28 +107,6 @@ def _parts(connection: sa.Connection, holder: Holder, header: Header, segment: S
         Header(0, unit, start, next_edge(start, unit, zone), header.audience, 0, False)
         for unit, start in sorted(wanted - known)
     ]
-
-
-def _measure_part(holder: Holder, header: Header, measures: Measured) -> None:
-    with holder.transaction() as connection:
-        number_of = holder.dictionary(connection).number_of
-        many = [number for name in holder.many() if (number := number_of(name)) is not None]
-        store.write(
-            connection,
-            holder.tables,
-            None,
-            measures,
-            unit=header.unit,
-            start=header.start,
-            end=header.end,
-            audience=header.audience,
-            number_of=number_of,
-            many=holder.many(),
-        )
-        same = holder.tables.segment.c
-        where = (same.unit == header.unit, same.start == header.start, same.audience == header.audience)
-        written = store.headers(connection, holder.tables, *where)
-        store.strip(connection, holder.tables, [found.id for found in written], many=many)
 
 
 def _mend_names(holder: Holder) -> None:

@@ -16,16 +16,19 @@ import sqlalchemy as sa
 from .. import bounds
 from ..pace import Pace
 from ..spans import next_edge
-from . import keeping, partitions, store
+from . import keeping, partitions, store, writing
 from .building import hour_of
 from .holder import Holder
 from .meta import NEVER, PRUNED, RollupError, coverage_in, note_late, read_meta, write_meta
 from .report import Report
 from .tables import HOUR
+from .writing import Change
 
 LOOKED_AT = "retention_at"
 """In `statistics_meta`: what time it was for the retention of the last run."""
 DAY = timedelta(days=1)
+HOURS_AT_ONCE = 24
+"""Hours whose rows one transaction deletes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,13 @@ def prune(holder: Holder, retention: Retention, now: datetime, report: Report) -
     """Delete what the settings say is too old or too much, raw rows only where they are rolled up as they are."""
     segment = holder.tables.segment.c
     if retention.hourly is not None:
-        with holder.transaction() as connection:
-            old = (segment.unit == HOUR, ~segment.detailed, segment.end <= now - retention.hourly)
-            store.delete(connection, holder.tables, *old)
+        with holder.engine.connect() as connection:
+            where = (segment.unit == HOUR, ~segment.detailed, segment.end <= now - retention.hourly)
+            old = store.headers(connection, holder.tables, *where)
+            dictionary = holder.dictionary(connection) if old else None
+        for first in range(0, len(old), HOURS_AT_ONCE):
+            assert dictionary is not None  # noqa: S101 - as something is old
+            writing.commit(holder, dictionary, Change(replaced=old[first : first + HOURS_AT_ONCE]))
     if retention.raw is None and retention.rows is None:
         return
     too_many = (

@@ -75,8 +75,8 @@ class Draft:
     segment: Segment | None
     """None: its parts keep their contents, and only the measures are stored."""
     measures: Measured
-    detailed: bool = True
-    """Whether its contents answer; if not, not until `show`."""
+    merged: bool = False
+    """Whether a larger segment has its contents, and all its sets but those of all requests."""
 
     @property
     def hits(self) -> int:
@@ -84,8 +84,7 @@ class Draft:
 
     def header(self, number: int) -> Header:
         """What names it once it is stored under `number`."""
-        detailed = self.detailed and self.segment is not None
-        return Header(number, self.unit, self.start, self.end, self.audience, self.hits, detailed)
+        return Header(number, self.unit, self.start, self.end, self.audience, self.hits, self.segment is not None)
 
 
 def rows_of(
@@ -105,9 +104,9 @@ def rows_of(
         measured = sorted(of_values.items())
         for first in range(0, len(measured), ROWS_A_TIME):
             some = measured[first : first + ROWS_A_TIME]
-            if name not in many or unit != HOUR:
+            if name not in many or (unit != HOUR and not draft.merged):
                 rollups += [_rollup(number, dimension, *one) for one in some]
-            if name not in many or unit not in (HOUR, DAY):
+            if not draft.merged and (name not in many or unit not in (HOUR, DAY)):
                 sets += [_sets_of(number, dimension, *one) for one in some]
             if len(rollups) >= ROWS_A_TIME:
                 yield "rollup", rollups
@@ -160,46 +159,6 @@ def insert_header(connection: sa.Connection, tables: Tables, header: Header) -> 
             detailed=header.detailed,
         )
     )
-
-
-def write(
-    connection: sa.Connection,
-    tables: Tables,
-    segment: Segment | None,
-    measures: Measured,
-    *,
-    unit: str,
-    start: datetime,
-    end: datetime,
-    audience: int,
-    number_of: Callable[[str], int | None],
-    many: Collection[str],
-    detailed: bool = True,
-) -> None:
-    """Store a segment and its `measures` anew, instead of the one of that unit, start and audience; none if it is empty."""
-    columns = tables.segment.c
-    delete(connection, tables, columns.unit == unit, columns.start == start, columns.audience == audience)
-    draft = Draft(unit, start, end, audience, segment, measures, detailed)
-    if not draft.hits:
-        return
-    (number,) = new_ids(connection, tables, 1)
-    for table, rows in rows_of(number, draft, number_of=number_of, many=many):
-        connection.execute(sa.insert(getattr(tables, table)), rows)
-    insert_header(connection, tables, draft.header(number))
-
-
-def delete(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
-    """Delete the segments that meet the conditions, with all they have."""
-    found = [row.id for row in connection.execute(sa.select(tables.segment.c.id).where(*where))]
-    for ids in chunks(found):
-        for table in (tables.rollup, tables.sets, tables.index):
-            connection.execute(sa.delete(table).where(table.c.segment_id.in_(ids)))
-        connection.execute(sa.delete(tables.segment).where(tables.segment.c.id.in_(ids)))
-
-
-def show(connection: sa.Connection, tables: Tables, *where: sa.ColumnElement[bool]) -> None:
-    """Let the contents of the segments that meet the conditions answer."""
-    connection.execute(sa.update(tables.segment).where(*where).values(detailed=True))
 
 
 def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many: Sequence[int]) -> None:

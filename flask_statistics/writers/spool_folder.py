@@ -242,7 +242,8 @@ def make_folder(path: Path) -> None:
         raise PermissionError(
             errno.EPERM, "others may write to it: 'chmod go-w', or name a folder inside of it", str(path)
         )
-    if found.st_uid not in (os.getuid(), 0):
+    # also of a link: whoever makes one in /tmp would choose the folder
+    if not {found.st_uid, path.lstat().st_uid} <= {os.getuid(), 0}:
         raise PermissionError(errno.EPERM, "it belongs to another user: 'chown' it, or name another folder", str(path))
 
 

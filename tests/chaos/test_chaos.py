@@ -15,7 +15,12 @@ from benchmarks.serving import wait_until
 from flask_statistics.state import state_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds gunicorn's workers in /proc")
-SHORT = ("the spool's folder is deleted", "killed, and the database renamed", "killed, and the helper files zeroed")
+SHORT = (
+    "the spool's folder is deleted",
+    "killed, and the database renamed",
+    "killed, and the helper files zeroed",
+    "killed, and the machine goes back",
+)
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -23,6 +28,15 @@ def test_chaos_costs_nothing(tmp_path: Path, name: str) -> None:
     found = chaos.on_sqlite(chaos.SQLITE[name], tmp_path, seconds=1.5)
     assert (found.lost, found.doubled, found.aside) == (0, 0, 0)
     assert found.answered == found.stored > 0
+
+
+def test_chaos_of_a_full_disk_is_counted(tmp_path: Path) -> None:
+    if not chaos.may_mount():
+        pytest.skip("only root may mount a small disk")
+    found = chaos.on_small_disk("spool", tmp_path, seconds=1.5)
+    assert (found.doubled, found.aside) == (0, 0)
+    assert found.answered == found.stored + found.lost
+    assert found.lost == found.said > 0
 
 
 def test_chaos_dead_shard_sets_nothing_aside(tmp_path: Path) -> None:
