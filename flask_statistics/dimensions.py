@@ -190,6 +190,8 @@ class Dimension:
         try:
             value: Value = self.value(raw)
         except Exception as error:
+            if isinstance(raw, bytes):  # as SQLite may hold in a column of texts
+                return apart(str(raw))
             raise DimensionError(f"The function of the dimension {self.name!r} failed on a recorded value.") from error
         if (self.derived and self.parse is _one_text and value is not None) or isinstance(value, bytes):
             value = str(value)  # as a URL can say it, and as rollups number it

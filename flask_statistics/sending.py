@@ -62,6 +62,8 @@ def watched(body: Iterable[bytes], environ: dict[str, Any], done: Done, declared
     A file that the server sends by itself, without reading it here, stays what the server knows.
     """
     wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is not None and not isinstance(wrapper, type) and hasattr(body, "read"):
+        return None  # uWSGI's gives the file back as it is, and sends by itself just that object
     if not isinstance(wrapper, type) or not isinstance(body, wrapper):
         return CountedBody(body, done, declared)
     file = getattr(body, "filelike", None)  # the name in PEP 3333's example, and in gunicorn, wsgiref and mod_wsgi

@@ -48,7 +48,7 @@ from .state import NAME, State, state_of
 from .writers.causes import fix
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 ANY_HOST = "<statistics_host>"

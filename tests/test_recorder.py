@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -320,9 +321,10 @@ def test_recorder_failing_teardown_is_a_500(make_app: MakeApp) -> None:
         app.teardown_request(fail)
 
     app = make_app(before=before)
-    with pytest.raises(ValueError, match="teardown"):
+    with pytest.raises(Exception, match="teardown") as raised:
         app.client.get("/")
-    assert (app.row().status_code, app.row().exception) == (500, "ValueError('teardown')")
+    assert "ValueError('teardown')" in repr(raised.value)  # from Flask 3.2 on, in a group of all that fails then
+    assert (app.row().status_code, app.row().exception) == (500, repr(raised.value))
 
 
 def test_recorder_session_that_cannot_be_opened(make_app: MakeApp) -> None:
@@ -543,6 +545,21 @@ def test_recorder_file_that_the_server_sends_unseen(make_app: MakeApp, tmp_path:
     body: Any = app.flask(create_environ("/") | {"wsgi.file_wrapper": Closed}, lambda *_: bytes)
     assert isinstance(body, Closed)
     body.file.close()
+    assert (app.row().status_code, app.row().size) == (200, 10)
+
+
+def test_recorder_leaves_a_file_to_a_server_that_knows_it_by_itself(make_app: MakeApp, tmp_path: Path) -> None:
+    given: list[Any] = []
+
+    def wrapper(file: Any, _size: int = 8192) -> Any:
+        given.append(file)  # as uWSGI's, which sends by itself what is the same object afterwards
+        return file
+
+    (tmp_path / "file.bin").write_bytes(b"0123456789")
+    app = make_app(before=view("/", lambda: send_file(tmp_path / "file.bin")))
+    body: Any = app.flask(create_environ("/") | {"wsgi.file_wrapper": wrapper}, lambda *_: bytes)
+    assert [body] == given
+    body.close()
     assert (app.row().status_code, app.row().size) == (200, 10)
 
 
@@ -853,9 +870,10 @@ def test_recorder_with_client(make_app: MakeApp) -> None:
 
 def test_recorder_is_silent_about_bare_contexts(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
     app = make_app(before=view("/", hello))
-    with app.flask.test_request_context("/"):
-        app.flask.preprocess_request()
-        assert app.flask.full_dispatch_request().data == b"hello"
+    with app.flask.test_request_context("/") as context:
+        asked = [context][: len(signature(app.flask.full_dispatch_request).parameters)]  # none before Flask 3.2
+        app.flask.preprocess_request(*asked)
+        assert app.flask.full_dispatch_request(*asked).data == b"hello"
     assert app.rows() == []
     assert caplog.records == []
 

@@ -161,3 +161,33 @@ def test_values_of_any_type_select_their_hits(make_app: Callable[..., App], data
             assert found["hits"] == row["hits"], (name, row["value"])
         assert app.client.get(f"/statistics/list/{name}?{SPAN}").status_code == 200
     assert app.json(f"summary?{SPAN}&flag=true")["hits"] == 3
+
+
+ODD = [
+    *(("size", value) for value in ("'big'", "x'ff00'", "9e999", "-5", "92233720368547758079")),
+    *(("response_time", value) for value in ("'slow'", "x'ff'", "9e999", "-9e999", "-1")),
+    *(("status_code", value) for value in ("'x'", "9e999", "x'ff'")),
+    *((name, "x'ff'") for name in ("path", "browser", "exception", "referrer", "user_agent", "method", "traceback")),
+]
+"""What SQLite holds in columns of other types when another writer puts it there: columns, and SQL for what is in them."""
+
+
+@pytest.mark.parametrize("rollups", [False, True], ids=["raw", "rollups"])
+def test_what_sqlite_holds_in_a_column_of_another_type_blinds_no_page(
+    make_app: Callable[..., App], rollups: bool
+) -> None:
+    app = make_app(STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False, STATISTICS_ENABLED=False)
+    date = datetime(2026, 3, 8)
+    app.insert(*({"date": date, "path": "/a", "status_code": 200, "size": 1, "response_time": 0.1} for _ in range(30)))
+    with app.statistics_state().engine().begin() as connection:
+        for key, (column, value) in enumerate(ODD, 1):
+            connection.exec_driver_sql(f'UPDATE request SET "{column}" = {value} WHERE "index" = {key}')
+    if rollups:
+        assert app.flask.test_cli_runner().invoke(args=["statistics", "rollup"]).exit_code == 0
+    assert app.json(f"summary?{SPAN}")["hits"] == 30
+    ones = [f"requests/{key}" for key in range(1, len(ODD) + 1)]
+    lists = ["list/path", "list/status_code", "list/browser", "export/requests.csv", "export/path.csv", "api/requests"]
+    for page in ("", "errors", "requests", "live", *lists, *ones):
+        answer = app.client.get(f"/statistics/{page}?{SPAN}&rows=200")
+        assert answer.status_code == 200, page
+        assert "could not be" not in answer.text, page

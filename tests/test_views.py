@@ -390,7 +390,7 @@ def test_view_issues_few_statements_and_none_twice(app: App, view: str) -> None:
 def test_headers_protect_every_view(app: App, view: str) -> None:
     headers = app.client.get(f"/statistics/{view}").headers
     assert headers["Content-Security-Policy"] == (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     assert headers["Cache-Control"] == "private, no-store"
@@ -409,7 +409,7 @@ def test_headers_carry_the_hosts_nonce(make_app: Callable[..., App]) -> None:
 def test_static_files_are_kept_by_browsers_until_they_change(app: App) -> None:
     urls = re.findall(r'(?:href|src)="(/statistics/static/[^"]+)"', get(app))
     assert [url.partition("?v=")[0] for url in urls] == [
-        f"/statistics/static/{name}" for name in ("statistics.css", "htmx.min.js", "statistics.js")
+        f"/statistics/static/{name}" for name in ("icon.svg", "statistics.css", "htmx.min.js", "statistics.js")
     ]
     for url in urls:
         for asked, control in ((url, "private, max-age=31536000, immutable"), (f"{url}0", "no-cache")):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
@@ -377,9 +378,9 @@ class RawQueries:
             client_errors=_whole(found.get("client_errors")),
             server_errors=_whole(found.get("server_errors")),
             size=_whole(found.get("size")),
-            seconds=float(found.get("seconds") or 0.0),
+            seconds=float(_number(found.get("seconds")) or 0.0),
             timed=found.get("timed") or 0,
-            longest=plain_value(found.get("longest")),
+            longest=_number(found.get("longest")),
             last=_naive(found["last"]),
         )
 
@@ -584,6 +585,10 @@ def _later(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool
     return sa.and_(date >= at, sa.or_(date > at, key > identity))
 
 
+NUMBERS = ("status_code", "response_time", "size")
+"""Columns that hold numbers, and nothing else that can be shown."""
+
+
 def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
     return sa.and_(date <= at, sa.or_(date < at, key < identity))
 
@@ -591,6 +596,7 @@ def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bo
 def _request(row: Any) -> dict[str, Any]:
     found = {name: plain_value(value) for name, value in row.items() if name != "_key"}
     found["date"] = _naive(found["date"])
+    found |= {name: _number(found[name]) for name in NUMBERS if name in found}
     return {"id": row["_key"], **found}
 
 
@@ -598,8 +604,15 @@ def _is_text(column: sa.ColumnElement[Any]) -> bool:
     return isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
 
 
+def _number(value: Any) -> int | float | None:
+    """A stored number; None if it is none that can be shown: a column of SQLite can hold texts, and some floats are infinite."""
+    plain = plain_value(value)
+    return plain if isinstance(plain, (int, float)) and isfinite(plain) else None
+
+
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    number = _number(value)
+    return None if number is None else int(number)
 
 
 def _naive(value: datetime | None) -> datetime | None:
