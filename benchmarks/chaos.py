@@ -102,19 +102,20 @@ Fault = Callable[[Stage], None]
 
 
 @contextmanager
-def host_writes(url: str) -> Iterator[list[float]]:
+def host_writes(url: str, *, table: str = "thing") -> Iterator[list[float]]:
     """Seconds of each write that a host makes all the time to a table of its own; those that fail count as well."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE thing (id INTEGER)"))
+        connection.execute(sa.text(f"CREATE TABLE {table} (id INTEGER)"))
     seconds: list[float] = []
     stopping = threading.Event()
+    insert = sa.text(f"INSERT INTO {table} VALUES (1)")
 
     def write() -> None:
         while not stopping.wait(0.05):
             started = time.perf_counter()
             with suppress(sa.exc.SQLAlchemyError), engine.begin() as connection:
-                connection.execute(sa.text("INSERT INTO thing VALUES (1)"))
+                connection.execute(insert)
             seconds.append(time.perf_counter() - started)
 
     thread = threading.Thread(target=write, daemon=True)
