@@ -390,7 +390,7 @@ def test_spool_refuses_beyond_its_bound(
         assert (health["waiting"], health["lost"]) == (3, 2)
         (said,) = (text for text in messages(caplog) if "could not record" in text)
         assert said.endswith(
-            "the spool is full, 3 records wait The database has been away for too long: when it is back, all that waits is "
+            "the spool is full, 3 records wait. The database has been away for too long: when it is back, all that waits is "
             "stored. STATISTICS_SPOOL_MAX_ROWS can be raised."
         )
     until_stored(app, "/0", "/1", "/2")
