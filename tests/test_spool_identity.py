@@ -159,7 +159,7 @@ def test_spool_of_another_database_is_named_and_can_be_adopted_or_dropped(
     app = make("another.sqlite")
     app.client.get("/last")
     wait_until(lambda: any("wait for another database" in text for text in messages(caplog)), "it is not said")
-    assert stored_in(tmp_path / "another.sqlite") == ["/last"]
+    until_there(tmp_path / "another.sqlite", ["/last"])
     problems = app.json("health")["problems"]
     assert [problem.partition(" (")[0] for problem in problems] == [
         f"5 requests in {file.name} wait for another database"
@@ -182,7 +182,7 @@ def test_spool_of_another_database_can_be_dropped(make: MakeApp, tmp_path: Path)
     (tmp_path / "app.sqlite").rename(tmp_path / "gone")
     app = make("another.sqlite")
     app.client.get("/last")
-    app.json("summary")
+    until_there(tmp_path / "another.sqlite", ["/last"])
     dropped = run(app, "spool", "drop", file.name, "--yes")
     assert (dropped.exit_code, dropped.output) == (0, f"{file.name}: 5 requests dropped.\n")
     assert app.json("health")["problems"] == []
