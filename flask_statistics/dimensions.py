@@ -420,8 +420,6 @@ def _typed(dimension: Dimension, column: Any) -> Dimension:
         return dimension
     if isinstance(kind, sa.Integer):
         fields = {"whole": True} | ({"parse": _one_integer} if dimension.parse is _one_text else {})
-    elif isinstance(kind, sa.Numeric) and dimension.name == "status_code":
-        fields = {"value": _whole, "derived": True}
     elif dimension.column == "remote_address" and dimension.parse is _one_text:
         fields = {"value": _address, "derived": True, "parse": _one_address}
     elif (
@@ -440,10 +438,6 @@ def _typed(dimension: Dimension, column: Any) -> Dimension:
 
 def _address(raw: Any) -> str:
     return normal(str(raw)) or str(raw)  # a hash, a host name, or what an older version stored
-
-
-def _whole(raw: Any) -> int:
-    return int(raw)
 
 
 def _text_of(raw: Any) -> str:

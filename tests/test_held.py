@@ -229,12 +229,14 @@ def count(engine: sa.Engine, table: sa.Table) -> int:
 
 
 def until(found: Callable[[], Any]) -> Any:
-    """What `found` gives once it is true; what is slow on a busy machine is tried again."""
+    """What `found` gives once it is true; what fails meanwhile is tried again, and raised at the end."""
     deadline = time.monotonic() + 30
     while True:
         try:
             value = found()
         except Exception:
+            if time.monotonic() > deadline:
+                raise
             value = None
         if value or time.monotonic() > deadline:
             return value

@@ -135,7 +135,9 @@ def test_few_pages_are_computed_at_once(
     sa.event.listen(engine, "before_cursor_execute", hold)
     with ThreadPoolExecutor(8) as readers:
         held = [readers.submit(app.flask.test_client().get, "/statistics/") for _ in range(places.PAGES_AT_ONCE)]
+        deadline = time.monotonic() + 20
         while len(inside) < places.PAGES_AT_ONCE:
+            assert time.monotonic() < deadline, "the pages are not computed"
             time.sleep(0.01)
         started = time.monotonic()
         refused = list(readers.map(lambda _: app.flask.test_client().get(f"/statistics/{url}"), range(4)))

@@ -48,6 +48,9 @@ MOST_MEASURED = 1_000
 FEW = 100
 """So many values are ordinary parameters of a statement; more go in as one."""
 
+NUMBERS = ("status_code", "response_time", "size")
+"""Columns that hold numbers, and nothing else that can be shown."""
+
 
 class RawQueries:
     """Answers from the raw table, over one connection."""
@@ -583,10 +586,6 @@ def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnEl
 
 def _later(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
     return sa.and_(date >= at, sa.or_(date > at, key > identity))
-
-
-NUMBERS = ("status_code", "response_time", "size")
-"""Columns that hold numbers, and nothing else that can be shown."""
 
 
 def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
