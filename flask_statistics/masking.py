@@ -436,16 +436,13 @@ _WORDS_IN_ONE = re.compile(r"[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)*")
 
 def _masked_segments(path: str) -> str:
     """A path without what looks like a secret: known keys, and random texts behind segments that speak of such."""
-    segments = path.split("/")
-    short = max(map(len, segments)) < LONGEST_WORD
-    if (
-        short
-        and ";" not in path
-        and "=" not in path
-        and not any(map(_is_telling, segments))
-        and not path.endswith(_FEEDS)
-    ):
-        return path
+    if ";" not in path and "=" not in path and not path.endswith(_FEEDS):
+        for segment in path.split("/"):
+            # a number tells nothing, and is a new one all the time
+            if len(segment) >= LONGEST_WORD or (not segment.isdecimal() and _is_telling(segment)):
+                break
+        else:
+            return path  # most are such: this is all that is done for them
     if ";" in path or "=" in path:
         path = _masked_pairs(path, _IN_PATH)
     segments = _KEYS.sub(MASK, path).split("/")
