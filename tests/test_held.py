@@ -148,6 +148,7 @@ def test_trail_tells_of_commands_that_change(spooled: Callable[..., App], tmp_pa
     app = spooled(model=picky, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
     for path in ("/bad", "/good"):
         ask(app, path, THEM)
+    assert until(lambda: app.json("health")["refused"] == 1)
     app.insert({"date": datetime(2026, 3, 1), "path": "/old"})
     assert run(app, "rollup").exit_code == 0
     app.insert({"date": datetime(2026, 3, 1), "path": "/old"})
