@@ -18,6 +18,7 @@ from benchmarks.serving import Server, gunicorn, wait_until
 from flask_statistics import processes
 from flask_statistics.guards import token
 from flask_statistics.processes import Processes
+from flask_statistics.writers.spool import name_of
 
 from .conftest import App
 
@@ -205,3 +206,17 @@ def test_processes_write_nothing_before_a_request(make_app: MakeApp) -> None:
     app = make_app()
     assert app.json("health")["processes"] == 0
     assert files_of(app) == []
+
+
+@pytest.mark.parametrize(
+    "asked", ["host=/run/one", "port=5433", "unix_socket=/run/one.sock", "service=one", "dbname=one"]
+)
+def test_processes_of_two_servers_are_told_apart(asked: str) -> None:
+    table = sa.Table("request", sa.MetaData())
+    named = {
+        name_of(sa.make_url(f"postgresql://{rest}"), table) for rest in ("/app", f"/app?{asked}", f"/app?{asked}1")
+    }
+    assert len(named) == 3
+    assert (
+        name_of(sa.make_url("postgresql:///app?sslmode=require"), table) in named
+    )  # what it is asked besides is no address

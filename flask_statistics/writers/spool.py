@@ -54,6 +54,8 @@ BACK_OFF_S = (0.5, 10.0)
 """The shortest and the longest pause between attempts while the database is away."""
 OPEN_AGAIN_S = 1.0
 """After this time a request tries again to open a spool that could not be opened."""
+ADDRESS_KEYS = frozenset({"host", "hostaddr", "port", "dbname", "service", "unix_socket", "read_default_file"})
+"""What in a URL's query says which server or database it means: two servers on one host have the same name otherwise."""
 HELP = "Requests are served and not recorded until the spool can be written."
 
 
@@ -300,6 +302,8 @@ def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logge
 def name_of(url: sa.URL, table: sa.Table) -> str:
     """What tells the files of one app from those of others: a hash of the address of its database, and of its table."""
     place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname)
+    asked = tuple(sorted((key, value) for key, value in url.query.items() if key in ADDRESS_KEYS))
+    place += (asked,) if asked else ()
     return hashlib.sha256(repr(place).encode()).hexdigest()[:10]
 
 
