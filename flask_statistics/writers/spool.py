@@ -301,9 +301,8 @@ def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logge
 
 def name_of(url: sa.URL, table: sa.Table) -> str:
     """What tells the files of one app from those of others: a hash of the address of its database, and of its table."""
-    place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname)
-    asked = tuple(sorted((key, value) for key, value in url.query.items() if key in ADDRESS_KEYS))
-    place += (asked,) if asked else ()
+    asked = sorted((key, value) for key, value in url.query.items() if key in ADDRESS_KEYS)
+    place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname, asked)
     return hashlib.sha256(repr(place).encode()).hexdigest()[:10]
 
 
