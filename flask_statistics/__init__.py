@@ -4,6 +4,19 @@ from .config import SettingError
 from .dimensions import Dimension
 from .extension import Statistics
 from .models import RequestMixin
+from .record import Record, Writer
+from .signals import request_recording, requests_lost, requests_stored, rollups_updated
 
-__all__ = ["Dimension", "RequestMixin", "SettingError", "Statistics"]
+__all__ = [
+    "Dimension",
+    "Record",
+    "RequestMixin",
+    "SettingError",
+    "Statistics",
+    "Writer",
+    "request_recording",
+    "requests_lost",
+    "requests_stored",
+    "rollups_updated",
+]
 __version__ = "2.0.0.dev0"

@@ -15,22 +15,17 @@ from flask import Response, current_app, request, url_for
 
 from . import dialects, health, openapi, parameters, rendering, trail
 from .dimensions import DimensionError
-from .filters import Filters, read_filters
+from .filters import Filters
 from .queries.answers import Measures, ResponseTime
-from .queries.interface import SORT_NAMES, Queries, TooManyValues, UnknownRequest
-from .spans import UNITS, Span, SpanError, read_span, to_local
+from .queries.interface import Queries, TooManyValues, UnknownRequest
+from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
+from .spans import Span, SpanError, to_local
 from .state import NAME, State, state_of
 from .writers.causes import fix
 
-MOST_POINTS = 10_000
-"""Longest series that is answered: a year of hours fits."""
 MOST_ROWS = 1_000
 """Most rows that one answer lists."""
 MOST_OFFSET = 10**9
-
-
-class BadParameter(ValueError):
-    """A query parameter that cannot be read; the message names it."""
 
 
 def register(add_url_rule: Callable[..., None]) -> None:
@@ -64,7 +59,7 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
         now = datetime.now(timezone.utc).replace(tzinfo=None)
         try:
             with state.queries() as queries:
-                span, filters = _read(state, queries, now)
+                span, filters = read(state, request.args, queries.earliest, now)
                 found = answer(queries, span, filters, **values)
                 return rendering.data(
                     {
@@ -113,29 +108,12 @@ def too_slow(state: State) -> str:
     return f"This took longer than STATISTICS_QUERY_TIMEOUT ({seconds:g} s). Ask for a shorter span or fewer filters{way_out}."
 
 
-def _read(state: State, queries: Queries, now: datetime) -> tuple[Span, Filters]:
-    settings = state.settings
-    span = read_span(
-        request.args, now=now, zone=settings.timezone, default=settings.default_date_span, earliest=queries.earliest
-    )
-    filters, errors = read_filters(request.args.items(multi=True), state.dimensions)
-    if errors:
-        raise BadParameter(str(errors[0]))
-    return span, filters
-
-
 def _summary(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     return measures_json(queries.summary(span, filters), span)
 
 
 def _series(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
-    unit = request.args.get("unit") or span.default_unit()
-    if unit not in UNITS:
-        raise BadParameter(f"unit is {unit[:100]!r}, but must be one of {', '.join(UNITS)}")
-    if span.count(unit) > MOST_POINTS:
-        raise BadParameter(
-            f"unit is {unit!r}, but the span has more than {MOST_POINTS:,} of them; ask for a longer unit"
-        )
+    unit = unit_of(request.args.get("unit"), span)
     since = queries.complete_from(span, filters)
     points = [
         {"start": _local(point.start, span), **measures_json(point.measures, span)}
@@ -146,19 +124,11 @@ def _series(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
 
 
 def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str) -> dict[str, Any]:
-    known = state_of(current_app).dimensions
-    if dimension not in known:
-        raise BadParameter(f"dimension is {dimension[:100]!r}, but must be one of {', '.join(known)}")
-    sort = request.args.get("sort") or "-hits"
-    if sort.removeprefix("-") not in SORT_NAMES:
-        raise BadParameter(
-            f"sort is {sort[:100]!r}, but must be one of {', '.join(SORT_NAMES)}, with - for the largest first"
-        )
     found = queries.breakdown(
-        dimension,
+        dimension_of(dimension, state_of(current_app)),
         span,
         filters,
-        sort=sort,
+        sort=sort_of(request.args.get("sort") or "-hits"),
         limit=_number("limit", 50, most=MOST_ROWS),
         offset=_number("offset", 0, most=MOST_OFFSET),
         search=request.args.get("search", "")[:200],

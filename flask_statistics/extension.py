@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, current_app
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
@@ -25,15 +25,14 @@ from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
 from .processes import Processes
 from .pruning import Pruner, bounds_of
+from .query import Query
 from .record import Backlog, Counters, Writer
 from .recorder import Recorder
-from .state import NAME, State
+from .signals import requests_lost, requests_stored, rollups_updated, tell
+from .state import NAME, State, state_of
 from .writers.direct import DirectWriter
 from .writers.moving import spool_table
 from .writers.spool import SpoolWriter, name_of, stop_at_sigterm
-
-if TYPE_CHECKING:
-    from .rollups.scheduler import Scheduler
 
 
 class Statistics:
@@ -52,9 +51,10 @@ class Statistics:
         *,
         disable_f: Callable[[], Any] | None = None,
         dimensions: Iterable[Dimension] = (),
+        writer: Writer | None = None,
     ) -> None:
         if app is not None and db is not None and model is not None:
-            self.init_app(app, db, model, before_f, disable_f=disable_f, dimensions=dimensions)
+            self.init_app(app, db, model, before_f, disable_f=disable_f, dimensions=dimensions, writer=writer)
         elif app is not None or db is not None or model is not None:
             raise TypeError(
                 "Statistics takes app, db and model together, Statistics(app, db, Request), "
@@ -70,6 +70,7 @@ class Statistics:
         *,
         disable_f: Callable[[], Any] | None = None,
         dimensions: Iterable[Dimension] = (),
+        writer: Writer | None = None,
     ) -> None:
         """Start recording the requests of `app` into `model` and mount the dashboard.
 
@@ -77,6 +78,7 @@ class Statistics:
         an exception denies; without it the dashboard answers on this machine alone, and `guards.everybody` opens it.
         `disable_f` is asked once a request, while it lasts, and a true answer keeps that request out. `dimensions` are added
         to the built-in ones; where one has a `record`, that is asked beside `disable_f` for what to store in its column.
+        `writer` takes the records in place of the one that `STATISTICS_WRITER` names.
 
         Raises `SettingError` for a wrong setting or argument, before anything has been changed.
         """
@@ -86,6 +88,10 @@ class Statistics:
         for name, function in (("before_f", before_f), ("disable_f", disable_f)):
             if function is not None and not callable(function):
                 raise SettingError(f"{name} is {function!r}, but must be a function without arguments, or None.")
+        if writer is not None and not isinstance(writer, Writer):
+            raise SettingError(
+                f"writer is {writer!r}, but must be an object of a class that inherits flask_statistics.Writer."
+            )
         asked = disable_f or self.disable_f
         disabled = None if getattr(asked, "__func__", None) is Statistics.disable_f else app.ensure_sync(asked)
         dimensions = tuple(dimensions)
@@ -102,7 +108,7 @@ class Statistics:
                 )
         if settings.enabled and not clickhouse:
             check_fillable(model.__name__, raw.table, {name: raw.columns[name] for name, *_ in raw.fits}, dialect)
-        if clickhouse and settings.enabled and settings.writer != "spool":
+        if clickhouse and settings.enabled and settings.writer != "spool" and writer is None:
             raise SettingError(
                 f"STATISTICS_WRITER is {settings.writer!r}, but the model is bound to ClickHouse, which wants many rows at a "
                 'time: set STATISTICS_WRITER = "spool", or STATISTICS_ENABLED = False to read only.'
@@ -127,8 +133,42 @@ class Statistics:
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
         )
-        recording = partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING)
-        state.anonymize = anonymizer(settings.anonymize_ip, secret, recording)
+        state.anonymize = anonymizer(
+            settings.anonymize_ip,
+            secret,
+            partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING),
+        )
+        self.register(state)
+        if settings.rollups:
+            self._roll_up(state)
+        elif settings.scheduler and settings.enabled and bounds_of(state):
+            state.pruner = Pruner(
+                lambda: state,
+                settings.rollup_interval,
+                lambda: processes.lock_in(*_place_of(state), "prune"),
+                app.logger,
+            )
+            _start_with_requests(app, state.pruner.ensure_running)
+        if settings.enabled:
+            counters = Counters(
+                when_stored=lambda rows: tell(requests_stored, app, rows=rows),
+                when_lost=lambda rows, because, error: tell(requests_lost, app, rows=rows, reason=because, error=error),
+            )
+            if writer is not None:
+                _start_with_requests(app, partial(_begin, state))
+            state.writer = writer or self.make_writer(state, counters)
+            state.processes = Processes(
+                counters,
+                lambda: Backlog(0, None) if state.writer is None else state.writer.in_memory(),
+                partial(_place_of, state),
+                partial(_readers_of, state),
+            )
+            state.recorder = self.make_recorder(state, state.writer, counters, disabled=disabled, own=fillers)
+            state.recorder.attach()
+
+    def register(self, state: State) -> None:
+        """Mount the dashboard, add the commands and let the app know its `state`. A step of `init_app`, to be overridden."""
+        app, settings = state.app, state.settings
         options = {} if settings.subdomain is None else {"subdomain": settings.subdomain}
         host = (settings.host or views.ANY_HOST) if app.url_map.host_matching else None
         app.register_blueprint(views.blueprint(host), url_prefix=settings.url_prefix, **options)
@@ -140,51 +180,62 @@ class Statistics:
         if old is not None:
             app.logger.warning("Flask-Statistics: %s", old)
         app.extensions[NAME] = state
-        if settings.rollups:
-            from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
 
-            state.rollups = make_rollups(
-                raw,
-                known,
-                settings,
-                metadata=metadata,
-                engine=partial(state.our_engine_for, WORKING),
-                raw_engine=partial(state.raw_engine_for, WORKING),
-                logger=app.logger,
-            )
-            if state.rollups.scheduler is not None:
-                _start_with_requests(app, state.rollups.scheduler)
-        elif settings.scheduler and settings.enabled and bounds_of(state):
-            state.pruner = Pruner(
-                lambda: state,
-                settings.rollup_interval,
-                lambda: processes.lock_in(*_place_of(state), "prune"),
-                app.logger,
-            )
-            _start_with_requests(app, state.pruner)
-        if settings.enabled:
-            counters = Counters()
-            state.writer = _make_writer(state, counters)
-            state.processes = Processes(
-                counters,
-                lambda: Backlog(0, None) if state.writer is None else state.writer.in_memory(),
-                partial(_place_of, state),
-                partial(_readers_of, state),
-            )
-            state.recorder = Recorder(
-                app,
-                settings,
-                writer=state.writer,
-                disabled=disabled,
-                host_in_transaction=state.host_in_transaction,
-                blueprint=NAME,
-                keeps_traceback=raw.has("traceback"),
-                masked=state.masking,
-                anonymize=state.anonymize,
-                counters=counters,
-                own=fillers,
-            )
-            state.recorder.attach()
+    def make_writer(self, state: State, counters: Counters) -> Writer:
+        """The writer that `STATISTICS_WRITER` names. A step of `init_app`, to be overridden, for a writer around this one.
+
+        Nothing of it runs before the first request.
+        """
+        return _make_writer(state, counters)
+
+    def make_recorder(
+        self,
+        state: State,
+        writer: Writer,
+        counters: Counters,
+        *,
+        disabled: Callable[[], Any] | None,
+        own: Mapping[str, Callable[[], Any]],
+    ) -> Recorder:
+        """What makes a record of each request. A step of `init_app`, to be overridden."""
+        return Recorder(
+            state.app,
+            state.settings,
+            writer=writer,
+            disabled=disabled,
+            host_in_transaction=state.host_in_transaction,
+            blueprint=NAME,
+            keeps_traceback=state.raw.has("traceback"),
+            masked=state.masking,
+            anonymize=state.anonymize,
+            counters=counters,
+            own=own,
+        )
+
+    def _roll_up(self, state: State) -> None:
+        from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load
+
+        app = state.app
+        state.rollups = make_rollups(
+            state.raw,
+            state.dimensions,
+            state.settings,
+            metadata=state.metadata,
+            engine=partial(state.our_engine_for, WORKING),
+            raw_engine=partial(state.raw_engine_for, WORKING),
+            logger=app.logger,
+            updated=lambda until: tell(rollups_updated, app, until=until),
+        )
+        if state.rollups.scheduler is not None:
+            _start_with_requests(app, state.rollups.scheduler.ensure_running)
+
+    @staticmethod
+    def query(app: Flask | None = None) -> Query:
+        """The numbers of `app`, or of the app of the present context, for Python: ``statistics.query(app).summary(span="7d")``.
+
+        Raises `RuntimeError` for an app that is not registered.
+        """
+        return Query(state_of(app if app is not None else current_app))
 
     def disable_f(self) -> bool:
         """Whether the present request shall not be recorded. Override it, or hand one to `init_app`."""
@@ -326,11 +377,11 @@ def _readers_of(state: State) -> tuple[int, dict[str, datetime]]:
     return wrong, {token.label: token.used_at for token in tokens if token.used_at is not None}
 
 
-def _start_with_requests(app: Flask, scheduler: Scheduler | Pruner) -> None:
-    """Let the first request of each process start the scheduler: before it there may be a fork."""
+def _start_with_requests(app: Flask, begin: Callable[[], None]) -> None:
+    """Let each request see to it that something runs: before the first one there may be a fork."""
 
     def start(_sender: Flask, **_: Any) -> None:
         if not app.testing:  # tests run the job themselves, when they want it
-            scheduler.ensure_running()
+            begin()
 
     request_started.connect(start, app, weak=False)

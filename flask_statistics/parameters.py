@@ -33,13 +33,13 @@ def mistakes(args: MultiDict[str, str], dimensions: Collection[str]) -> list[str
     ]
 
 
-def unknown(given: Iterable[str], dimensions: Collection[str]) -> list[str]:
+def unknown(given: Iterable[str], dimensions: Collection[str], names: Collection[str] = NAMES) -> list[str]:
     """A sentence without its full stop for each name that is no parameter, with the nearest one; empty: all are known.
 
-    `dimensions` are the names of the filters; each may be negated by a `!` at its end.
+    `dimensions` are the names of the filters, each of which may be negated by a `!` at its end, `names` those of the others.
     """
-    known = {*NAMES, *dimensions, *(f"{name}!" for name in dimensions)}
-    return [_sentence(name, [*dimensions, *NAMES]) for name in dict.fromkeys(given) if name not in known]
+    known = {*names, *dimensions, *(f"{name}!" for name in dimensions)}
+    return [_sentence(name, [*dimensions, *names]) for name in dict.fromkeys(given) if name not in known]
 
 
 def _sentence(name: str, known: list[str]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from math import isfinite
+from typing import Any, get_type_hints
 
 MOST_TIMED = 1_000
 """Requests of which the recording's own time is kept."""
@@ -32,6 +35,21 @@ class Record:
     response_time: float = 0.0
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
+    dropped: bool = False
+    """Whether somebody said that it shall not be stored."""
+
+    def drop(self) -> None:
+        """Do not store it."""
+        self.dropped = True
+
+    def misfits(self) -> list[str]:
+        """The names of the attributes that have a value which cannot be theirs, for whoever let others change it; empty: none."""
+        found = [name for name, kind in _TYPES.items() if not isinstance(getattr(self, name), kind)]
+        if "date" not in found and self.date.tzinfo is not None:
+            found.append("date")
+        if "response_time" not in found and not isfinite(self.response_time):
+            found.append("response_time")
+        return found
 
     def values(self) -> dict[str, Any]:
         """What is stored of it, by attribute names of the raw table."""
@@ -39,13 +57,15 @@ class Record:
         return values if self.own is None else values | self.own
 
 
-FIELDS = tuple(one.name for one in fields(Record) if one.name != "own")
+FIELDS = tuple(one.name for one in fields(Record) if one.name not in ("own", "dropped"))
 """What every record consists of."""
+_TYPES = {name: dict | type(None) if name == "own" else kind for name, kind in get_type_hints(Record).items()}
 
 
-class Writer(Protocol):
-    """Takes records to the raw table."""
+class Writer(ABC):
+    """Takes records to the raw table. One of an app's own has `write`, and what else it needs."""
 
+    @abstractmethod
     def write(self, record: Record, *, host_in_transaction: bool) -> int:
         """Store `record`, or keep it; how many rows are in the raw table now that were not. Raises `NotStored`.
 
@@ -54,17 +74,21 @@ class Writer(Protocol):
 
     def flush(self) -> int:
         """At the end of each context: store what waited for it; how many rows. Raises `NotStored`."""
+        return 0
 
     def settle(self) -> int:
         """Before somebody looks at the raw table: store what waits, within a short time; how many rows."""
+        return 0
 
     def backlog(self) -> Backlog:
         """What waits now, and why."""
+        return Backlog(0, None)
 
     def in_memory(self) -> Backlog:
         """What of it would be lost with this process; asked each second, and so cheap."""
+        return Backlog(0, None)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - there need not be anything to close
         """Stop what runs and close what is open, with all stored that can be."""
 
 
@@ -114,6 +138,10 @@ class Counters:
     overhead: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_TIMED))
     """Seconds that recording took of the latest requests."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    when_stored: Callable[[int], None] = field(default=lambda rows: None, repr=False)
+    """Told how many rows were stored."""
+    when_lost: Callable[[int, str, str], None] = field(default=lambda rows, because, error: None, repr=False)
+    """Told how many requests were lost, the type of the error and what it says."""
 
     def renew(self) -> None:
         """Begin with nothing: in the child of a fork, what was counted is the parent's."""
@@ -128,6 +156,7 @@ class Counters:
         """Count rows that are in the raw table now."""
         with self.lock:
             self.recorded += rows
+        self.when_stored(rows)
 
     def lose(self, rows: int, because: str, error: str) -> int:
         """Count requests that are stored nowhere, by the type of the error; how many there are by now."""
@@ -136,4 +165,6 @@ class Counters:
             self.lost_because[because] += rows
             self.last_error = f"{because}: {error}"[:500]
             self.last_error_at = datetime.now(timezone.utc).replace(tzinfo=None)
-            return self.lost
+            total = self.lost
+        self.when_lost(rows, because, error)
+        return total

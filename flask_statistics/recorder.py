@@ -34,6 +34,7 @@ from .exclusion import excluder
 from .masking import Masking
 from .record import Backlog, Counters, NotStored, Record, Writer
 from .sending import Head, StartResponse, watched
+from .signals import request_recording
 
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
@@ -328,11 +329,27 @@ class Recorder:
             record.exception = masking.exception(error, secrets)
             record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
         record.remote_address = self._stored_address(record)
+        if request_recording.receivers and not self._is_wanted(record):
+            return 0
         host_lives = self._host_lives()
         if host_lives and not self._flushes:
             self._flushes = True
             appcontext_tearing_down.connect(self._on_end_of_context, self._app)
         return self._writer.write(record, host_in_transaction=host_lives)
+
+    def _is_wanted(self, record: Record) -> bool:
+        """Whether it shall be stored, after those who listen have changed it. Raises `NotStored` if one of them failed."""
+        fix = "A receiver of the signal request_recording must be mended; it may have been about to take something out."
+        try:
+            request_recording.send(self._app, _async_wrapper=self._app.ensure_sync, record=record)
+        except Exception as error:
+            raise NotStored(1, fix) from error
+        misfits = [] if record.dropped else record.misfits()
+        if misfits:
+            raise NotStored(1, fix) from TypeError(
+                f"the record has a value that cannot be stored in {', '.join(misfits)}"
+            )
+        return not record.dropped
 
     def _stored_address(self, record: Record) -> str | None:
         """What is stored of the client's address, asked for when the host's transaction is over: it may take a commit."""
@@ -375,7 +392,12 @@ class Recorder:
                 raise
         except Exception as error:
             stored = 0
-            fix = "This is a fault of Flask-Statistics; please report it with this traceback."
+            ours = type(self._writer).__module__.startswith(__package__)
+            fix = (
+                "This is a fault of Flask-Statistics; please report it with this traceback."
+                if ours
+                else "This is a fault of the app's own writer, or of Flask-Statistics: the traceback says which."
+            )
             self._lose(1, error, fix, shown=error)
             if self._loud:
                 raise

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from .models import RawTable
-from .record import Backlog, Record
+from .record import Record, Writer
 from .recorder import Recorder
 from .state import state_of
 from .writers.rows import row_of
@@ -29,25 +29,11 @@ class RecordedRequest(SimpleNamespace):
         return f"<{' '.join(str(value) for value in shown if value is not None)}>"
 
 
-class _Nothing:
+class _Nothing(Writer):
     """A writer that keeps nothing."""
 
     def write(self, record: Record, *, host_in_transaction: bool) -> int:
         return 0
-
-    def flush(self) -> int:
-        return 0
-
-    def settle(self) -> int:
-        return 0
-
-    def backlog(self) -> Backlog:
-        return Backlog(0, None)
-
-    def in_memory(self) -> Backlog:
-        return Backlog(0, None)
-
-    def close(self) -> None: ...
 
 
 class InMemory(_Nothing):

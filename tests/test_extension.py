@@ -21,8 +21,9 @@ from markupsafe import Markup
 from werkzeug.local import LocalProxy
 
 import flask_statistics
-from flask_statistics import Dimension, RequestMixin, SettingError, Statistics
-from flask_statistics.state import state_of
+from flask_statistics import Dimension, Record, RequestMixin, SettingError, Statistics, Writer
+from flask_statistics.record import Counters
+from flask_statistics.state import State, state_of
 
 from .conftest import App, whole_model
 
@@ -205,7 +206,18 @@ def test_statistics_refuses_a_dimension(dimension: Dimension, message: str) -> N
 
 
 def test_public_names() -> None:
-    assert flask_statistics.__all__ == ["Dimension", "RequestMixin", "SettingError", "Statistics"]
+    assert flask_statistics.__all__ == [
+        "Dimension",
+        "Record",
+        "RequestMixin",
+        "SettingError",
+        "Statistics",
+        "Writer",
+        "request_recording",
+        "requests_lost",
+        "requests_stored",
+        "rollups_updated",
+    ]
 
 
 def test_import_is_light() -> None:
@@ -325,3 +337,79 @@ def test_dimension_that_cannot_fill_its_column_is_refused(
 
     with pytest.raises(SettingError, match=why):
         make_app(model=model, dimensions=[Dimension("tenant", column=column, record=record)])
+
+
+class Kept(Writer):
+    """A writer of somebody's own."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, record: Record, *, host_in_transaction: bool) -> int:
+        self.records.append(record)
+        return 0
+
+
+def test_extension_writer_of_ones_own(make_app: MakeApp) -> None:
+    kept = Kept()
+    app = make_app(writer=kept)
+    app.client.get("/elsewhere", headers={"Referer": "/here"})
+    assert app.rows() == []
+    assert [(record.path, record.referrer, record.status_code) for record in kept.records] == [
+        ("/elsewhere", "/here", 404)
+    ]
+    health = app.json("health")
+    assert (health["recorded"], health["lost"]) == (0, 0)
+
+
+def test_extension_writer_that_fails_loses_what_it_was_given(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Writer):
+        def write(self, record: Record, *, host_in_transaction: bool) -> int:
+            raise ConnectionError("the queue is away")
+
+    app = make_app(writer=Failing())
+    assert app.client.get("/").status_code == 404
+    assert app.json("health")["lost_because"] == {"ConnectionError": 1}
+    assert "the queue is away" in caplog.text
+    assert "a fault of the app's own writer" in caplog.text
+
+
+def test_extension_writer_that_is_none_is_refused(make_app: MakeApp) -> None:
+    with pytest.raises(SettingError, match=r"inherits flask_statistics\.Writer"):
+        make_app(writer=print)
+
+
+def test_extension_steps_can_be_overridden() -> None:
+    class Half(Writer):
+        """Passes on each second record."""
+
+        def __init__(self, inner: Writer) -> None:
+            self._inner, self._seen = inner, 0
+
+        def write(self, record: Record, *, host_in_transaction: bool) -> int:
+            self._seen += 1
+            return self._inner.write(record, host_in_transaction=host_in_transaction) if self._seen % 2 else 0
+
+        def settle(self) -> int:
+            return self._inner.settle()
+
+        def close(self) -> None:
+            self._inner.close()
+
+    class Sampling(Statistics):
+        def make_writer(self, state: State, counters: Counters) -> Writer:
+            return Half(super().make_writer(state, counters))
+
+    app = Flask("tests.app")
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    db = SQLAlchemy(app)
+    model = whole_model(db)
+    Sampling(app, db, model)
+    with app.app_context():
+        db.create_all()
+        for number in range(4):
+            app.test_client().get(f"/{number}")
+        assert [row.path for row in db.session.query(model).order_by(model.index)] == ["/0", "/2"]
+    state_of(app).close()

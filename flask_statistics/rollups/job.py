@@ -86,6 +86,8 @@ class Job(Holder):
     """Runs over one raw table, as the holder of the lease."""
 
     retention: Retention = field(default_factory=Retention)
+    updated: Callable[[datetime], None] = lambda until: None
+    """Told up to when (naive UTC) requests are rolled up, after each run."""
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -132,7 +134,10 @@ class Job(Holder):
                 sweep.sweep(self, now)
             return report
 
-        return self.as_holder(now, work)
+        report = self.as_holder(now, work)
+        if report is not None:
+            self.updated(now)
+        return report
 
     def rebuild(
         self, start: datetime, end: datetime, now: datetime, *, progress: Callable[[datetime], None]

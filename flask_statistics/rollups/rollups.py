@@ -102,6 +102,8 @@ class Rollups:
     retention: Retention
     interval: timedelta
     logger: logging.Logger
+    updated: Callable[[datetime], None] = lambda until: None
+    """Told up to when (naive UTC) requests are rolled up, after each run of a job."""
     scheduler: Scheduler | None = None
     _complained: set[str] = field(default_factory=set)
 
@@ -110,7 +112,13 @@ class Rollups:
         # shorter than an interval, so that a runner that died is replaced within two
         length = min(max(self.interval * 0.75, SHORTEST_LEASE), LEASE)
         return Job(
-            self.engine(), self.tables, self.source, length, raw_engine=self.raw_engine(), retention=self.retention
+            self.engine(),
+            self.tables,
+            self.source,
+            length,
+            raw_engine=self.raw_engine(),
+            retention=self.retention,
+            updated=self.updated,
         )
 
     def queries(self, connection: sa.Connection, raw_connection: sa.Connection, raw: RawQueries) -> Queries:
@@ -202,8 +210,11 @@ def make_rollups(
     engine: Callable[[], sa.Engine],
     raw_engine: Callable[[], sa.Engine],
     logger: logging.Logger,
+    updated: Callable[[datetime], None] = lambda until: None,
 ) -> Rollups:
-    """The rollups of one app; their tables are defined in `metadata`, which is of `engine`, and nothing is started."""
+    """The rollups of one app; their tables are defined in `metadata`, which is of `engine`, and nothing is started.
+
+    `updated` is told after each run up to when requests are rolled up."""
     beside = metadata is raw.table.metadata
     rollups = Rollups(
         source=Source(raw, dimensions, settings.timezone, settings.max_values),
@@ -213,6 +224,7 @@ def make_rollups(
         retention=Retention(raw=settings.raw_retention, hourly=settings.hourly_retention, rows=settings.raw_max_rows),
         interval=settings.rollup_interval,
         logger=logger,
+        updated=updated,
     )
     if settings.scheduler and settings.enabled:
         rollups.scheduler = Scheduler(rollups.job, settings.rollup_interval, logger)

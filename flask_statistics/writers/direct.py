@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from .. import dialects
 from ..models import RawTable
 from ..patience import SHORT_S, patience
-from ..record import Backlog, NotStored, Record
+from ..record import Backlog, NotStored, Record, Writer
 from .causes import Cause, blames_row, cause_of, fix, is_known
 from .rows import insert, row_of
 from .transaction import Locked, commit
@@ -46,7 +46,7 @@ ENDING_S = 3.0
 """How long the end of a process waits for the last rows."""
 
 
-class DirectWriter:
+class DirectWriter(Writer):
     """Inserts each record at once."""
 
     def __init__(

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from .. import dialects, user_agents
 from ..models import RawTable
-from ..record import Backlog, Counters, NotStored, Record
+from ..record import Backlog, Counters, NotStored, Record, Writer
 from .causes import Cause, cause_of, fix, fix_folder
 from .clickhouse import ClickHouseMover
 from .journal import PulledAway
@@ -59,7 +59,7 @@ ADDRESS_KEYS = frozenset({"host", "hostaddr", "port", "dbname", "service", "unix
 HELP = "Requests are served and not recorded until the spool can be written."
 
 
-class SpoolWriter:
+class SpoolWriter(Writer):
     """Takes records at the speed of the local disk, and loses none while the database is away."""
 
     def __init__(
