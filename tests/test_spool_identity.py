@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -193,6 +194,50 @@ def test_spool_of_another_database_can_be_dropped(make: MakeApp, tmp_path: Path)
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+def in_the_way(spool: Path, kind: str) -> None:
+    """Have a file of a spool be no file that its process can use, as one of another user is."""
+    file, lock = next(spool.glob("*.sqlite")), next(spool.glob("requests-*.lock"))
+    path = {"file": file, "lock": lock, "journal": next(spool.glob("*.journal"))}[kind.partition(" ")[0]]
+    if kind.endswith("link"):
+        path.symlink_to(path.rename(spool.parent / "elsewhere"))
+    elif kind.endswith("folder"):
+        path.unlink()
+        path.mkdir()
+    else:
+        path.unlink()
+        with sqlite3.connect(path) as connection:
+            connection.executescript("PRAGMA user_version = 2; CREATE TABLE another (id)")
+        connection.close()
+    for beside in ("-wal", "-shm"):
+        Path(f"{file}{beside}").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "file is a link",
+        "file is a folder",
+        "lock is a link",
+        "lock is a folder",
+        "journal is a link",
+        "file is another",
+    ],
+)
+def test_spool_goes_on_beside_a_file_that_cannot_be_used(make: MakeApp, tmp_path: Path, kind: str) -> None:
+    killed_with_rows_that_wait(tmp_path)
+    in_the_way(tmp_path / "spool", kind)
+    app = make()
+    app.client.get("/new")
+    until_there(tmp_path / "app.sqlite", expected(5, "/new") if kind == "file is another" else ["/before", "/new"])
+    listed = run(app, "spool")
+    assert listed.exit_code == 1, "nobody is told of the file"
+    health = app.json("health")
+    assert health["lost"] == 0
+    assert health["waiting"] == (5 if kind in ("file is a link", "file is a folder") else 0)
+    if "lock" in kind:  # asked for the numbers, a process stores what is in the files of all others
+        until_there(tmp_path / "app.sqlite", expected(5, "/new"))
 
 
 @pytest.mark.parametrize("damage", ["zeroed", "garbage", "removed"])

@@ -381,7 +381,9 @@ class FileJournal:
             if name.startswith(prefix) and name.endswith(suffix)
         ]
         numbered = [(name.split(".")[-2], name) for name in names]
-        files = sorted((int(first), self._base.parent / name) for first, name in numbered if first.isdigit())
+        files = sorted(
+            (int(first), self._base.parent / name) for first, name in numbered if first.isascii() and first.isdigit()
+        )
         edges = [*(first for first, _ in files), _NEVER]
         return [(first, following, path) for (first, path), (_, following) in zip(files, pairwise(edges), strict=True)]
 

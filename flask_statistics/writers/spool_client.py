@@ -36,7 +36,7 @@ class Found:
 
 
 def look(folder: SpoolFolder, theirs: Theirs) -> Found:
-    """All that the spool has of the client. Raises `OSError`."""
+    """All that the spool has of the client."""
     found, unread = Found([], [], [path.name for path in folder.strays()]), 0
     for path in folder.files():
         with reading(path) as file:
@@ -47,7 +47,7 @@ def look(folder: SpoolFolder, theirs: Theirs) -> Found:
                     unread += not _collect(found.refused, one.record, one.fields, theirs, error=one.error)
             except FileNotFoundError:  # it was moved meanwhile, all of it
                 continue
-            except (sqlite3.DatabaseError, SpoolUnusable):
+            except (OSError, sqlite3.DatabaseError, SpoolUnusable):
                 unread += 1
         if unread:
             found.unreadable.append(path.name)
@@ -56,10 +56,10 @@ def look(folder: SpoolFolder, theirs: Theirs) -> Found:
 
 
 def forget_refused(folder: SpoolFolder, theirs: Theirs) -> int:
-    """Delete the client's requests that were set aside, where that can be read; how many. Raises `OSError`."""
+    """Delete the client's requests that were set aside, where that can be read; how many."""
     forgotten = 0
     for path in folder.files():
-        with reading(path) as file, suppress(sqlite3.DatabaseError, SpoolUnusable, FileNotFoundError):
+        with reading(path) as file, suppress(OSError, sqlite3.DatabaseError, SpoolUnusable):
             found: list[dict[str, Any]] = []
             numbers: list[int] = []
             for one in file.refused(file.count_refused()):

@@ -514,9 +514,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def damaged(error: Exception) -> bool:
-    """Whether `error` says that a file is no SQLite database, or a broken one."""
+    """Whether `error` says that a file is no SQLite database, a broken one, or one with other tables."""
     return isinstance(error, sqlite3.DatabaseError) and any(
-        text in str(error) for text in ("malformed", "not a database")
+        text in str(error) for text in ("malformed", "not a database", "no such table", "no such column")
     )
 
 

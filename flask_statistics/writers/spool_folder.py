@@ -72,20 +72,39 @@ class SpoolFolder:
         make_folder(self.path)
         for number in count(1):
             path = self.path / f"{self.name}-{number}.sqlite"
-            lock = try_lock(path.with_suffix(".lock"))
-            if lock is None:
-                continue
+            there = os.path.lexists(path) or os.path.lexists(path.with_suffix(".lock"))
             try:
-                spool = self._open(path, fields, fresh=fresh)
-            except BaseException:
-                os.close(lock)
-                raise
+                spool = self._claim(path, fields, fresh=fresh)
+            except (OSError, sqlite3.Error) as error:
+                if not there or not _is_about_one_file(error):
+                    raise
+                self._logger.error(
+                    "Flask-Statistics: the spool file %s cannot be used: %s. Requests are recorded in another one; what waits "
+                    "in it is stored when it can be read again.",
+                    path,
+                    error,
+                )
+                continue
+            if spool is not None:
+                return spool
+        raise AssertionError("there is always a next number")
+
+    def _claim(self, path: Path, fields: str, *, fresh: bool) -> SpoolFile | None:
+        """The file at `path`, if nobody has it and it can be gone on with."""
+        lock = try_lock(path.with_suffix(".lock"))
+        if lock is None:
+            return None
+        try:
+            spool = self._open(path, fields, fresh=fresh)
             if spool is not None:
                 spool.watch(path.with_suffix(".lock"))
                 self._held, self._own = lock, path
                 return spool
+        except BaseException:
             os.close(lock)
-        raise AssertionError("there is always a next number")
+            raise
+        os.close(lock)
+        return None
 
     def _open(self, path: Path, fields: str, *, fresh: bool) -> SpoolFile | None:
         spool = self.repaired(path)
@@ -220,6 +239,13 @@ class SpoolFolder:
     def is_numbered(self, path: Path) -> bool:
         """Whether a process of this app's address may claim it again; others are deleted once they are empty."""
         return path.stem.removeprefix(f"{self.name}-").isdigit()
+
+
+def _is_about_one_file(error: Exception) -> bool:
+    """Whether another file may do where one failed with `error`: it is somebody else's, a link, a folder, or no spool."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+    return "unable to open" in str(error) or "readonly" in str(error) or damaged(error)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ what was set aside, to adopt what waits for another database, and to drop what n
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +45,17 @@ def _listed(folder: SpoolFolder, path: Path, database: str) -> Listed:
     try:
         with reading(path) as file:
             hints, waiting, ours = file.hints(), file.waiting(), folder.is_ours(file, database)
-            alive = ours or not waiting or _is_alive(folder, path)
+            alive = not waiting or _is_alive(folder, path)
             trouble = file.trouble() if waiting else None
             return Listed(path, ours, alive, hints["address"], waiting, file.count_refused(), trouble)
     except (sqlite3.Error, OSError, SpoolUnusable) as error:
-        journal = FileJournal(path)
+        journal, waiting = FileJournal(path), 0
         header = next((header for _, header in reversed(journal.headers()) if header), {})
         theirs = header.get("database", "")
         ours = theirs == database if theirs and database else path.name.startswith(folder.name)
-        return Listed(path, ours, False, header.get("address", ""), journal.waiting(0), 0, f"{path.name}: {error}")
+        with suppress(OSError):  # then nobody knows how many they are
+            waiting = journal.waiting(0)
+        return Listed(path, ours, False, header.get("address", ""), waiting, 0, f"{path.name}: {error}")
 
 
 def _is_alive(folder: SpoolFolder, path: Path) -> bool:
