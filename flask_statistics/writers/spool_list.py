@@ -45,8 +45,10 @@ def _listed(folder: SpoolFolder, path: Path, database: str) -> Listed:
     try:
         with reading(path) as file:
             hints, waiting, ours = file.hints(), file.waiting(), folder.is_ours(file, database)
-            alive = not waiting or _is_alive(folder, path)
-            trouble = file.trouble() if waiting else None
+            alive, trouble = True, None
+            if waiting:
+                alive, trouble = _is_alive(folder, path)
+                trouble = file.trouble() or trouble
             return Listed(path, ours, alive, hints["address"], waiting, file.count_refused(), trouble)
     except (sqlite3.Error, OSError, SpoolUnusable) as error:
         journal, waiting = FileJournal(path), 0
@@ -58,9 +60,13 @@ def _listed(folder: SpoolFolder, path: Path, database: str) -> Listed:
         return Listed(path, ours, False, header.get("address", ""), waiting, 0, f"{path.name}: {error}")
 
 
-def _is_alive(folder: SpoolFolder, path: Path) -> bool:
-    with folder.abandoned(path) as abandoned:
-        return not abandoned
+def _is_alive(folder: SpoolFolder, path: Path) -> tuple[bool, str | None]:
+    """Whether a living process has the file; and why nobody will be able to take it, if that is so."""
+    try:
+        with folder.abandoned(path) as abandoned:
+            return not abandoned, None
+    except OSError as error:
+        return False, f"{path.name}: {error}"
 
 
 def read_backlog(folder: SpoolFolder) -> Backlog:
