@@ -233,8 +233,11 @@ class State:
             raw = opened.enter_context(self._reading(self.raw.bind_key, budget))
             apart = self.rollups is not None and self.bind_key != self.raw.bind_key
             ours = opened.enter_context(self._reading(self.bind_key, budget)) if apart else raw
+            # until something is rolled up, pages read raw rows as if there were no rollups
             pieces = (
-                self.rollups is None and self.raw.table.schema is None and dialects.readers_keep_writers_waiting(raw)
+                self.raw.table.schema is None
+                and dialects.readers_keep_writers_waiting(raw)
+                and not self._can_answer_from_rollups(ours)
             )
             if pieces:
                 raw.execution_options(isolation_level="AUTOCOMMIT")
@@ -242,6 +245,13 @@ class State:
                 for connection in {raw, ours}:
                     dialects.snapshot(connection)
             yield Connections(raw, ours, budget if pieces else None), budget
+
+    def _can_answer_from_rollups(self, connection: sa.Connection) -> bool:
+        if self.rollups is None:
+            return False
+        found = self.rollups.can_answer(connection)
+        connection.rollback()
+        return found
 
     @contextmanager
     def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from . import lease, recorded, scrubbing, unfit
 from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
 from .job import KEPT, Job
-from .meta import RollupError, check_zone, coverage, looked_until, note_late, read_meta
+from .meta import RollupError, check_zone, coverage, coverage_in, looked_until, note_late, read_meta
 from .queries import RollupQueries
 from .retention import Retention
 from .scheduler import Scheduler
@@ -121,19 +121,31 @@ class Rollups:
             updated=self.updated,
         )
 
-    def queries(self, connection: sa.Connection, raw_connection: sa.Connection, raw: RawQueries) -> Queries:
-        """What answers from rollups, and over `raw_connection` from later rows; `raw` while there are none, or none that fit."""
+    def can_answer(self, connection: sa.Connection) -> bool:
+        """Whether something is rolled up, and fits; else all that is asked is answered from the raw table."""
+        meta = self._meta(connection)
+        return meta is not None and coverage_in(meta).end is not None
+
+    def _meta(self, connection: sa.Connection) -> Mapping[str, str] | None:
+        """What is noted of the rollups; None: they cannot be read, or do not fit."""
         try:
             meta = read_meta(connection, self.tables)
             check_zone(meta, self.source.zone.key)
         except sa.exc.SQLAlchemyError as error:
             connection.rollback()
             self._complain("The rollup tables cannot be read (%s); run 'flask statistics init'.", error)
-            return raw
+            return None
         except RollupError as error:
             self._complain("%s", error)
+            return None
+        return meta
+
+    def queries(self, connection: sa.Connection, raw_connection: sa.Connection, raw: RawQueries) -> Queries:
+        """What answers from rollups, and over `raw_connection` from later rows; `raw` while there are none, or none that fit."""
+        meta = self._meta(connection)
+        if meta is None:
             return raw
-        covered = coverage(connection, self.tables)
+        covered = coverage_in(meta)
         if covered.start is None or covered.end is None:
             return raw
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta))
