@@ -638,8 +638,8 @@ def forget(address: str, yes: bool) -> None:
     """
     state, now = state_of(current_app), _utc_now()
     forms = _forms_of(state, address, now)
-    with _job_errors(), state.engine().connect() as connection:
-        rows = forget_visitor.count(connection, state.raw, forms)
+    with _job_errors():
+        rows = forget_visitor.count(state, forms)
     click.echo(f"{_count(rows, 'raw row')} of {forms[0]}.")
     if state.settings.anonymize_ip == "truncate":
         click.echo("Networks are stored, so this erases everybody in the same one.")

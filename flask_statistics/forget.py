@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from .held import folder_of, is_one_of
 from .models import RawTable
 from .pace import Pace
 from .record import NotStored
+from .scanning import scanned
 from .spans import FIRST_YEAR
 from .state import State
 from .writers import spool_client
@@ -70,31 +72,30 @@ def forms_of(state: State, text: str, now: datetime) -> list[str]:
     forms = [text] if address is None else [*stored_forms(address, state.anonymize, today), *writings(address)]
     fitting = (raw.fit("remote_address", form) for form in forms)
     forms = list(dict.fromkeys(str(form) for form in fitting if form is not None))
-    with state.engine().connect() as connection:
-        if address is not None:
-            return list(dict.fromkeys([*forms, *_older_spellings(connection, raw, address)]))
-        if not text or not count(connection, raw, forms):
-            raise NoAddress(text)
+    if address is not None:
+        return list(dict.fromkeys([*forms, *_older_spellings(state, address)]))
+    if not text or not count(state, forms):
+        raise NoAddress(text)
     return forms
 
 
-def _older_spellings(connection: sa.Connection, raw: RawTable, address: str) -> list[str]:
+def _older_spellings(state: State, address: str) -> list[str]:
     """What is stored of `address` in another form than the normal one: with a port, mapped, in capitals."""
-    column = raw.columns["remote_address"]
+    column, engine = state.raw.columns["remote_address"], state.engine()
     if not isinstance(column.type, sa.String) or is_of_addresses(
-        column.type, connection.dialect
+        column.type, engine.dialect
     ):  # a type of addresses has one form itself
         return []
     lower = sa.func.lower(column)
     perhaps = sa.or_(*(lower.contains(writing) for writing in writings(address)))
-    stored = connection.scalars(sa.select(column).where(perhaps).distinct())
-    return sorted(spelling for spelling in stored if normal(spelling) == address)
+    pieces = scanned(engine, state.raw, sa.select(column).where(perhaps).distinct())
+    return sorted({spelling for piece in pieces for (spelling,) in piece if normal(spelling) == address})
 
 
-def count(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
+def count(state: State, forms: Collection[str]) -> int:
     """How many raw rows have one of these addresses."""
-    query = sa.select(sa.func.count()).select_from(raw.table).where(_is_theirs(raw, forms))
-    return connection.scalar(query) or 0
+    query = sa.select(sa.func.count()).select_from(state.raw.table).where(_is_theirs(state.raw, forms))
+    return sum(rows for piece in scanned(state.engine(), state.raw, query) for (rows,) in piece)
 
 
 def forget(
@@ -104,12 +105,9 @@ def forget(
 
     `progress` is told each period of the rollups that was corrected. Raises `AtWork`. Stopped halfway, the same call goes on.
     """
-
-    def delete_some(connection: sa.Connection) -> int:
-        return _delete_some(connection, state.raw, forms)
-
     waiting, aside, unreadable = _forget_in_spool(state, forms)
     engine, requests, periods, left, differing = state.engine(), 0, 0, 0, 0
+    delete_some = _deleting(state, forms)
     if state.rollups is None:
         raw_rows, pace = 0, Pace()
         while deleted := _delete_in_transaction(engine, delete_some):
@@ -123,8 +121,7 @@ def forget(
             raise AtWork
         raw_rows, requests, periods, left = erased.raw_rows, erased.requests, erased.periods, erased.left
         differing = len(job.differences(datetime(FIRST_YEAR, 1, 1), now))
-    with engine.connect() as connection:
-        left += count(connection, state.raw, forms)
+    left += count(state, forms)
     return Forgotten(raw_rows, requests, periods, left + waiting, differing, aside, unreadable)
 
 
@@ -152,18 +149,30 @@ def _delete_in_transaction(engine: sa.Engine, delete_some: Callable[[sa.Connecti
         return delete_some(connection)
 
 
-def _delete_some(connection: sa.Connection, raw: RawTable, forms: Collection[str]) -> int:
-    """Delete some of their rows, in small pieces, so that requests can be recorded meanwhile; how many."""
-    deleted = dialects.delete_at_once(connection, raw.table, _is_theirs(raw, forms))
-    if deleted is not None:
-        if not deleted:  # at the end, also of a second try
-            dialects.overwrite_deleted(connection, raw.table)
-        return deleted
-    keys = list(connection.scalars(sa.select(raw.key).where(_is_theirs(raw, forms)).limit(DELETED_A_TIME)))
-    with dialects.overwriting(connection):
-        for first in range(0, len(keys), NAMED_A_TIME):
-            connection.execute(sa.delete(raw.table).where(raw.key.in_(keys[first : first + NAMED_A_TIME])))
-    return len(keys)
+def _deleting(state: State, forms: Collection[str]) -> Callable[[sa.Connection], int]:
+    """What deletes some of their rows, in a small piece, so that requests can be recorded meanwhile; how many: 0 at the end.
+
+    The rows are looked for here, and not while the database is locked for what deletes them.
+    """
+    raw, theirs = state.raw, _is_theirs(state.raw, forms)
+    keys: list[Any] = []
+    if state.engine().dialect.name not in dialects.CLICKHOUSE:
+        keys = [key for piece in scanned(state.engine(), raw, sa.select(raw.key).where(theirs)) for (key,) in piece]
+    pieces = iter([keys[first : first + DELETED_A_TIME] for first in range(0, len(keys), DELETED_A_TIME)])
+
+    def delete_some(connection: sa.Connection) -> int:
+        deleted = dialects.delete_at_once(connection, raw.table, theirs)
+        if deleted is not None:
+            if not deleted:  # at the end, also of a second try
+                dialects.overwrite_deleted(connection, raw.table)
+            return deleted
+        piece = next(pieces, [])
+        with dialects.overwriting(connection):
+            for first in range(0, len(piece), NAMED_A_TIME):
+                connection.execute(sa.delete(raw.table).where(raw.key.in_(piece[first : first + NAMED_A_TIME])))
+        return len(piece)
+
+    return delete_some
 
 
 def _is_theirs(raw: RawTable, forms: Collection[str]) -> sa.ColumnElement[bool]:

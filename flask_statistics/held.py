@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from .addresses import normal
 from .models import RawTable
+from .scanning import scanned
 from .state import State
 from .writers import spool_client
 from .writers.spool import spool_folder
@@ -48,10 +49,10 @@ class Held:
 
 
 def held(state: State, forms: Collection[str], now: datetime) -> Held:
-    """What is held of the client that is stored as `forms`. Raises `OSError` if the spool cannot be read."""
+    """What is held of the client that is stored as `forms`."""
     raw, folder = state.raw, folder_of(state)
-    with state.engine().connect() as connection:
-        rows = [dict(row) for row in connection.execute(_theirs(raw, forms)).mappings()]
+    rows = [dict(row._mapping) for piece in scanned(state.engine(), raw, _theirs(raw, forms)) for row in piece]
+    rows.sort(key=lambda row: (row["date"] is not None, row["date"]))
     found = [] if state.rollups is None else state.rollups.job().held(forms)
     spool = spool_client.Found([], [], []) if folder is None else spool_client.look(folder, is_one_of(forms))
     return Held(
@@ -66,7 +67,7 @@ def held(state: State, forms: Collection[str], now: datetime) -> Held:
 def _theirs(raw: RawTable, forms: Collection[str]) -> sa.Select[Any]:
     columns = [column.label(name) for name, column in raw.columns.items()]
     theirs = raw.columns["remote_address"].in_([raw.fit("remote_address", form) for form in forms])
-    return sa.select(*columns).where(theirs).order_by(raw.columns["date"], raw.key)
+    return sa.select(*columns).where(theirs).order_by(raw.key)
 
 
 def folder_of(state: State) -> SpoolFolder | None:

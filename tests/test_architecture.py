@@ -49,6 +49,7 @@ ORDER = (
     "schema",
     "trail",
     "testing",
+    "scanning",
     "held",
     "forget",
     "formatting",

@@ -197,3 +197,29 @@ def test_rows_that_come_in_meanwhile_are_in_no_answer(make_app: MakeApp) -> None
         assert queries.summary(span, Filters()).hits == 5
         assert queries.breakdown("path", span, Filters()).total == 5
         assert len(queries.requests(span, Filters(), limit=10).rows) == 5
+
+
+@pytest.mark.parametrize("command", ["show", "forget"])
+@pytest.mark.parametrize("rollups", [False, True])
+def test_commands_let_the_host_write(make_app: MakeApp, tmp_path: Path, command: str, rollups: bool) -> None:
+    path = tmp_path / "app.sqlite"
+    app = make_app(
+        f"sqlite:///{path}", STATISTICS_ENABLED=False, STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False
+    )
+    filled(path, 7_000)
+    host = sqlite3.connect(path, timeout=0, isolation_level=None)
+    pieces = []
+
+    def write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "WHERE" in statement and "remote_address" in statement and statement.startswith("SELECT"):
+            host.execute("INSERT INTO thing VALUES (1)")  # raises if we hold a lock
+            pieces.append(statement)
+
+    with app.flask.app_context():
+        sa.event.listen(app.db.engine, "before_cursor_execute", write)
+    options = ["--yes"] if command == "forget" else []
+    found = app.flask.test_cli_runner().invoke(args=["statistics", command, "10.0.7.7", *options])
+    host.close()
+    assert (found.exit_code, found.exception) == (0, None)
+    assert len(pieces) > 3
+    assert all('request."index" <= ?' in statement for statement in pieces), pieces

@@ -158,7 +158,7 @@ class QueriesInPieces:
         while low < self._newest:
             began = time.thread_time()
             yield low, min(low + size, self._newest)
-            low, size = low + size, _next_size(size, time.thread_time() - began)
+            low, size = low + size, next_size(size, time.thread_time() - began)
 
 
 class _Copy:
@@ -229,7 +229,7 @@ class _Copy:
             if took > AIMED_AT_S[1] and size <= FIRST_PIECE:  # there is no index on the date
                 self._copy_unindexed([*known, date >= at, date < last])
                 return
-            size = _next_size(size, took)
+            size = next_size(size, took)
 
     def _copy_unindexed(self, within: Sequence[sa.ColumnElement[bool]]) -> None:
         """The same by ranges of keys, where there is no index on the date."""
@@ -249,13 +249,14 @@ class _Copy:
                     raise
                 size //= 4
                 continue
-            low, size = low + size, _next_size(size, time.thread_time() - began)
+            low, size = low + size, next_size(size, time.thread_time() - began)
 
     def _insert(self, *where: sa.ColumnElement[bool]) -> None:
         rows = sa.select(*(self._source.c[name] for name in self._names)).where(*where)
         self._connection.execute(sa.insert(self._target).from_select(self._names, rows))
 
 
-def _next_size(size: int, took: float) -> int:
+def next_size(size: int, took: float) -> int:
+    """How large the next piece shall be, after one of `size` that took so many seconds."""
     shortest, longest = AIMED_AT_S
     return size * 2 if took < shortest else max(size // 2, SMALLEST_PIECE) if took > longest else size
