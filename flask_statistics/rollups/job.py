@@ -243,6 +243,8 @@ class Job(Holder):
     def held(self, addresses: Collection[str]) -> list[tuple[str, datetime, int]]:
         """Unit, start and number of requests of each period whose rollups know the visitors with these stored addresses."""
         with self.reading() as (connection, _):
+            if VISITOR_KEY not in read_meta(connection, self.tables):  # no run has begun yet
+                return []
             visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
             if not visitors:
                 return []
