@@ -31,7 +31,7 @@ class Setting:
     """Without the prefix `STATISTICS_`."""
     default: Any
     meaning: str
-    """One line, as the README prints it."""
+    """One line, as docs/settings.md prints it."""
     read: Callable[[Any], Any]
     """Returns the value as `Settings` keeps it; raises `ValueError` that completes "must be ..."."""
 

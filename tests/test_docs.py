@@ -101,3 +101,41 @@ def test_what_is_stored_is_named() -> None:
     text = (DOCS / "privacy.md").read_text()
     for name in ("remote_address", "query_string", "statistics_secret", "statistics_visitor", "statistics_import"):
         assert f"`{name}`" in text
+
+
+def section(page: str, name: str) -> str:
+    """What stands between two comments of that name."""
+    return (DOCS / page).read_text("utf-8").partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+
+
+def test_map_has_each_file_of_the_package() -> None:
+    mapped = []
+    for part in section("internals.md", "map").split("\n### `")[1:]:
+        folder = part.partition("/`\n")[0]
+        mapped += [f"{folder}/{name}" for name in re.findall(r"^- `(.+?)`: \S", part, re.MULTILINE)]
+    package = DOCS.parent / "flask_statistics"
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    there = {path.relative_to(DOCS.parent).as_posix() for path in files}
+    assert there - set(mapped) == set(), "give each of these a line in docs/internals.md, under its folder"
+    assert set(mapped) - there == set(), "take these out of docs/internals.md"
+    assert len(mapped) == len(set(mapped))
+
+
+def test_files_that_internals_names_exist() -> None:
+    text = (DOCS / "internals.md").read_text("utf-8").partition("<!-- map -->")[0]
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
+    known = [DOCS.parent / "flask_statistics" / name for name in named if not name.startswith("tests/")]
+    assert [path.name for path in known if not path.exists()] == []
+
+
+def test_glossary_is_short() -> None:
+    words = re.findall(r"^\| (?!word )([\w ]+) \|", section("internals.md", "glossary"), re.MULTILINE)
+    assert 15 <= len(words) <= 25
+    assert len(words) == len(set(words))
+
+
+def test_tables_to_drop_are_all_tables_of_ours(make_app: Any, tmp_path: Path) -> None:
+    spool = {"STATISTICS_WRITER": "spool", "STATISTICS_SPOOL_PATH": tmp_path / "spool"}
+    app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_ANONYMIZE_IP="hash", **spool)
+    named = re.findall(r"`(\w+)`", section("getting-started.md", "tables"))
+    assert sorted(named) == sorted(name for name in app.db.metadata.tables if name.startswith("statistics_"))
