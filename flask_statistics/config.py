@@ -210,11 +210,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "BIND_KEY",
         BESIDE,
-        "bind of the rollups; `None` is the main database. Unset: the raw table's, or the main one if that is on ClickHouse",
+        "bind that has the rollups; `None`: the main database. Unset: the raw table's, or the main one if that is on ClickHouse",
         _bind_key,
     ),
-    Setting("SCHEDULER", True, "keep them inside the app; `False`: cron runs `flask statistics rollup`", _boolean),
-    Setting("ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings them up to date", _interval),
+    Setting(
+        "SCHEDULER", True, "run the rollup job inside the app; `False`: cron runs `flask statistics rollup`", _boolean
+    ),
+    Setting(
+        "ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings the rollups up to date", _interval
+    ),
     Setting(
         "RAW_RETENTION",
         None,

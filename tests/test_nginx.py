@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from .conftest import SERVER_PATH
+from .documentation import blocks
 
 NGINX = shutil.which("nginx", path=SERVER_PATH)
 ROOT = Path(__file__).parents[1]
@@ -29,8 +31,10 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from flask_statistics import RequestMixin, Statistics
+from flask_statistics.guards import everybody
+from tests.documentation import blocks
 
-def make(name, header=None):
+def make(name, header=None, guard=None):
     app = Flask(name)
     database = f"sqlite:///{os.environ['FOLDER']}/{name}.sqlite"
     app.config.update(SQLALCHEMY_DATABASE_URI=database, STATISTICS_REAL_IP_HEADER=header)
@@ -38,7 +42,10 @@ def make(name, header=None):
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)
     db = SQLAlchemy(app)
     model = type("Request", (RequestMixin, db.Model), {})
-    Statistics(app, db, model)
+    if name == "documented":
+        (proxy,) = (block.text for block in blocks(language="python") if "ProxyFix" in block.text)
+        exec(proxy, {"app": app})
+    Statistics(app, db, model, guard)
     with app.app_context():
         db.create_all()
     app.add_url_rule("/stored", "stored", lambda: ",".join(str(row.remote_address) for row in db.session.query(model)))
@@ -46,7 +53,7 @@ def make(name, header=None):
 
 apps = {"/plain": make("plain"), "/fixed": make("fixed"), "/real": make("real", "X-Real-IP")}
 apps["/last"] = make("last", "X-Forwarded-For")
-app = DispatcherMiddleware(Flask("outer"), apps)
+app = DispatcherMiddleware(make("documented", guard=everybody), apps)
 """
 HEADERS = """
 proxy_set_header Host $host;
@@ -63,6 +70,7 @@ http {{
 }}
 """
 SERVER = "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{upstream}; {headers} }} }}"
+DOCUMENTED = (False, "as the documentation has it")
 KINDS = tuple((unix, headers) for unix in (False, True) for headers in ("", HEADERS))
 """Whether the proxy calls by a Unix socket, and what it is told to add."""
 
@@ -106,10 +114,13 @@ def ports() -> Iterator[dict[tuple[bool, str], int]]:
         folder.chmod(0o755)  # nginx's workers are another user's
         (folder / "app.py").write_text(APP)
         binds = (f"127.0.0.1:{free_port()}", f"unix:{folder}/gunicorn.sock")
-        found = {kind: free_port() for kind in KINDS}
+        found = {kind: free_port() for kind in (*KINDS, DOCUMENTED)}
         servers = [
-            SERVER.format(port=port, upstream=binds[unix], headers=headers) for (unix, headers), port in found.items()
+            SERVER.format(port=found[unix, headers], upstream=binds[unix], headers=headers) for unix, headers in KINDS
         ]
+        (location,) = blocks(language="nginx")
+        told = location.text.replace("127.0.0.1:8000", binds[0])
+        servers.append(f"server {{ listen 127.0.0.1:{found[DOCUMENTED]}; {told} }}")
         (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, servers="\n".join(servers)))
         gunicorn = (sys.executable, "-m", "gunicorn", "--chdir", name, "-b", binds[0], "-b", binds[1], "app:app")
         with (
@@ -154,3 +165,13 @@ def test_behind_nginx(ports: dict[tuple[bool, str], int], app: str, unix: bool, 
         for path in ("/statistics/", "/statistics/api/summary", "/statistics/static/nothing.css"):
             status, body = get(port, f"/{app}{path}", Host=host)
             assert (status, "hits" in body) == (403, False), (host, path)
+
+
+def test_behind_nginx_as_the_documentation_has_it(ports: dict[tuple[bool, str], int]) -> None:
+    port = ports[DOCUMENTED]
+    before = len(get(port, "/app/stored")[1].split(","))
+    get(port, "/app/page", X_Forwarded_For="6.6.6.6")
+    assert set(get(port, "/app/stored")[1].split(",")[before:]) == {CLIENT}
+    links = re.findall(r'(?:href|src|action)="(/[^"]*)', get(port, "/app/statistics/")[1])
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("/app/statistics/")] == []

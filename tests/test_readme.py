@@ -101,3 +101,26 @@ def test_ci_runs_the_command_of_readme() -> None:
     assert 'pip install -e ".[dev]" && pytest\n' in README
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert ' -e ".[dev]" && pytest' in script
+
+
+def test_workflow_runs_what_everybody_runs() -> None:
+    assert "      - run: .ci/run\n" in (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+
+
+def test_other_hosts_are_found_in_a_site(tmp_path: Path) -> None:
+    (tmp_path / "good.html").write_text(
+        '<link rel="canonical" href="https://a.example/"><img src="a.png"><a href="https://b.example">'
+    )
+    check = [sys.executable, ROOT / ".ci" / "assets", tmp_path]
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+    (tmp_path / "bad.html").write_text(
+        '<link rel="preconnect" href="https://a.example"><script src="//b.example/x.js"></script>'
+    )
+    (tmp_path / "bad.css").write_text("@import url(https://c.example/x.css);")
+    found = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert sorted(found.stdout.splitlines()) == [
+        "bad.css: https://c.example/x.css",
+        "bad.html: //b.example/x.js",
+        "bad.html: https://a.example",
+    ]
