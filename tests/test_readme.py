@@ -111,7 +111,7 @@ def test_other_hosts_are_found_in_a_site(tmp_path: Path) -> None:
     (tmp_path / "good.html").write_text(
         '<link rel="canonical" href="https://a.example/"><img src="a.png"><a href="https://b.example">'
     )
-    check = [sys.executable, ROOT / ".ci" / "assets", tmp_path]
+    check = [sys.executable, str(ROOT / ".ci" / "assets"), str(tmp_path)]
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
     (tmp_path / "bad.html").write_text(
         '<link rel="preconnect" href="https://a.example"><script src="//b.example/x.js"></script>'
