@@ -291,6 +291,22 @@ def test_curl_is_answered(make_app: MakeApp) -> None:
 # What cannot be run
 
 
+def test_container_gives_settings_that_are_taken(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (block,) = blocks(language="dockerfile")
+    (given,) = re.findall(r"^ENV (.*)", block.text, re.MULTILINE)
+    for pair in given.split():
+        name, _, value = pair.partition("=")
+        monkeypatch.setenv(name, value.replace("/var/lib/my-app", str(tmp_path)))
+    app = Flask("tests.examples")
+    app.config.from_prefixed_env()
+    found = make_app(**{name: value for name, value in app.config.items() if name.startswith(PREFIX)})
+    found.client.get("/")
+    assert len(found.rows()) == 1
+    assert list((tmp_path / "spool").iterdir()) != []
+
+
 def test_settings_that_are_named_exist() -> None:
     known = {f"{PREFIX}{setting.key}" for setting in SETTINGS}
     for page in PAGES:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from flask_statistics.config import PREFIX, SETTINGS, Setting
 
 from .conftest import DATABASES, RAW_SHAPES
@@ -92,9 +94,14 @@ def test_every_command_is_in_the_table() -> None:
     assert [name for name in commands.commands if f"\n| `flask statistics {name}" not in table] == []
 
 
-def test_readme_names_files_that_exist() -> None:
-    links = re.findall(r"\]\(((?!http|#)[^)#]+)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    for file, anchor in re.findall(r"\]\(((?!http)[^)#]*)(?:#([^)]*))?\)", (ROOT / name).read_text("utf-8")):
+        page = ROOT / (file or name)
+        assert page.exists(), file
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", page.read_text("utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w-]", "", text.lower().replace(" ", "-")) for text in headings]
 
 
 def test_ci_runs_the_command_of_readme() -> None:
