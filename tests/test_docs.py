@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics import Dimension
 from flask_statistics.config import PREFIX, SETTINGS
+from flask_statistics.models import KNOWN_COLUMNS
+from flask_statistics.queries.interface import SORT_NAMES
 
 from .conftest import DATABASES
 from .rollup_bench import Rolled
@@ -139,3 +143,34 @@ def test_tables_to_drop_are_all_tables_of_ours(make_app: Any, tmp_path: Path) ->
     app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_ANONYMIZE_IP="hash", **spool)
     named = re.findall(r"`(\w+)`", section("getting-started.md", "tables"))
     assert sorted(named) == sorted(name for name in app.db.metadata.tables if name.startswith("statistics_"))
+
+
+def table(page: str, header: str) -> list[str]:
+    """The first cells of the rows of the page's table that has this header."""
+    rows = (DOCS / page).read_text("utf-8").partition(f"\n| {header} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [row.split(" | ")[0].removeprefix("| ") for row in rows]
+
+
+def names(cells: list[str]) -> list[str]:
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def test_columns_are_those_of_the_model() -> None:
+    assert sorted(names(table("recording.md", "column | what it holds"))) == sorted(KNOWN_COLUMNS)
+
+
+def test_arguments_of_a_dimension_are_all_named() -> None:
+    assert sorted(names(table("extending.md", "argument | means"))) == sorted(inspect.signature(Dimension).parameters)
+
+
+def test_urls_of_the_api_are_those_that_it_describes(make_app: Any) -> None:
+    described = make_app().json("openapi.json")["paths"]
+    cells = table("api.md", "URL under `/statistics/api/` | answers")
+    urls = [re.sub(r"\?.*|<\w+>", "", cell.strip("`")) for cell in cells]
+    assert sorted(urls) == sorted(re.sub(r"\{\w+\}", "", path).removeprefix("/") for path in described)
+
+
+def test_sort_names_are_those_of_the_code() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    (line,) = re.findall(r"^\| `sort=-p95` \| (.*?);", text, re.MULTILINE)
+    assert tuple(re.findall(r"`(\w+)`", line)) == SORT_NAMES
