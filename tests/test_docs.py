@@ -84,7 +84,12 @@ def test_promises_name_their_tests(page: str, least: int) -> None:
 
 def statements(text: str) -> Iterator[str]:
     """The paragraphs, items and rows of a page, without headings, code, quotes and tables of names."""
-    text = re.sub(r"<!-- ((?:held out )?(?:parameters|paths)) -->.*?<!-- /\1 -->|```.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<!-- ((?:held out )?(?:parameters|paths)) -->.*?<!-- /\1 -->|(?:<!-- example: \w+ -->\n)?```.*?```",
+        "",
+        text,
+        flags=re.DOTALL,
+    )
     for block in filter(None, map(str.strip, re.split(r"\n\s*\n", text))):
         if block.startswith("|"):
             yield from block.splitlines()[2:]

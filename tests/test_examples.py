@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request as Asked
 
+import flask_login
 import pytest
 from blinker import NamedSignal
 from flask import Flask, g, request
@@ -133,6 +134,63 @@ def test_dimension(run: Callable[..., dict[str, Any]], tmp_path: Path, writer: s
         client.get(url)
     rows = client.get("/statistics/api/breakdown/tenant").json["rows"]
     assert [(row["value"], row["hits"]) for row in rows] == [("acme", 2), (None, 1)]
+
+
+def test_derived_dimension(run: Callable[..., dict[str, Any]]) -> None:
+    client = run(example("derived"))["app"].test_client()
+    for url in ("/v1/a", "/v2/a", "/v2/b", "/"):
+        client.get(url)
+    rows = client.get("/statistics/api/breakdown/api_version").json["rows"]
+    assert {row["value"]: row["hits"] for row in rows} == {"v2": 2, "v1": 1, None: 1}
+
+
+def test_signals(run: Callable[..., dict[str, Any]]) -> None:
+    client = run(example("signals"))["app"].test_client()
+    for url in ("/internal/a", "/user/5", "/b"):
+        client.get(url)
+    rows = client.get("/statistics/api/breakdown/path").json["rows"]
+    assert {row["value"]: row["hits"] for row in rows} == {"/user/*": 1, "/b": 1}
+
+
+def test_writer(run: Callable[..., dict[str, Any]]) -> None:
+    names = run(example("writer"))
+    client = names["app"].test_client()
+    client.get("/a")
+    (line,) = names["stream"].getvalue().splitlines()
+    assert (json.loads(line)["path"], json.loads(line)["status_code"]) == ("/a", 404)
+    assert client.get("/statistics/api/summary").json["hits"] == 0
+
+
+def test_token(run: Callable[..., dict[str, Any]]) -> None:
+    client = run(example("token"))["app"].test_client()
+    assert client.get("/statistics/api/summary").status_code in (401, 403)
+    assert client.get("/statistics/api/summary", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_guard(run: Callable[..., dict[str, Any]]) -> None:
+    client = run(example("guard"))["app"].test_client()
+    assert client.get("/statistics/").location == "/login"
+    with client.session_transaction() as session:
+        session["role"] = "admin"
+    assert client.get("/statistics/").status_code == 200
+
+
+@pytest.mark.parametrize(("user", "status"), [("ada", 200), ("bob", 403), (None, 401)])
+def test_login(run: Callable[..., dict[str, Any]], user: str | None, status: int) -> None:
+    app = run(example("login"))["app"]
+    manager = flask_login.LoginManager(app)
+
+    class User(flask_login.UserMixin):  # type: ignore[misc]
+        def __init__(self, name: str) -> None:
+            self.id, self.is_admin = name, name == "ada"
+
+    manager.user_loader(User)
+    client = app.test_client()
+    if user is not None:
+        with client.session_transaction() as session:
+            session["_user_id"] = user
+    assert client.get("/statistics/api/summary").status_code == status
+    assert client.get("/statistics/api/summary", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
 def test_script(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
