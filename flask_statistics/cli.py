@@ -95,7 +95,7 @@ def init(alter: bool) -> None:
         raise click.ClickException(str(refusal)) from None
     with _database_errors("Is it running, and may the app's user create tables?"):
         done = [*_create_tables(state), *_create_index(state)]
-        lacks = schema.lacking(state)
+        lacks = schema.lacking(state, state.engine(), state.our_engine())
         if alter:
             done += _add_columns(state, lacks)
         if isinstance(state.writer, SpoolWriter):

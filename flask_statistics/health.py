@@ -180,8 +180,8 @@ def collect(state: State, now: datetime) -> Health:
     lacks: tuple[schema.Lack, ...] = ()
     indexed, locks_out = None, False
     try:
-        lacks = tuple(schema.lacking(state))
         with state.reading() as (connections, _):
+            lacks = tuple(schema.lacking(state, connections.raw, connections.ours))
             storage, locks_out = _storage(state, connections, now), connections.in_pieces is not None
             indexed = _is_indexed(state, connections.raw)
             if state.rollups is not None:

@@ -56,15 +56,18 @@ def engine_of(state: State, table: sa.Table) -> sa.Engine:
     return state.engine() if table.metadata is state.raw.table.metadata else state.our_engine()
 
 
-def lacking(state: State) -> list[Lack]:
-    """What the tables of the app lack, the raw table first; missing tables, and those of ClickHouse, are left out."""
-    inspectors: dict[sa.Engine, sa.Inspector] = {}
+def lacking(state: State, raw: sa.Engine | sa.Connection, ours: sa.Engine | sa.Connection) -> list[Lack]:
+    """What the tables of the app lack, the raw table first; missing tables, and those of ClickHouse, are left out.
+
+    `raw` and `ours` are where the raw table and our own tables are looked up. Raises what the database does.
+    """
+    inspectors: dict[int, sa.Inspector] = {}
     found = []
     for table in our_tables(state):
-        engine = engine_of(state, table)
-        if engine.dialect.name in dialects.CLICKHOUSE:
+        place = raw if engine_of(state, table) is state.engine() else ours
+        if place.dialect.name in dialects.CLICKHOUSE:
             continue
-        inspector = inspectors.setdefault(engine, sa.inspect(engine))
+        inspector = inspectors.setdefault(id(place), sa.inspect(place))
         if not inspector.has_table(table.name, schema=table.schema):
             continue
         there = {column["name"].lower() for column in inspector.get_columns(table.name, schema=table.schema)}

@@ -114,6 +114,29 @@ def test_requests_do_not_wait_for_a_locked_table(
         app.close()
 
 
+@pytest.mark.parametrize(
+    ("database", "lock"),
+    [("postgresql", "LOCK TABLE request IN ACCESS EXCLUSIVE MODE"), ("mariadb", "LOCK TABLES request WRITE")],
+)
+def test_health_answers_while_the_raw_table_is_locked(
+    make_app: MakeApp, new_database: Any, database: str, lock: str
+) -> None:
+    with new_database(database) as url:
+        app = make_app(url, SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0})
+        app.client.get("/before")
+        migration = sa.create_engine(url)
+        with (
+            migration.begin() as connection,
+            app.flask.app_context(),
+            app.db.engine.connect(),
+        ):  # nor does the pool matter
+            connection.exec_driver_sql(lock)
+            started = time.perf_counter()
+            assert app.json("health")["database"] != "ok"
+            assert time.perf_counter() - started < 8  # a lock is waited for two seconds
+        migration.dispose()
+
+
 @pytest.mark.parametrize("writer", ["direct", "spool"])
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])
 def test_requests_do_not_wait_for_a_server_that_is_silent(
