@@ -365,6 +365,7 @@ def test_spool_keeps_records_while_the_database_is_away(
         health = app.json("health")
         assert (health["status"], health["waiting"], health["lost"]) == ("degraded", 3, 0)
         assert health["trouble"].startswith("OperationalError: no such table: request")
+        assert health["trouble"].endswith("run 'flask statistics init' once, or make a migration.")
         status = run(app, "status")
         assert status.exit_code == 1
         assert status.output.startswith(

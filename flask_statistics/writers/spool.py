@@ -648,7 +648,7 @@ class _Drain:
                 help_,
                 f"{self._writer._most_rows:,}",
             )
-        self._note(reason)
+        self._note(f"{reason} {help_}")
 
     def _succeed(self) -> None:
         if self._failed_since is None:
