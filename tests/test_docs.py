@@ -179,3 +179,12 @@ def test_sort_names_are_those_of_the_code() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
     (line,) = re.findall(r"^\| `sort=-p95` \| (.*?);", text, re.MULTILINE)
     assert tuple(re.findall(r"`(\w+)`", line)) == SORT_NAMES
+
+
+@pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
+def test_lists_and_tables_begin_a_paragraph(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (DOCS / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n", text):
+        first, *others = [line for line in paragraph.strip().splitlines() if not line.startswith("<!--")] or [""]
+        begins = r"- |\d+\. |\|"
+        assert re.match(begins, first.strip()) or not any(re.match(begins, line) for line in others), paragraph
