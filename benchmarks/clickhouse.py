@@ -33,7 +33,7 @@ from flask_statistics.rollups.job import Job
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
-from flask_statistics.writers.clickhouse import ClickHouseMover
+from flask_statistics.writers.keyed import KeyedMover
 from flask_statistics.writers.moving import FIELDS, encode, spool_table
 from flask_statistics.writers.spool_file import SpoolFile
 from tests.shapes import sql_of
@@ -96,7 +96,7 @@ def record(raw_engine: sa.Engine, raw: RawTable, folder: Path) -> None:
     names: dict[str, Any] = dict.fromkeys(Record.__slots__)
     for row in traffic.generate(start=NOW, end=NOW + timedelta(hours=1), requests=RECORDED, seed=2):
         spool.append(encode(Record(**names | {name: row[name] for name in names.keys() & row.keys()})))
-    mover, moved = ClickHouseMover(raw, table, engine, raw_engine=raw_engine), []
+    mover, moved = KeyedMover(raw, table, engine, raw_engine=raw_engine), []
     started = time.perf_counter()
     while (batch := mover.move(spool, wait_ms=0)).taken:
         moved.append(batch.stored)

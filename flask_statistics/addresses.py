@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from . import dialects
+from . import databases
 from .models import own_table
 from .patience import SHORT_S, TookTooLong, aside
 
@@ -194,7 +194,7 @@ class DailyHash:
             raise NoSecret("the database did not answer a moment ago")
         try:
             engine = self._engine()
-            if dialects.shared_connection(engine) is not None:
+            if databases.of(engine).shared_connection(engine) is not None:
                 # an in-memory database is this process's alone, and so is the secret
                 self._known = day, secrets.token_bytes(32)
                 return self._known
@@ -212,7 +212,7 @@ class DailyHash:
 
     def _learn(self, engine: sa.Engine, day: date) -> tuple[date, bytes]:
         """Ask the database, and remember what it says, also where nobody waits for it any more; then let the past go."""
-        with engine.connect() as connection, dialects.lock_wait(connection, LOCK_WAIT_MS):
+        with engine.connect() as connection, databases.of(connection).lock_wait(connection, LOCK_WAIT_MS):
             self._known, stale = self._current(connection, day)
             if stale:
                 self._clean(connection, day)
@@ -223,7 +223,7 @@ class DailyHash:
         with connection.begin():
             rows = self._rows(connection)
         if _of(rows, day) is None:
-            with connection.begin(), dialects.alone_with(connection, self._table):
+            with connection.begin(), databases.of(connection).alone_with(connection, self._table):
                 rows = self._rows(connection)
                 if _of(rows, day) is None:  # nobody was faster
                     # never updated: what stood there before would stay in the log that undoes it
@@ -238,24 +238,28 @@ class DailyHash:
 
     def _clean(self, connection: sa.Connection, day: date) -> None:
         """Delete the secrets of other days, and what the database's files have of them."""
-        with dialects.overwriting(connection), connection.begin(), dialects.alone_with(connection, self._table):
+        with (
+            databases.of(connection).overwriting(connection),
+            connection.begin(),
+            databases.of(connection).alone_with(connection, self._table),
+        ):
             kept = [row for row in self._rows(connection) if _holds(row["day"], day)]
-            dialects.empty(connection, self._table)
+            databases.of(connection).empty(connection, self._table)
             connection.execute(sa.insert(self._table), kept)
 
     def imported(self, of: date, today: date) -> bytes:
         """The secret of requests of a day that is over, for all imports of `today`. Raises `NoSecret`."""
         self._secret(today)  # those of the days before are gone then
         engine = self._engine()
-        if dialects.shared_connection(engine) is not None:
+        if databases.of(engine).shared_connection(engine) is not None:
             return self._passing.setdefault(of, secrets.token_bytes(32))
         columns, name = self._table.c, f"i{of:%Y-%m-%d}"
         new = {"name": name, "day": today, "secret": secrets.token_hex(32)}
         with (
             engine.connect() as connection,
-            dialects.lock_wait(connection, LOCK_WAIT_MS),
+            databases.of(connection).lock_wait(connection, LOCK_WAIT_MS),
             connection.begin(),
-            dialects.alone_with(connection, self._table),
+            databases.of(connection).alone_with(connection, self._table),
         ):
             found = connection.scalar(sa.select(columns.secret).where(columns.name == name))
             if found is None:

@@ -13,7 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Response, current_app, request, url_for
 
-from . import dialects, health, openapi, parameters, rendering, trail
+from . import health, openapi, parameters, rendering, trail
+from .databases import budgets
+from .databases.errors import fix
 from .dimensions import DimensionError
 from .filters import Filters
 from .queries.answers import Measures, ResponseTime
@@ -21,7 +23,6 @@ from .queries.interface import Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
 from .spans import Span, SpanError, to_local
 from .state import NAME, State, state_of
-from .writers.causes import fix
 
 MOST_ROWS = 1_000
 """Most rows that one answer lists."""
@@ -75,7 +76,7 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
         except (BadParameter, SpanError) as error:
             return refused(400, str(error))
         except sa.exc.SQLAlchemyError as error:
-            if dialects.is_timeout(error):
+            if budgets.is_timeout(error):
                 return refused(503, too_slow(state))
             state.complaints.tell("a question to the database failed", error)
             return refused(503, f"The database could not answer. {fix(error)} The app's log says more.")

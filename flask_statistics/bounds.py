@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from . import dialects
+from . import databases
 from .models import RawTable
 from .spans import EARLIEST, LATEST, naive_utc
 
@@ -86,7 +86,7 @@ def delete_some(connection: sa.Connection, raw: RawTable, before: datetime) -> i
     """
     date = raw.columns["date"]
     old = sa.and_(date >= raw.instant(EARLIEST), date < raw.instant(before))
-    deleted = dialects.delete_at_once(connection, raw.table, old)
+    deleted = databases.of(connection).delete_at_once(connection, raw.table, old)
     if deleted is not None:
         return deleted
     keys = list(connection.scalars(sa.select(raw.key).where(old).order_by(date).limit(DELETED_A_TIME)))

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from . import derived, dialects, health, held, pruning, schema, traffic, trail
+from . import databases, derived, health, held, pruning, schema, traffic, trail
 from . import forget as forget_visitor
 from .access_log import files as log_files
 from .access_log.formats import EXAMPLES, Format, FormatError, named, recognised
@@ -32,6 +32,8 @@ from .access_log.importing import ImportRefused, LogImport, Rules, recorded_from
 from .access_log.lines import NEVER
 from .addresses import NoSecret, import_anonymizer, local_day
 from .config import SettingError
+from .databases import errors
+from .databases.causes import BY_COMMAND, Cause
 from .exclusion import excluder
 from .formatting import size
 from .guards import token_hash
@@ -39,7 +41,8 @@ from .masking import masked_header
 from .models import check_types
 from .spans import FIRST_YEAR, from_wall, midnight, to_local
 from .state import State, state_of
-from .writers import causes, spool_list
+from .writers import spool_list
+from .writers.disk import fix_folder
 from .writers.moving import Overtaken
 from .writers.rows import insert_rows
 from .writers.spool import SpoolWriter
@@ -73,7 +76,7 @@ def _database_errors(fix: str | None = None) -> Iterator[None]:
         yield
     except sa.exc.SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        helps = fix if fix and causes.cause_of(error) in causes.BY_COMMAND else causes.fix(error)
+        helps = fix if fix and errors.cause_of(error) in BY_COMMAND else errors.fix(error)
         raise click.ClickException(f"The database refused: {cause}\n{helps}") from error
 
 
@@ -135,7 +138,7 @@ def _try_spool(writer: SpoolWriter) -> None:
     folder = writer.folder()
     error = try_folder(folder.path)
     if error is not None:
-        raise click.ClickException(f"The spool cannot be written: {error}\n{causes.fix_folder(error, folder.path)}")
+        raise click.ClickException(f"The spool cannot be written: {error}\n{fix_folder(error, folder.path)}")
     with suppress(Overtaken):  # another process does the same
         folder.know(writer.mover().identity(wait_ms=1_000))
 
@@ -145,7 +148,7 @@ def _create_tables(state: State) -> Iterator[str]:
         engine = schema.engine_of(state, table)
         if sa.inspect(engine).has_table(table.name, schema=table.schema):
             continue
-        if engine.dialect.name in dialects.CLICKHOUSE:
+        if not databases.of(engine).has_transactions:
             raise click.ClickException(
                 f"The table {table.fullname!r} is missing in ClickHouse, where how it is kept is yours to choose: "
                 "docs/scaling.md has the SQL."
@@ -156,10 +159,10 @@ def _create_tables(state: State) -> Iterator[str]:
 
 def _create_index(state: State) -> Iterator[str]:
     raw, engine = state.raw, state.engine()
-    if engine.dialect.name in dialects.CLICKHOUSE:
+    if not databases.of(engine).has_date_index:
         return  # its tables are sorted, and have no such indexes
     if not schema.has_date_index(raw, sa.inspect(engine)):
-        dialects.create_index(engine, raw.table, raw.columns["date"])
+        databases.of(engine).create_index(engine, raw.table, raw.columns["date"])
         yield f"Created an index on {raw.table.fullname}.{raw.columns['date'].name}."
 
 
@@ -246,7 +249,7 @@ def _import_file(
 
 def _refuse_clickhouse(state: State) -> None:
     """End where many rows cannot be stored together with how far they got."""
-    if state.engine().dialect.name in dialects.CLICKHOUSE:
+    if not databases.of(state.engine()).has_transactions:
         raise click.ClickException(
             "The model is bound to ClickHouse, into which only requests are recorded: it has no transactions, so what is "
             "stopped could not go on without storing rows twice. Its own client can load rows; give each an index."
@@ -485,7 +488,7 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
 
 
 def _correct_derived(state: State) -> None:
-    if state.engine().dialect.name in dialects.CLICKHOUSE:
+    if not databases.of(state.engine()).has_transactions:
         click.echo("Rows in ClickHouse stay as they are; only rollups are built again.")
         return
     with (
@@ -701,9 +704,9 @@ def _spool_errors(folder: SpoolFolder) -> Iterator[None]:
         except spool_list.Alive:
             raise click.ClickException("A living process has it: stop the app first.") from None
         except Locked as error:
-            raise click.ClickException(f"{error}. {causes.Cause.LOCKED.value}") from None
+            raise click.ClickException(f"{error}. {Cause.LOCKED.value}") from None
         except (OSError, sqlite3.Error, SpoolUnusable) as error:
-            raise click.ClickException(f"{error}\n{causes.fix_folder(error, folder.path)}") from None
+            raise click.ClickException(f"{error}\n{fix_folder(error, folder.path)}") from None
 
 
 @commands.group("spool", invoke_without_command=True)
@@ -817,7 +820,7 @@ def _say_what_waits(writer: SpoolWriter) -> str | None:
     folder = writer.folder()
     error = try_folder(folder.path)
     if error is not None:
-        problem = f"The spool cannot be written: {error}. {causes.fix_folder(error, folder.path)}"
+        problem = f"The spool cannot be written: {error}. {fix_folder(error, folder.path)}"
         click.echo(f"Spool             {problem}")
         return problem
     found = read_backlog(folder)

@@ -11,7 +11,7 @@ import time
 
 import sqlalchemy as sa
 
-from .writers.causes import fix, is_known
+from .databases.errors import fix, is_known
 
 QUIET_S = 60.0
 """So long a cause that was told is not told again."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
-from . import dialects
+from . import databases
 
 RECYCLED_S = 1_800
 """A connection that is older is made anew: firewalls forget those that are silent, and then the server does not know."""
@@ -89,10 +88,11 @@ def own_engine(host: sa.Engine, purpose: Purpose) -> sa.Engine:
     """An engine for `purpose` to the database of `host`, with all listeners that `host` has by now.
 
     In-memory SQLite is one connection, and ClickHouse has no pool worth one: there it is `host` itself, or to read with what
-    `dialects.reading_engine` makes of it.
+    `Database.reading_engine` makes of it.
     """
-    if host.dialect.name in dialects.CLICKHOUSE or dialects.shared_connection(host) is not None:
-        return dialects.reading_engine(host) if purpose is READING else host
+    database = databases.of(host)
+    if not database.has_transactions or database.shared_connection(host) is not None:
+        return database.reading_engine(host) if purpose is READING else host
     if not sa.event.contains(host, "do_connect", _connect):
         sa.event.listen(host, "do_connect", _connect)
 
@@ -126,9 +126,7 @@ def own_engine(host: sa.Engine, purpose: Purpose) -> sa.Engine:
     )
     engine.dispatch._update(host.dispatch, only_propagate=False)
     engine._has_events = host._has_events
-    limit = _LIMITS.get(host.dialect.name)
-    if limit is not None:
-        limit(engine, purpose)
+    database.limit_engine(engine, lock_s=purpose.lock_s, statement_s=purpose.statement_s)
     return engine
 
 
@@ -143,68 +141,6 @@ def _connect(dialect: sa.Dialect, _record: Any, arguments: list[Any], options: d
     purpose = _purpose.get()
     if purpose is None:
         return None
-    return dialect.connect(*arguments, **{**_network_limits(dialect.driver, purpose), **options})
-
-
-def _network_limits(driver: str, purpose: Purpose) -> Mapping[str, Any]:
-    """Arguments of a driver's `connect`: a server that is gone is noticed, be it by packets that nobody answers."""
     connect_s = min(purpose.silence_s, 5)
-    if driver in ("psycopg", "psycopg2"):
-        return {
-            "connect_timeout": connect_s,
-            "tcp_user_timeout": purpose.silence_s * 1000,
-            "keepalives_idle": purpose.silence_s,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-        }
-    if driver in ("pymysql", "mysqldb"):
-        # a statement that is stopped by its own limit answers before that
-        return {"connect_timeout": connect_s, "read_timeout": purpose.silence_s, "write_timeout": purpose.silence_s}
-    if driver == "mysqlconnector":
-        return {"connection_timeout": connect_s}
-    return {}
-
-
-# ---- each statement --------------------------------------------------------------------------------------------------
-
-
-def _limit_postgresql(engine: sa.Engine, purpose: Purpose) -> None:
-    """Limit what is in a transaction, by settings that end with it: a pooler's connections are others' the next moment."""
-    settings = [f"SET LOCAL lock_timeout = {purpose.lock_s * 1000:d}"]
-    if purpose.statement_s is not None:
-        settings.append(f"SET LOCAL statement_timeout = {purpose.statement_s * 1000:d}")
-    text = "; ".join(settings)
-
-    sa.event.listen(engine, "begin", lambda connection: dialects.set_in_transaction(connection, text))
-
-
-def _limit_mysql(engine: sa.Engine, purpose: Purpose) -> None:
-    """Limit all statements of each of our sessions."""
-
-    def connected(connection: Any, _record: Any) -> None:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute(
-                f"SET SESSION lock_wait_timeout = {purpose.lock_s:d}, SESSION innodb_lock_wait_timeout = {purpose.lock_s:d}"
-            )
-            cursor.execute("SELECT VERSION()")
-            if purpose.statement_s is not None and "MariaDB" in cursor.fetchone()[0]:
-                cursor.execute(f"SET SESSION max_statement_time = {purpose.statement_s:d}")
-
-    sa.event.listen(engine, "connect", connected)
-
-
-def _limit_sqlite(engine: sa.Engine, purpose: Purpose) -> None:
-    """Limit how long each of our connections waits for a lock; its statements are steps in this process."""
-
-    def connected(connection: Any, _record: Any) -> None:
-        connection.execute(f"PRAGMA busy_timeout = {purpose.lock_s * 1000:d}").close()
-
-    sa.event.listen(engine, "connect", connected)
-
-
-_LIMITS: dict[str, Callable[[sa.Engine, Purpose], None]] = {
-    "postgresql": _limit_postgresql,
-    "mysql": _limit_mysql,
-    "mariadb": _limit_mysql,
-    "sqlite": _limit_sqlite,
-}
+    limits = databases.named(dialect.name).network_limits(dialect.driver, connect_s, purpose.silence_s)
+    return dialect.connect(*arguments, **{**limits, **options})

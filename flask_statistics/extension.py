@@ -13,7 +13,7 @@ from flask import Flask, current_app
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, dialects, guards, processes, trail, views
+from . import cli, databases, guards, processes, trail, views
 from .access_log import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
@@ -97,7 +97,7 @@ class Statistics:
         dimensions = tuple(dimensions)
         raw = map_model(model, [dimension.column for dimension in dimensions if dimension.record is not None])
         dialect = _dialect(app, db, raw)
-        clickhouse = dialect is not None and dialect.name in dialects.CLICKHOUSE
+        clickhouse = dialect is not None and not databases.named(dialect.name).has_transactions
         raw = raw if dialect is None else in_database(raw, dialect)
         if settings.anonymize_ip == "hash" and raw.has("remote_address"):
             kind = raw.columns["remote_address"].type
@@ -292,7 +292,7 @@ def _dialect(app: Flask, db: SQLAlchemy, raw: RawTable) -> sa.Dialect | None:
     """That of the raw table's database; None: it is not known yet. Raises `SettingError` if it has no type for a column."""
     if app.extensions.get("sqlalchemy") is not db:  # its engines are not known yet
         url = str((app.config.get("SQLALCHEMY_BINDS") or {}).get(raw.bind_key, ""))
-        if url.startswith(dialects.CLICKHOUSE):
+        if not databases.named_by_url(url).has_transactions:
             raise SettingError(
                 "The model is bound to ClickHouse: call db.init_app(app) before statistics.init_app(app, db, Request), as "
                 "our own tables are in another database."
@@ -325,7 +325,7 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
             f"STATISTICS_BIND_KEY is {bind_key!r}, but must be one of {known}: add it to SQLALCHEMY_BINDS, or "
             "SQLALCHEMY_DATABASE_URI for None."
         )
-    if engines[bind_key].dialect.name in dialects.CLICKHOUSE:
+    if not databases.of(engines[bind_key]).has_transactions:
         raise SettingError(
             f"STATISTICS_BIND_KEY is {bind_key!r}, which is on ClickHouse, but our tables need a database with transactions: "
             "set it to the bind of one, or to None if the main database is one."

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from . import dialects
+from . import databases
 from .addresses import local_day, normal, stored_forms, writings
 from .columns import is_of_addresses
 from .held import folder_of, is_one_of
@@ -156,18 +156,18 @@ def _deleting(state: State, forms: Collection[str]) -> Callable[[sa.Connection],
     """
     raw, theirs = state.raw, _is_theirs(state.raw, forms)
     keys: list[Any] = []
-    if state.engine().dialect.name not in dialects.CLICKHOUSE:
+    if not databases.of(state.engine()).deletes_at_once:
         keys = [key for piece in scanned(state.engine(), raw, sa.select(raw.key).where(theirs)) for (key,) in piece]
     pieces = iter([keys[first : first + DELETED_A_TIME] for first in range(0, len(keys), DELETED_A_TIME)])
 
     def delete_some(connection: sa.Connection) -> int:
-        deleted = dialects.delete_at_once(connection, raw.table, theirs)
+        deleted = databases.of(connection).delete_at_once(connection, raw.table, theirs)
         if deleted is not None:
             if not deleted:  # at the end, also of a second try
-                dialects.overwrite_deleted(connection, raw.table)
+                databases.of(connection).overwrite_deleted(connection, raw.table)
             return deleted
         piece = next(pieces, [])
-        with dialects.overwriting(connection):
+        with databases.of(connection).overwriting(connection):
             for first in range(0, len(piece), NAMED_A_TIME):
                 connection.execute(sa.delete(raw.table).where(raw.key.in_(piece[first : first + NAMED_A_TIME])))
         return len(piece)

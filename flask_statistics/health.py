@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from . import dialects, guards, schema
+from . import databases, guards, schema
 from .advice import SLOW_PAGE_S, Measured, advice
 from .config import PREFIX, SETTINGS
+from .databases import expressions
 from .filters import Filters
 from .guards import BasicAuth, Guard, TokenGuard
 from .processes import Done
@@ -218,7 +219,7 @@ def collect(state: State, now: datetime) -> Health:
 
 
 def _is_indexed(state: State, connection: sa.Connection) -> bool | None:
-    if connection.dialect.name in dialects.CLICKHOUSE:
+    if not databases.of(connection).has_date_index:
         return None  # its tables are sorted
     return schema.has_date_index(state.raw, sa.inspect(connection))
 
@@ -379,19 +380,19 @@ def _recording(state: State, done: Done) -> Recording:
 def _storage(state: State, connections: Connections, now: datetime) -> Storage:
     raw, connection = state.raw, connections.raw
     # asked for together, SQLite would read the whole index
-    ends, date = (dialects.lowest, dialects.highest), raw.columns["date"]
+    ends, date = (expressions.lowest, expressions.highest), raw.columns["date"]
     possible = (date >= raw.instant(EARLIEST), date < raw.instant(LATEST))
     oldest, newest = (connection.scalar(sa.select(end(date)).where(*possible)) for end in ends)
     others = [date.is_(None), date < raw.instant(EARLIEST), date >= raw.instant(LATEST)]
     impossible = sum(
         connection.scalar(sa.select(sa.func.count()).select_from(raw.table).where(some)) or 0 for some in others
     )
-    rows = dialects.row_count(connection, raw.table)
+    rows = databases.of(connection).row_count(connection, raw.table)
     if rows is None:
         rows = _key_range(connection, raw.key)
     tables = schema.our_tables(state)
     sizes = _sizes(state, connections, tables)
-    database = dialects.database_size(connection)
+    database = databases.of(connection).database_size(connection)
     a_day = _rows_a_day(state.queries_on(connections), now, None if oldest is None else naive_utc(oldest))
     # without a size of its own, the raw table is taken to be all of the file: it nearly is, where a file is large
     whole = sizes.get(raw.table.fullname, database)
@@ -418,7 +419,9 @@ def _sizes(state: State, connections: Connections, tables: list[sa.Table]) -> di
     """The bytes of each of `tables` that its database tells, by full name."""
     beside = [table for table in tables if table.metadata is state.raw.table.metadata]
     apart = [table for table in tables if table not in beside and connections.ours is not connections.raw]
-    return dialects.table_sizes(connections.raw, beside) | dialects.table_sizes(connections.ours, apart)
+    return databases.of(connections.raw).table_sizes(connections.raw, beside) | databases.of(
+        connections.ours
+    ).table_sizes(connections.ours, apart)
 
 
 def _key_range(connection: sa.Connection, key: sa.Column[Any]) -> int | None:
@@ -458,7 +461,7 @@ def _forecast(total: int | None, raw: int | None, a_day: float | None, days: int
 
 def _free(connection: sa.Connection) -> int | None:
     try:
-        folder = dialects.data_folder(connection)
+        folder = databases.of(connection).data_folder(connection)
         return None if folder is None else shutil.disk_usage(folder).free
     except OSError:  # it is of another machine, or of another user
         return None

@@ -5,11 +5,12 @@ What a request would wait for is done by a thread, so that it is bounded whateve
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from . import forks
 
 SHORT_S = 0.03
 """How long every request may wait."""
@@ -52,12 +53,12 @@ class Patience:
 
 patience = Patience()
 """That of all apps in this process, as its threads and visitors are the same for all of them."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=patience.renew)
+forks.at(forks.Step.PATIENCE, in_child=patience.renew)
 
 
 def aside(function: Callable[[], T]) -> T:
     """What `function` returns or raises, done by another thread. Raises `TookTooLong`; it goes on then all the same."""
+    forks.expect()
     done = threading.Event()
     found: list[Any] = [None, None]
 

@@ -23,6 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from . import forks
 from .record import Backlog, Counters
 from .writers.journal import identity_of
 from .writers.spool_folder import make_folder, try_lock
@@ -153,6 +154,7 @@ class Processes:
         """Why nothing is known of the other processes; None: all of them can be read."""
         self._forget()
         _all.add(self)
+        forks.expect()
 
     def _forget(self) -> None:
         self._starting = threading.Lock()
@@ -435,5 +437,4 @@ def _forked() -> None:
         processes.forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+forks.at(forks.Step.PROCESSES, in_child=_forked)

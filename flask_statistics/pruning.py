@@ -19,9 +19,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from . import bounds, dialects, processes
+from . import bounds, databases, forks, processes
 from .bounds import Bounds
 from .connections import WORKING
+from .databases import expressions
+from .databases.base import InUse, Partition
 from .pace import Pace
 from .rollups import partitions
 from .spans import EARLIEST, LATEST, naive_utc
@@ -56,11 +58,11 @@ def prune(
         limits += [] if too_many is None else [too_many]
     with connect() as connection:
         possible = (date >= raw.instant(EARLIEST), date < raw.instant(LATEST))
-        newest = connection.scalar(sa.select(dialects.highest(date)).where(*possible))
+        newest = connection.scalar(sa.select(expressions.highest(date)).where(*possible))
         if newest is not None and kept.age is not None:
             at = bounds.believed(now, naive_utc(newest), before, kept.age)
             limits.append(at - kept.age)
-        parts = partitions.partitions(connection, raw) if limits else []
+        parts = databases.of(connection).partitions(connection, raw) if limits else []
     if not limits:
         return 0, at
     limit = partitions.before(parts, max(limits))
@@ -71,7 +73,7 @@ def prune(
     pace = Pace()
     while True:
         go_on()
-        with dialects.unforked(engine), engine.begin() as connection:
+        with forks.unforked(engine), engine.begin() as connection:
             some = bounds.delete_some(connection, raw, limit)
         deleted += some
         if some != bounds.DELETED_A_TIME:
@@ -79,7 +81,7 @@ def prune(
         pace.pause(some)
 
 
-def _drop(engine: sa.Engine, state: State, part: partitions.Partition) -> int:
+def _drop(engine: sa.Engine, state: State, part: Partition) -> int:
     """Drop a partition all of whose rows are too old; how many. One that somebody reads for long is left to the next run."""
     date = state.raw.columns["date"]
     within = [date < state.raw.instant(part.end)]
@@ -88,8 +90,8 @@ def _drop(engine: sa.Engine, state: State, part: partitions.Partition) -> int:
     try:
         with engine.begin() as connection:
             rows = connection.scalar(sa.select(sa.func.count()).select_from(state.raw.table).where(*within)) or 0
-            partitions.drop(connection, part)
-    except partitions.InUse:
+            databases.of(connection).drop_partition(connection, part)
+    except InUse:
         return 0
     return rows
 
@@ -124,7 +126,7 @@ class Pruner:
         with self._starting:
             if self._pid != os.getpid():
                 self._pid, self._stop = os.getpid(), threading.Event()
-                dialects.expect_forks()
+                forks.expect()
                 self._thread = threading.Thread(
                     target=self._run, args=(self._stop,), name="flask-statistics-pruner", daemon=True
                 )

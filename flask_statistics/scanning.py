@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from . import dialects
+from . import databases
 from .models import RawTable
 from .queries.in_pieces import FIRST_PIECE, next_size
 
@@ -20,7 +20,7 @@ def scanned(engine: sa.Engine, raw: RawTable, query: sa.Select[Any]) -> Iterator
     """
     key = raw.key
     with engine.connect() as connection:
-        locks_out = dialects.readers_keep_writers_waiting(connection)
+        locks_out = databases.of(connection).readers_keep_writers_waiting(connection)
         if not locks_out or key.type.python_type is not int:
             yield connection.execute(query).all()
             return

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
-from . import dialects
+from . import databases
 from .models import OURS, RawTable
 from .state import State
 
@@ -65,7 +65,7 @@ def lacking(state: State, raw: sa.Engine | sa.Connection, ours: sa.Engine | sa.C
     found = []
     for table in our_tables(state):
         place = raw if engine_of(state, table) is state.engine() else ours
-        if place.dialect.name in dialects.CLICKHOUSE:
+        if not databases.of(place).has_transactions:
             continue
         inspector = inspectors.setdefault(id(place), sa.inspect(place))
         if not inspector.has_table(table.name, schema=table.schema):

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
-from . import connections, dialects
+from . import connections, databases
 from .addresses import Anonymize, whole
 from .complaints import Complaints
 from .config import Settings
+from .databases import budgets
 from .dimensions import Dimension
 from .guards import Guard
 from .masking import Masking
@@ -51,7 +52,7 @@ class Connections:
     """To the raw table."""
     ours: sa.Connection
     """To the rollups; the same, where they are beside the raw table, or off."""
-    in_pieces: dialects.Budget | None = None
+    in_pieces: budgets.Budget | None = None
     """The time of whoever must read the raw table in pieces, so that others can write; None: all is read of one moment."""
 
 
@@ -212,7 +213,7 @@ class State:
         return raw if self.rollups is None else self.rollups.queries(connections.ours, connections.raw, raw)
 
     @contextmanager
-    def reading(self) -> Iterator[tuple[Connections, dialects.Budget]]:
+    def reading(self) -> Iterator[tuple[Connections, budgets.Budget]]:
         """Connections that one page reads over, each of one moment, and the time that all of their statements may take.
 
         Raises `Busy` if too many pages are computed.
@@ -227,8 +228,8 @@ class State:
             yield connections
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[Connections, dialects.Budget]]:
-        budget = dialects.Budget(self.settings.query_timeout)
+    def _open(self) -> Iterator[tuple[Connections, budgets.Budget]]:
+        budget = budgets.Budget(self.settings.query_timeout)
         with ExitStack() as opened:
             raw = opened.enter_context(self._reading(self.raw.bind_key, budget))
             apart = self.rollups is not None and self.bind_key != self.raw.bind_key
@@ -236,14 +237,14 @@ class State:
             # until something is rolled up, pages read raw rows as if there were no rollups
             pieces = (
                 self.raw.table.schema is None
-                and dialects.readers_keep_writers_waiting(raw)
+                and databases.of(raw).readers_keep_writers_waiting(raw)
                 and not self._can_answer_from_rollups(ours)
             )
             if pieces:
                 raw.execution_options(isolation_level="AUTOCOMMIT")
             else:
                 for connection in {raw, ours}:
-                    dialects.snapshot(connection)
+                    databases.of(connection).snapshot(connection)
             yield Connections(raw, ours, budget if pieces else None), budget
 
     def _can_answer_from_rollups(self, connection: sa.Connection) -> bool:
@@ -254,9 +255,9 @@ class State:
         return found
 
     @contextmanager
-    def _reading(self, bind_key: str | None, budget: dialects.Budget) -> Iterator[sa.Connection]:
+    def _reading(self, bind_key: str | None, budget: budgets.Budget) -> Iterator[sa.Connection]:
         engine = self._own.get(bind_key, connections.READING)
-        with engine.connect() as connection, dialects.time_budget(connection, budget):
+        with engine.connect() as connection, budgets.time_budget(connection, budget):
             yield connection
 
     def host_in_transaction(self) -> bool:

@@ -33,7 +33,9 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from . import api, dialects, export, guards, health, rendering, trail
+from . import api, export, guards, health, rendering, trail
+from .databases import budgets
+from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
@@ -45,7 +47,6 @@ from .places import Busy
 from .queries.interface import TooManyValues
 from .spans import to_local
 from .state import NAME, State, state_of
-from .writers.causes import fix
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self'; connect-src 'self'; "
@@ -194,7 +195,7 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
         try:
             return view(**values)
         except sa.exc.SQLAlchemyError as error:
-            if dialects.is_timeout(error):
+            if budgets.is_timeout(error):
                 return _message(503, "This takes too long", api.too_slow(state_of(current_app)))
             state_of(current_app).complaints.tell("the database did not answer the dashboard's questions", error)
             return _message(

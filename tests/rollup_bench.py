@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
-from flask_statistics import RequestMixin, dialects
+from flask_statistics import RequestMixin, databases
 from flask_statistics.dimensions import available
 from flask_statistics.models import map_model
 from flask_statistics.queries.raw import RawQueries
@@ -80,7 +80,7 @@ class Rolled:
     @contextmanager
     def rollups(self) -> Iterator[RollupQueries]:
         with self.engine.connect() as connection:
-            dialects.snapshot(connection)
+            databases.of(connection).snapshot(connection)
             key = bytes.fromhex(read_meta(connection, TABLES)["visitor_key"])
             yield RollupQueries(
                 connection,

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, SettingError, Statistics, dialects
+from flask_statistics import RequestMixin, SettingError, Statistics
+from flask_statistics.databases import budgets
 from flask_statistics.models import map_model
 from flask_statistics.rollups import source
 from flask_statistics.rollups.job import Job
@@ -136,10 +137,10 @@ def test_clickhouse_ends_what_takes_too_long(apps: tuple[App, App]) -> None:
     endless = sa.text("SELECT max(sipHash64(number)) FROM system.numbers")
     with apps[0].statistics_state().engine().connect() as connection:
         started = time.monotonic()
-        budget = dialects.Budget(timedelta(milliseconds=50))
-        with dialects.time_budget(connection, budget), pytest.raises(sa.exc.DBAPIError) as caught:
+        budget = budgets.Budget(timedelta(milliseconds=50))
+        with budgets.time_budget(connection, budget), pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(endless)
-        assert dialects.is_timeout(caught.value)
+        assert budgets.is_timeout(caught.value)
         assert time.monotonic() - started < 5
     limits = sa.text("SELECT value FROM system.settings WHERE name = 'max_execution_time'")
     with apps[0].statistics_state().engine().connect() as connection:

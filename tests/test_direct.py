@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, dialects
+from flask_statistics import RequestMixin, databases
 from flask_statistics.state import state_of
 from flask_statistics.writers import direct
 
@@ -353,7 +353,7 @@ def test_direct_never_waits_for_the_hosts_pool(make_app: MakeApp, new_database: 
 
 def test_is_locked_is_about_sqlite_only() -> None:
     error = sa.exc.OperationalError("INSERT", {}, Exception("Account is locked."))
-    assert not dialects.is_locked(sa.create_engine("postgresql+psycopg://"), error)
+    assert not databases.named("postgresql").is_locked(error)
 
 
 def test_direct_logs_a_lasting_fault_once_a_minute(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flask_statistics import dialects, health
+from flask_statistics import health
+from flask_statistics.databases import sqlite
 from flask_statistics.guards import everybody
 
 from .conftest import App, a_fortnight
@@ -73,7 +74,7 @@ def test_health_forecast_ends_with_the_retention(make_app: MakeApp) -> None:
 
 
 def test_health_of_a_large_file_goes_by_its_size(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "LARGEST_WALKED", 1)
+    monkeypatch.setattr(sqlite, "LARGEST_WALKED", 1)
     app = make_app()
     app.insert(*a_fortnight(now()))
     storage = collect(app).storage

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_statistics.databases.expressions import latency_bin
 from flask_statistics.latency import BINS, EDGES, LONGEST, RATIO, SHORTEST, bin_of, middle, percentile
-from flask_statistics.queries.raw import latency_bin
 
 times = st.lists(st.floats(SHORTEST, LONGEST), min_size=1, max_size=200)
 

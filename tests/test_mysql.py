@@ -12,7 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects import mysql
 
 from flask_statistics import SettingError
-from flask_statistics.dialects import exact
+from flask_statistics.databases.expressions import exact
 from flask_statistics.models import map_model
 from flask_statistics.state import state_of
 

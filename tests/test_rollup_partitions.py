@@ -10,6 +10,9 @@ import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 
+from flask_statistics import databases
+from flask_statistics.databases import postgresql
+from flask_statistics.databases.base import Partition
 from flask_statistics.models import map_model
 from flask_statistics.rollups import partitions
 from flask_statistics.rollups.meta import RollupError
@@ -43,14 +46,14 @@ def raw_dates(rolled: Rolled) -> list[datetime]:
         return sorted(connection.scalars(sa.select(RAW.table.c.date)))
 
 
-def schema_of(part: partitions.Partition) -> str | None:
+def schema_of(part: Partition) -> str | None:
     assert isinstance(part.drop, sa.schema.DropTable)
     return part.drop.element.schema
 
 
 def names(rolled: Rolled) -> list[str]:
     with rolled.engine.connect() as connection:
-        return [part.name for part in partitions.partitions(connection, RAW)]
+        return [part.name for part in databases.of(connection).partitions(connection, RAW)]
 
 
 def test_partitions_that_are_too_old_are_dropped(rolled: Rolled) -> None:
@@ -78,7 +81,7 @@ def test_partitions_whose_rows_differ_are_kept(rolled: Rolled) -> None:
 
 
 def test_partition_in_use_is_dropped_by_a_later_run(rolled: Rolled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partitions, "LOCK_WAIT", "50ms")
+    monkeypatch.setattr(postgresql, "LOCK_WAIT", "50ms")
     rolled.insert({"date": date, "path": "/"} for date in AUTUMN)
     with rolled.engine.connect() as reader:
         reader.execute(sa.select(RAW.table.c.date)).all()
@@ -105,7 +108,7 @@ def test_partitions_are_found_whatever_they_are_called(connection: sa.Connection
     columns = {"index": db.Column(db.Integer, primary_key=True), "date": db.Column(db.DateTime(timezone=True))}
     names = {"__tablename__": "Request", "__table_args__": {"schema": "My Log"}}
     raw = map_model(type("Request", (db.Model,), columns | names))
-    found = partitions.partitions(connection, raw)
+    found = databases.of(connection).partitions(connection, raw)
     february, march = datetime(2026, 2, 1), datetime(2026, 3, 1)
     assert [(schema_of(part), part.name, part.start, part.end) for part in found] == [
         ("public", "early", None, february),
@@ -113,8 +116,8 @@ def test_partitions_are_found_whatever_they_are_called(connection: sa.Connection
     ]
     assert partitions.before(found, datetime(2026, 2, 9)) == february
     assert partitions.before(found, datetime(2026, 1, 9)) == datetime(2026, 1, 9)
-    partitions.drop(connection, found[1])
-    assert [part.name for part in partitions.partitions(connection, raw)] == ["early"]
+    databases.of(connection).drop_partition(connection, found[1])
+    assert [part.name for part in databases.of(connection).partitions(connection, raw)] == ["early"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_tables_that_are_not_partitioned_by_date_have_none(connection: sa.Connec
     connection.exec_driver_sql(f"CREATE TABLE request (index int, date timestamp) {shape}")
     if "RANGE (index)" in shape:
         connection.exec_driver_sql("CREATE TABLE a PARTITION OF request FOR VALUES FROM (1) TO (2)")
-    assert partitions.partitions(connection, map_model(original_model(SQLAlchemy()))) == []
+    assert databases.of(connection).partitions(connection, map_model(original_model(SQLAlchemy()))) == []
 
 
 def test_partitions_on_other_servers_are_none(new_database: Any) -> None:

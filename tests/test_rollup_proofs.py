@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics import dialects
+from flask_statistics.databases import sqlite
 from flask_statistics.filters import Filters
 from flask_statistics.rollups import lease, source, writing
 from flask_statistics.rollups.meta import RollupError, coverage, note_late
@@ -229,7 +229,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "AT_ONCE", 0)
     monkeypatch.setattr(writing, "BYTES_AT_ONCE", 2_000)
     monkeypatch.setattr(writing, "NUMBERS_AT_ONCE", 3)
-    monkeypatch.setattr(dialects, "LEAST_PAUSE_S", 0.0)
+    monkeypatch.setattr(sqlite, "LEAST_PAUSE_S", 0.0)
 
 
 def test_large_changes_are_what_small_ones_are(rolled: Rolled, request: pytest.FixtureRequest) -> None:

@@ -283,7 +283,7 @@ def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
 def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_after_it(tmp_path: Path) -> None:
     parent_and_child_store(
         tmp_path,
-        "from flask_statistics import dialects",
+        "from flask_statistics import forks",
         "from flask_statistics.writers import moving, spool",
         "register, parse, insert = spool._register, spool.user_agents.parse, moving.insert",
         "importing, forking, storing, forked = (threading.Event() for _ in range(4))",
@@ -293,7 +293,7 @@ def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_af
         "class Slow:",  # what the fork waits for next: by then the thread is in its transaction, or is kept from it
         "    def acquire(self):",
         "        deadline = time.monotonic() + 30",
-        "        while not (storing.is_set() or dialects._forks._waiting) and time.monotonic() < deadline: time.sleep(0.001)",
+        "        while not (storing.is_set() or forks.is_awaited()) and time.monotonic() < deadline: time.sleep(0.001)",
         "        return register.acquire()",
         "    release, locked, __exit__ = register.release, register.locked, register.__exit__",
         "    def __enter__(self): return register.__enter__()",

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from .. import dialects
+from ..databases import budgets
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..page_state import PageState
@@ -66,9 +66,9 @@ class Asker:
             if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
                 raise
             self.error = error
-            if not (self.out_of_time and dialects.is_timeout(error)):
+            if not (self.out_of_time and budgets.is_timeout(error)):
                 self._log_failure(f"{panel} could not be computed", error)
-            self.out_of_time = self.out_of_time or dialects.is_timeout(error)
+            self.out_of_time = self.out_of_time or budgets.is_timeout(error)
             self.queries.recover()
             return None
         self.answered += 1

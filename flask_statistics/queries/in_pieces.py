@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from .. import dialects
+from ..databases import budgets
 from ..filters import Filters
 from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
@@ -41,7 +41,7 @@ class QueriesInPieces:
     source = "raw"
     freshness: Freshness | None = None
 
-    def __init__(self, queries: RawQueries, connection: sa.Connection, raw: RawTable, budget: dialects.Budget) -> None:
+    def __init__(self, queries: RawQueries, connection: sa.Connection, raw: RawTable, budget: budgets.Budget) -> None:
         self._queries = queries
         self._connection = connection
         self._raw = raw
@@ -149,7 +149,7 @@ class QueriesInPieces:
             self._budget.statement_s = LONGEST_READ_S
 
     def _took_long(self, error: sa.exc.OperationalError) -> bool:
-        return dialects.is_timeout(error) and not self._budget.is_spent()
+        return budgets.is_timeout(error) and not self._budget.is_spent()
 
     def _keys(self) -> Iterator[tuple[int, int]]:
         """Ranges of keys that hold all rows, the first key excluded, each of which can be read in a moment."""
@@ -164,7 +164,7 @@ class QueriesInPieces:
 class _Copy:
     """The rows of some periods in a temporary table that is found in the raw table's stead."""
 
-    def __init__(self, connection: sa.Connection, raw: RawTable, newest: Any, budget: dialects.Budget) -> None:
+    def __init__(self, connection: sa.Connection, raw: RawTable, newest: Any, budget: budgets.Budget) -> None:
         self._connection = connection
         self._raw = raw
         self._newest = newest
@@ -219,7 +219,7 @@ class _Copy:
                 # of two bounds on one side SQLite takes whichever
                 self._insert(*known, date >= at, date < (last if following is None else following))
             except sa.exc.OperationalError as error:
-                if not dialects.is_timeout(error) or self._budget.is_spent():
+                if not budgets.is_timeout(error) or self._budget.is_spent():
                     raise
                 took = math.inf
             else:
@@ -245,7 +245,7 @@ class _Copy:
             try:
                 self._insert(*within, key > low, key <= low + size)
             except sa.exc.OperationalError as error:
-                if not dialects.is_timeout(error) or self._budget.is_spent() or size <= SMALLEST_PIECE:
+                if not budgets.is_timeout(error) or self._budget.is_spent() or size <= SMALLEST_PIECE:
                     raise
                 size //= 4
                 continue

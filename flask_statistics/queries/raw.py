@@ -10,17 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from itertools import pairwise
 from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
-from .. import dialects, latency
+from .. import databases
 from ..columns import plain_value
+from ..databases import expressions
 from ..dimensions import OTHER_VALUE, Dimension, Value, from_apart
 from ..filters import Condition, Filters
 from ..models import KNOWN_COLUMNS, RawTable
@@ -74,7 +72,7 @@ class RawQueries:
     def earliest(self) -> datetime | None:
         date = self._column("date")
         possible = (date >= self._raw.instant(EARLIEST), date < self._raw.instant(LATEST))
-        return _naive(self._connection.scalar(sa.select(dialects.lowest(date)).where(*possible)))
+        return _naive(self._connection.scalar(sa.select(expressions.lowest(date)).where(*possible)))
 
     def complete_from(self, span: Span, filters: Filters, dimensions: Sequence[str] = ()) -> datetime | None:
         return None
@@ -265,7 +263,7 @@ class RawQueries:
     # ---- conditions ----------------------------------------------------------------------------------------------
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
-        return dialects.exact(self._raw.columns[name])
+        return expressions.exact(self._raw.columns[name])
 
     def _within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
         date = self._column("date")
@@ -305,7 +303,7 @@ class RawQueries:
             return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
         stored = _stored(wanted)
         cut = [self._raw.fit(dimension.column, raw) for raw in stored]
-        raws = [raw for raw in dict.fromkeys([*stored, *cut]) if dialects.can_hold(self._connection, raw)]
+        raws = [raw for raw in dict.fromkeys([*stored, *cut]) if databases.of(self._connection).can_hold(raw)]
         return [*raws, ""] if None in wanted and _is_text(self._column(dimension.column)) else raws
 
     def _raw_values(self, dimension: Dimension, span: Span, *, containing: str = "") -> list[Any]:
@@ -322,7 +320,7 @@ class RawQueries:
         if len(self._seen[asked]) <= MOST_GROUPS:
             return self._seen[asked]
         # only of a path or a referrer is it known that its raw value contains what is asked for
-        looks = self._connection.dialect.name not in dialects.CLICKHOUSE  # which has no ESCAPE
+        looks = databases.of(self._connection).has_escape
         if containing and looks and dimension.column in ("path", "referrer"):
             narrowed = (dimension.column, span, containing)
             if narrowed not in self._seen:
@@ -393,7 +391,9 @@ class RawQueries:
         """Histograms of response times, by the values of `groups`."""
         time = self._column("response_time")
         labels = [group.label(f"group_{number}") for number, group in enumerate(groups)]
-        source = sa.select(latency_bin(time).label("bin"), *labels).where(*where, time.is_not(None)).subquery()
+        source = (
+            sa.select(expressions.latency_bin(time).label("bin"), *labels).where(*where, time.is_not(None)).subquery()
+        )
         keys = [source.c[label.name] for label in labels]
         query = sa.select(*keys, source.c.bin, sa.func.count()).group_by(*keys, source.c.bin)
         histograms: dict[tuple[Any, ...], Counter[int]] = {}
@@ -499,40 +499,6 @@ class RawQueries:
                 tally.latency.update(histogram)
 
 
-class latency_bin(FunctionElement[int]):  # noqa: N801 - a SQL function, named as SQL functions are
-    """The latency bin of a response time, as `latency.bin_of` numbers it."""
-
-    type = sa.Integer()
-    inherit_cache = True
-
-
-@compiles(latency_bin)
-def _latency_bin(element: Any, compiler: Any, **kw: Any) -> str:
-    column = compiler.process(next(iter(element.clauses)), **kw)
-    return _bin_cases().replace(":time", column)
-
-
-@compiles(latency_bin, "clickhousedb")
-def _latency_bin_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
-    # it takes a fifth of a second to understand the CASEs; the column is never NULL where bins are counted
-    time = f"assumeNotNull({compiler.process(next(iter(element.clauses)), **kw)})"
-    edges, bins = list(latency.EDGES), list(range(1, len(latency.EDGES) + 1))
-    return f"if({time} < {edges[0]!r}, 0, transform(roundDown({time}, {edges}), {edges}, {bins}, 0))"
-
-
-@lru_cache(maxsize=1)
-def _bin_cases() -> str:
-    """`bisect_right(EDGES, :time)` as nested CASEs, nine deep; the edges are constants of ours."""
-
-    def halve(low: int, high: int) -> str:
-        if low == high:
-            return str(low)
-        middle = (low + high + 1) // 2
-        return f"CASE WHEN :time < {latency.EDGES[middle - 1]!r} THEN {halve(low, middle - 1)} ELSE {halve(middle, high)} END"
-
-    return f"({halve(0, len(latency.EDGES))})"
-
-
 def _grouped(by: Sequence[sa.ColumnElement[Any]], *aggregates: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """The `aggregates` for each combination of `by`, which stands before them.
 
@@ -580,7 +546,7 @@ def _member(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnEl
     if not values:
         return sa.false()
     if len(values) > FEW and _is_text(column):
-        return dialects.one_of(column, values)
+        return expressions.one_of(column, values)
     return column.in_(values)
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases
 from ..spans import midnight, to_local
 from . import lease
 from .dictionary import FORGOTTEN, VISITOR_KEY, Dictionary, Known, keys_in
@@ -89,7 +89,7 @@ class Holder:
         try:
             with self.engine.begin() as connection:
                 # a runner that stands still with the lease's row in its hands would keep the next one waiting
-                dialects.end_when_idle(connection, self.lease_length)
+                databases.of(connection).end_when_idle(connection, self.lease_length)
                 self.renew(connection)
                 yield connection
         except BaseException:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases
 from .tables import Tables
 
 NAME = "rollup"
@@ -44,7 +44,7 @@ def acquire(engine: sa.Engine, tables: Tables, *, holder: str, now: datetime, le
                 return True
             return connection.execute(sa.update(lease).where(lease.c.name == NAME, free).values(mine)).rowcount == 1
     except sa.exc.DBAPIError as error:
-        if dialects.is_conflict(error):  # another runner came first
+        if databases.of(engine).is_conflict(error):  # another runner came first
             return False
         raise
 

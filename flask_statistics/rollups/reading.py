@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases
+from ..databases import expressions
+from ..databases.batches import read_in_batches
 from ..models import RawTable
 from ..spans import naive_utc
 from .segment import UNREADABLE
@@ -35,7 +37,7 @@ def batches(
     """
     last: Any = None
     try:
-        for batch in dialects.batches(connection, query, raw.columns["date"], raw.key, size=size):
+        for batch in read_in_batches(connection, query, raw.columns["date"], raw.key, size=size):
             last = batch[1][-1]
             yield batch
         return
@@ -83,7 +85,7 @@ def _rows(
 
 def _value(connection: sa.Connection, raw: RawTable, column: Any, key: Any) -> Any:
     try:
-        return connection.scalar(sa.select(dialects.exact(column)).where(raw.key == key))
+        return connection.scalar(sa.select(expressions.exact(column)).where(raw.key == key))
     except Exception as error:
         if not _is_of_a_value(error):
             raise
@@ -98,13 +100,13 @@ def edge(
     SQLite compares dates as text, so one that another writer stored in another form is not where it belongs: it is passed over.
     """
     date = raw.columns["date"]
-    query = sa.select((dialects.highest if newest else dialects.lowest)(date)).where(*where)
+    query = sa.select((expressions.highest if newest else expressions.lowest)(date)).where(*where)
     try:
         found: datetime | None = connection.scalar(query)
     except ValueError:
         found = None
     else:
-        plain = connection.dialect.name != "sqlite" or not isinstance(date.type, sa.DateTime)
+        plain = not databases.of(connection).compares_dates_as_text or not isinstance(date.type, sa.DateTime)
         if found is None or plain or _is_stored(connection, date, found):
             return None if found is None else naive_utc(found)
     order = date.desc() if newest else date

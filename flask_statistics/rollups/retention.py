@@ -13,7 +13,8 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from .. import bounds
+from .. import bounds, databases
+from ..databases.base import InUse, Partition
 from ..pace import Pace
 from ..spans import next_edge
 from . import keeping, partitions, store, writing
@@ -71,7 +72,7 @@ def prune(holder: Holder, retention: Retention, now: datetime, report: Report) -
             limits.append(hour_of(holder, last) if retention.raw % DAY else holder.day_of(last))
         if not limits:
             return
-        parts = partitions.partitions(raw, holder.source.raw)
+        parts = databases.of(raw).partitions(raw, holder.source.raw)
         limit = partitions.before(parts, max(limits))
         oldest, newest = holder.source.oldest(raw), holder.source.newest(raw, before=limit)
     if believed is not None and meta.get(LOOKED_AT) != believed:
@@ -101,13 +102,13 @@ def _raw(holder: Holder) -> Iterator[sa.Connection]:
         yield raw
 
 
-def _drop(holder: Holder, part: partitions.Partition, report: Report) -> None:
+def _drop(holder: Holder, part: Partition, report: Report) -> None:
     """Drop a partition that is too old, with all its rows."""
     try:
         with holder.transaction() as connection, holder.raw_beside(connection) as raw:
             rows = holder.source.count(raw, part.start or NEVER, part.end)
-            partitions.drop(raw, part)
-    except partitions.InUse as busy:
+            databases.of(raw).drop_partition(raw, part)
+    except InUse as busy:
         raise RollupError(
             f"The partition {busy} is too old, but cannot be dropped while somebody reads the table for seconds. "
             "The next run tries again."

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import forks
 from .job import SETTLING, Job
 from .meta import RollupError
 
@@ -75,14 +75,14 @@ class Scheduler:
             coalesce=True,
             misfire_grace_time=None,
         )
-        dialects.expect_forks()
+        forks.expect()
         self._scheduler.start()
         atexit.register(self.stop)
 
     def _tick(self) -> None:
         try:
             self._job = self._job or self._make_job()
-            with dialects.unforked(self._job.engine):
+            with forks.unforked(self._job.engine):
                 now = datetime.now(timezone.utc).replace(tzinfo=None) - SETTLING
                 if not self._job.is_due(now, interval=self._interval):
                     return
@@ -108,7 +108,7 @@ class Scheduler:
                 self._logger.warning("Flask-Statistics: the rollups are brought up to date again.")
 
     def _go_on(self, _day: datetime) -> None:
-        dialects.let_fork()
+        forks.let_fork()
         if self._stopping:
             raise _Stopped
 

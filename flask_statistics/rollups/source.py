@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases
+from ..databases import expressions
 from ..dimensions import Dimension
 from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, hour_of, naive_utc
@@ -70,7 +71,7 @@ class Source:
         ]
         wanted = [*fixed, *(self.raw.columns[dimension.column] for dimension in self.dimensions.values())]
         places = {column: number for number, column in enumerate(dict.fromkeys(wanted))}  # two may be of one column
-        labelled = [dialects.exact(column).label(f"c{number}") for number, column in enumerate(places)]
+        labelled = [expressions.exact(column).label(f"c{number}") for number, column in enumerate(places)]
         query = sa.select(*labelled).where(*self.within(start, end))
         # a type of somebody's own may give others than it takes
         aware = self.raw.aware or isinstance(self.raw.columns["date"].type, sa.TypeDecorator)
@@ -96,8 +97,9 @@ class Source:
 
     def counts(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
         """How many raw rows each period between `edges` has, by its start; periods without any are left out."""
-        if connection.dialect.name in dialects.CLICKHOUSE and len(edges) > MOST_RANGES:
-            return self._counts_in_one_pass(connection, edges)
+        quarter = databases.of(connection).quarter_of(self.raw.columns["date"])
+        if quarter is not None and len(edges) > MOST_RANGES:
+            return self._counts_in_one_pass(connection, quarter, edges)
         return self.counts_of(connection, list(pairwise(edges)))
 
     def counts_of(self, connection: sa.Connection, periods: Sequence[tuple[datetime, datetime]]) -> dict[datetime, int]:
@@ -114,10 +116,11 @@ class Source:
                     counts[some[number][0]] = rows
         return counts
 
-    def _counts_in_one_pass(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
-        """The same in ClickHouse, which takes longer to understand a long list of ranges than to look at all their dates."""
+    def _counts_in_one_pass(
+        self, connection: sa.Connection, quarter: sa.ColumnElement[int], edges: list[datetime]
+    ) -> dict[datetime, int]:
+        """The same by the quarters of an hour of all dates."""
         counts: dict[datetime, int] = {}
-        quarter = sa.func.intDiv(sa.func.toUnixTimestamp(self.raw.columns["date"]), QUARTER.seconds)
         query = sa.select(quarter, sa.func.count()).where(*self.within(edges[0], edges[-1])).group_by(quarter)
         for number, rows in connection.execute(query):
             # an hour of any time zone begins with a quarter of an hour of UTC

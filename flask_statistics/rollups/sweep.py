@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from .. import dialects
+from .. import databases
 from . import store, writing
 from .dictionary import CHUNK, FORGOTTEN, VISITOR_KEY, VISITOR_KEY_BEFORE, VISITOR_KEY_SINCE, new_key
 from .holder import Holder
@@ -74,7 +74,7 @@ def _sweep_visitors(holder: Holder, now: datetime) -> None:
         meta = read_meta(connection, holder.tables)
     since = meta.get(VISITOR_KEY_SINCE)
     if since is None or (datetime.fromisoformat(since) <= min(oldest, now - KEY_LASTS)):
-        with holder.transaction() as connection, dialects.overwriting(connection):
+        with holder.transaction() as connection, databases.of(connection).overwriting(connection):
             # who has raw rows was seen since the present key, so nobody's row is of the one before it any more
             renewed = {} if since is None else {VISITOR_KEY_BEFORE: meta[VISITOR_KEY], VISITOR_KEY: new_key()}
             write_meta(connection, holder.tables, renewed | {VISITOR_KEY_SINCE: now.isoformat()})
@@ -110,7 +110,7 @@ def _delete(holder: Holder, table: sa.Table, key: sa.Column[int], number: sa.Col
             rows = connection.execute(sa.select(key, number).where(*behind).order_by(key).limit(LOOKED_AT)).all()
         dead = [at for at, value in rows if value not in named]
         for first in range(0, len(dead), CHUNK):
-            with holder.transaction() as connection, dialects.overwriting(connection):
+            with holder.transaction() as connection, databases.of(connection).overwriting(connection):
                 connection.execute(sa.delete(table).where(key.in_(dead[first : first + CHUNK])))
                 # what other processes remember of numbers is not true any more
                 write_meta(connection, holder.tables, {FORGOTTEN: secrets.token_hex(8)})

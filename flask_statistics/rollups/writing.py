@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases
 from . import store
 from .dictionary import Dictionary
 from .holder import Holder
@@ -256,4 +256,4 @@ def _piece(holder: Holder) -> Iterator[sa.Connection]:
     began = time.perf_counter()
     with holder.transaction() as connection:
         yield connection
-    dialects.let_others_write(holder.engine, after=time.perf_counter() - began)
+    databases.of(holder.engine).let_others_write(holder.engine, after=time.perf_counter() - began)

@@ -19,11 +19,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases, forks
+from ..databases.causes import Cause
+from ..databases.errors import blames_row, cause_of, fix, is_known
 from ..models import RawTable
 from ..patience import SHORT_S, patience
 from ..record import Backlog, NotStored, Record, Writer
-from .causes import Cause, blames_row, cause_of, fix, is_known
 from .rows import insert, row_of
 from .transaction import Locked, commit
 
@@ -107,7 +108,7 @@ class DirectWriter(Writer):
         if self._pid != os.getpid():
             self._renew()
         row = row_of(record.values(), self._raw)
-        if dialects.shared_connection(self._engine()) is not None:
+        if databases.of(self._engine()).shared_connection(self._engine()) is not None:
             return self._at_once([row])
         with self._lock:
             full = len(self._waiting) >= MOST_WAITING
@@ -159,7 +160,7 @@ class DirectWriter(Writer):
         if self._pid != os.getpid():
             self._renew()
         if self._waiting or self._began is not None:
-            if dialects.shared_connection(self._engine()) is not None:
+            if databases.of(self._engine()).shared_connection(self._engine()) is not None:
                 return self._at_once([])
             self._prod(patient=False, wait=wait)
         return self._told()
@@ -198,7 +199,7 @@ class DirectWriter(Writer):
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    dialects.expect_forks()
+                    forks.expect()
                     self._stop = threading.Event()
                     thread = threading.Thread(
                         target=self._work, args=(self._stop,), name="flask-statistics-writer", daemon=True

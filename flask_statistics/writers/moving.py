@@ -25,10 +25,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from ..databases.errors import blames_row
 from ..models import RawTable, own_table
 from ..record import FIELDS as RECORDED
 from ..record import Record
-from .causes import blames_row
 from .journal import RANGE_BITS, Rows
 from .rows import insert, rows_of
 from .spool_file import Batch, Refused, SpoolFile

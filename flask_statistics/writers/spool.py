@@ -25,11 +25,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from .. import dialects, user_agents
+from .. import databases, forks, user_agents
+from ..databases.causes import Cause
+from ..databases.errors import cause_of, fix
 from ..models import RawTable
 from ..record import Backlog, Counters, NotStored, Record, Writer
-from .causes import Cause, cause_of, fix, fix_folder
-from .clickhouse import ClickHouseMover
+from .disk import fix_folder
 from .journal import PulledAway
 from .moving import FIELDS, Mover, Overtaken, encode, one_line, try_again
 from .spool_file import SpoolFile, SpoolUnusable, has_no_space
@@ -98,6 +99,7 @@ class SpoolWriter(Writer):
         self._reset()
         with _register:
             _writers.add(self)
+        forks.expect()
 
     def forked(self) -> None:
         """Begin anew in a new process: threads, locks and files are the parent's."""
@@ -225,7 +227,7 @@ class SpoolWriter(Writer):
                 raise NotStored(1, self._help, "the spool cannot be opened")
             engine = self._engine()
             mover = self._make_mover(engine)
-            shared = any(dialects.shared_connection(one) for one in (engine, self._table_engine()))
+            shared = any(databases.of(one).shared_connection(one) for one in (engine, self._table_engine()))
             if self._testing() or shared:
                 self._inline, self._mover = True, mover
                 spool = SpoolFile(None)
@@ -240,7 +242,7 @@ class SpoolWriter(Writer):
                     self._not_before = time.monotonic() + OPEN_AGAIN_S
                     raise self._broken(error) from error
                 drain = _Drain(self, mover, spool, folder)
-                dialects.expect_forks()
+                forks.expect()
                 try:
                     drain.start()
                 except RuntimeError as error:  # the system allows no more threads
@@ -255,8 +257,10 @@ class SpoolWriter(Writer):
             return spool
 
     def _make_mover(self, engine: sa.Engine) -> Mover:
-        if engine.dialect.name in dialects.CLICKHOUSE:
-            return ClickHouseMover(self._raw, self._table, self._table_engine(), self._late, raw_engine=engine)
+        if not databases.of(engine).has_transactions:
+            from .keyed import KeyedMover
+
+            return KeyedMover(self._raw, self._table, self._table_engine(), self._late, raw_engine=engine)
         return Mover(self._raw, self._table, engine, self._late)
 
     def folder(self) -> SpoolFolder:
@@ -764,5 +768,4 @@ def _after_fork_in_child() -> None:
         writer.forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+forks.at(forks.Step.WRITERS, before=_before_fork, in_parent=_after_fork, in_child=_after_fork_in_child)

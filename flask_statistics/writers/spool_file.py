@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from .. import forks
 from .journal import NO_FOLLOW, RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header, identity_of
 
 SCHEMA_VERSION = 2
@@ -109,6 +110,7 @@ class SpoolFile:
         """The highest id that is moved, as far as this object knows: the disk may be too full to note it, or gone."""
         with _register:
             _files.add(self)
+        forks.expect()
 
     def claim(
         self, fields: str, hints: Mapping[str, str] | None = None, *, fresh: bool = False, now: float | None = None
@@ -509,8 +511,7 @@ def _after_fork() -> None:
         _register.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+forks.at(forks.Step.FILES, before=_before_fork, in_parent=_after_fork, in_child=_after_fork)
 
 
 def damaged(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from .. import forks
 from .journal import NO_FOLLOW, FileJournal, identity_of
 from .spool_file import SpoolFile, SpoolUnusable, damaged
 
@@ -45,8 +46,7 @@ def _let_go() -> None:
         os.close(_passing.pop())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+forks.at(forks.Step.FOLDERS, in_child=_let_go)
 
 
 class SpoolFolder:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
 
-from .. import dialects
+from .. import databases, forks
 
 
 class Locked(Exception):
@@ -22,27 +23,28 @@ def commit(engine: sa.Engine, work: Callable[[sa.Connection], None], *, wait_ms:
 
     0: nor for a connection of the pool. Raises `Locked`, with nothing stored, and the database's error.
     """
+    database = databases.of(engine)
     try:
-        shared = dialects.shared_connection(engine)
+        shared = database.shared_connection(engine)
         if shared is not None and shared.in_transaction:
             raise Locked("a transaction of the app is open")
-        if not wait_ms and dialects.is_exhausted(engine.pool):
+        if not wait_ms and _is_exhausted(engine.pool):
             raise Locked("the app holds all connections of the pool")
         try:
             _commit(engine, work, wait_ms)
         except _Disconnected:  # the server restarted since the pool's connection was last used
             _commit(engine, work, wait_ms)
     except sa.exc.SQLAlchemyError as error:
-        if dialects.is_locked(engine, error):
+        if database.is_locked(error):
             raise Locked("the database is locked") from error
         raise
 
 
 def _commit(engine: sa.Engine, work: Callable[[sa.Connection], None], wait_ms: int) -> None:
     with (
-        dialects.unforked(engine),
-        dialects.transactional(engine) as connection,
-        dialects.lock_wait(connection, wait_ms),
+        forks.unforked(engine),
+        _transactional(engine) as connection,
+        databases.of(engine).lock_wait(connection, wait_ms),
     ):
         try:
             transaction = connection.begin()
@@ -53,3 +55,17 @@ def _commit(engine: sa.Engine, work: Callable[[sa.Connection], None], wait_ms: i
                 raise _Disconnected(str(error), None, error) from error
             raise
         transaction.commit()
+
+
+def _transactional(engine: sa.Engine) -> sa.Connection:
+    """A connection whose transactions are real ones, also where the host's engine commits each statement."""
+    connection = engine.connect()
+    level = engine.get_execution_options().get("isolation_level", engine.dialect._on_connect_isolation_level)
+    if level == "AUTOCOMMIT" and engine.dialect.default_isolation_level is not None:
+        connection = connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
+    return connection
+
+
+def _is_exhausted(pool: sa.Pool) -> bool:
+    """Whether all connections of `pool` are in use, so that to ask for one is to wait."""
+    return isinstance(pool, QueuePool) and 0 <= pool._max_overflow <= pool.checkedout() - pool.size()

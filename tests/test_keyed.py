@@ -18,8 +18,8 @@ from hypothesis import settings
 from benchmarks.serving import wait_until
 from flask_statistics.models import RawTable, map_model
 from flask_statistics.record import Record
-from flask_statistics.writers import clickhouse
-from flask_statistics.writers.clickhouse import ClickHouseMover, key_of
+from flask_statistics.writers import keyed
+from flask_statistics.writers.keyed import KeyedMover, key_of
 from flask_statistics.writers.moving import FIELDS, encode
 from flask_statistics.writers.spool_file import SpoolFile
 from flask_statistics.writers.transaction import Locked
@@ -161,8 +161,8 @@ class Bench:
         self.spool = SpoolFile(folder / "spool.sqlite", create=True)
         assert self.spool.claim(FIELDS)
 
-    def mover(self) -> ClickHouseMover:
-        return ClickHouseMover(self.raw, TABLE, self.engine, raw_engine=self.raw_engine)
+    def mover(self) -> KeyedMover:
+        return KeyedMover(self.raw, TABLE, self.engine, raw_engine=self.raw_engine)
 
     def append(self, *paths: str, date: datetime = NOW, method: str = "GET") -> None:
         for path in paths:
@@ -194,7 +194,7 @@ def record(path: str, date: datetime, method: str) -> Record:
     )
 
 
-def moved(mover: ClickHouseMover, spool: SpoolFile) -> tuple[int, int]:
+def moved(mover: KeyedMover, spool: SpoolFile) -> tuple[int, int]:
     """How many were taken from the spool, and how many of them stored."""
     found = mover.move(spool, wait_ms=0)
     return found.taken, found.stored
@@ -300,7 +300,7 @@ def test_move_is_not_kept_from_others_by_a_child(bench: Bench) -> None:
     """After a fork the child has the parent's lock, and must not keep it when the parent is gone."""
     mover = bench.mover()
     with mover._alone(bench.spool, 0):
-        clickhouse._after_fork_in_child()
+        keyed._after_fork_in_child()
         bench.append("/a")
         assert bench.move() == (1, 1)
 
@@ -368,7 +368,7 @@ def test_keys_rise_with_time_and_tell_spools_and_records_apart() -> None:
 
 
 def test_requests_of_one_key_are_told_apart_by_their_dates(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clickhouse, "key_of", lambda date, spool, number: 7)
+    monkeypatch.setattr(keyed, "key_of", lambda date, spool, number: 7)
     for number, path in enumerate(("/a", "/b")):
         bench.append(path, date=NOW + timedelta(microseconds=5 + number))
         assert bench.move() == (1, 1)
@@ -408,8 +408,8 @@ class ClickHouseMachine(SpoolMachine):
             connection.exec_driver_sql(NO_POISON)
         return engine
 
-    def new_mover(self) -> ClickHouseMover:
-        return ClickHouseMover(PLAIN, TABLE, self.engine, raw_engine=self.raw_engine)
+    def new_mover(self) -> KeyedMover:
+        return KeyedMover(PLAIN, TABLE, self.engine, raw_engine=self.raw_engine)
 
     def rename(self, old: str, new: str) -> None:
         rename(self.raw_engine, old, new)

@@ -1,8 +1,7 @@
-"""Time budgets on each database: long statements end, the connection stays as it was, what a reader is told then. And forks."""
+"""Time budgets on each database: long statements end, the connection stays as it was, what a reader is told then."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics import dialects
+from flask_statistics.databases import budgets
+from flask_statistics.databases.batches import read_in_batches
 from flask_statistics.queries.raw import RawQueries
-from flask_statistics.writers.transaction import commit
 
-from .conftest import App
+from ..conftest import App
 
 MakeApp = Callable[..., App]
 SHORT = timedelta(milliseconds=300)
@@ -43,37 +42,37 @@ def connected(url: str) -> Iterator[sa.Connection]:
 def test_time_budget_ends_a_statement(database_url: str) -> None:
     with connected(database_url) as connection:
         started = time.monotonic()
-        with dialects.time_budget(connection, dialects.Budget(SHORT)), pytest.raises(sa.exc.DBAPIError) as caught:
+        with budgets.time_budget(connection, budgets.Budget(SHORT)), pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(ENDLESS)
-        assert dialects.is_timeout(caught.value)
+        assert budgets.is_timeout(caught.value)
         assert time.monotonic() - started < 30
 
 
 def test_time_budget_refuses_the_next_question(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
+    with connected(database_url) as connection, budgets.time_budget(connection, budgets.Budget(SHORT)) as budget:
         with pytest.raises(sa.exc.DBAPIError):
             connection.execute(ENDLESS)
         connection.rollback()
-        with pytest.raises(dialects.OutOfTime) as caught:
+        with pytest.raises(budgets.OutOfTime) as caught:
             connection.execute(sa.text("SELECT 1"))
-        assert dialects.is_timeout(caught.value)
+        assert budgets.is_timeout(caught.value)
         budget.renew()
         assert connection.scalar(sa.text("SELECT 1")) == 1
 
 
 def test_time_budget_holds_after_a_rollback(database_url: str) -> None:
-    with connected(database_url) as connection, dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
+    with connected(database_url) as connection, budgets.time_budget(connection, budgets.Budget(SHORT)) as budget:
         connection.execute(sa.text("SELECT 1"))
         connection.rollback()
         budget.renew()
         with pytest.raises(sa.exc.DBAPIError) as caught:
             connection.execute(ENDLESS)
-        assert dialects.is_timeout(caught.value)
+        assert budgets.is_timeout(caught.value)
 
 
 def test_time_budget_leaves_the_connection_as_it_was(database_url: str) -> None:
     engine = sa.create_engine(database_url, pool_size=1, max_overflow=0)
-    with engine.connect() as connection, dialects.time_budget(connection, dialects.Budget(SHORT)):
+    with engine.connect() as connection, budgets.time_budget(connection, budgets.Budget(SHORT)):
         connection.execute(sa.text("SELECT 1"))
         before = connection.connection.dbapi_connection
     deadline = time.monotonic() + SHORT.total_seconds() + 0.05
@@ -99,7 +98,7 @@ def test_time_budget_leaves_other_threads_of_one_connection_alone() -> None:
 
     with (
         engine.connect() as connection,
-        dialects.time_budget(connection, dialects.Budget(timedelta(milliseconds=1))) as budget,
+        budgets.time_budget(connection, budgets.Budget(timedelta(milliseconds=1))) as budget,
     ):
         while not budget.is_spent():
             pass
@@ -113,8 +112,8 @@ def test_time_budget_leaves_other_threads_of_one_connection_alone() -> None:
 def test_other_errors_are_no_timeout(database_url: str) -> None:
     with connected(database_url) as connection, pytest.raises(sa.exc.DBAPIError) as caught:
         connection.execute(sa.text("SELECT nowhere"))
-    assert not dialects.is_timeout(caught.value)
-    assert not dialects.is_timeout(ValueError("interrupted"))
+    assert not budgets.is_timeout(caught.value)
+    assert not budgets.is_timeout(ValueError("interrupted"))
 
 
 class Backwards(sa.types.TypeDecorator[str]):
@@ -145,7 +144,7 @@ def test_batches_are_columns_in_the_order_of_date_and_key(database_url: str) -> 
         rows = [{"id": k, "date": date, "text": None if k == 4 else f"ab{k}"} for k, date in enumerate(dates, 1)]
         connection.execute(sa.insert(LOG), rows)
         query = sa.select(LOG.c.date, LOG.c.id, LOG.c.text)
-        found = list(dialects.batches(connection, query, LOG.c.date, LOG.c.id, size=2))
+        found = list(read_in_batches(connection, query, LOG.c.date, LOG.c.id, size=2))
         assert connection.scalar(sa.select(sa.func.count()).where(LOG.c.text == "ab1")) == 1
     assert [[list(column) for column in batch] for batch in found] == [
         [[dates[1], dates[2]], [2, 3], ["ab2", "ab3"]],
@@ -160,15 +159,15 @@ def test_batches_end_with_the_time(tmp_path: Path) -> None:
         LOG.create(connection)
         connection.execute(sa.text(many))
         connection.commit()
-        with dialects.time_budget(connection, dialects.Budget(SHORT)) as budget:
+        with budgets.time_budget(connection, budgets.Budget(SHORT)) as budget:
             query = sa.select(LOG.c.date, LOG.c.id)
-            batches = dialects.batches(connection, query, LOG.c.date, LOG.c.id, size=25_000)
+            batches = read_in_batches(connection, query, LOG.c.date, LOG.c.id, size=25_000)
             next(batches)
             while not budget.is_spent():
                 pass
             with pytest.raises(sa.exc.SQLAlchemyError) as caught:
                 list(batches)
-        assert dialects.is_timeout(caught.value)
+        assert budgets.is_timeout(caught.value)
 
 
 # ---- what a reader is told -------------------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ def test_export_may_take_longer_than_its_pieces(
     monkeypatch.setattr("flask_statistics.export.LOG_ROWS", 1)
     monkeypatch.setattr("flask_statistics.export.PIECE", 1)
     limit, late = timedelta(seconds=10), [0.0]
-    monkeypatch.setattr(dialects, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))
+    monkeypatch.setattr(budgets, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))
     app = make_app(database_url, STATISTICS_QUERY_TIMEOUT=limit)
     app.insert(*({"date": datetime(2026, 3, 1, hour), "path": f"/{hour}"} for hour in range(3)))
     with app.client.get("/statistics/export/requests.csv?span=all") as response:
@@ -227,70 +226,3 @@ def test_export_may_take_longer_than_its_pieces(
             lines.append(piece)
             late.append(limit.total_seconds() * 0.6)
     assert len(b"".join(lines).splitlines()) == 4  # type: ignore[arg-type]
-
-
-# ---- a host that vanished ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
-def test_end_when_idle_gives_back_the_locks_of_a_host_that_vanished(new_database: Any, kind: str) -> None:
-    with new_database(kind) as url:
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        change = sa.text("UPDATE t SET x = x + 1")
-        with engine.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE t AS SELECT 1 AS x"))
-        with engine.connect() as vanished:
-            dialects.end_when_idle(vanished, timedelta(milliseconds=100))
-            vanished.execute(change)
-            with engine.begin() as connection:
-                connection.execute(change)  # waits for the lock
-                assert connection.scalar(sa.text("SELECT x FROM t")) == 2
-            with pytest.raises(sa.exc.DBAPIError, match=r"idle-in-transaction timeout|Lost connection|gone away"):
-                vanished.execute(change)
-
-
-def test_end_when_idle_leaves_other_databases_alone(new_database: Any) -> None:
-    with new_database("sqlite") as url, connected(url) as connection:
-        dialects.end_when_idle(connection, SHORT)
-        assert not connection.in_transaction()
-
-
-# ---- fork ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_fork_waits_for_a_transaction_of_another_thread(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'app.sqlite'}"
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE t (x INTEGER)"))
-    inside = threading.Event()
-
-    def insert(number: int) -> Callable[[sa.Connection], None]:
-        return lambda connection: connection.exec_driver_sql(f"INSERT INTO t VALUES ({number})").close()
-
-    def work(connection: sa.Connection) -> None:
-        insert(1)(connection)
-        inside.set()
-        deadline = time.monotonic() + 10
-        while not dialects._forks._waiting and time.monotonic() < deadline:
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=lambda: commit(engine, work, wait_ms=0))
-    thread.start()
-    assert inside.wait(10)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            own = sa.create_engine(url, connect_args={"timeout": 0}, poolclass=sa.NullPool)
-            commit(own, insert(2), wait_ms=0)
-            status = 0
-        finally:
-            os._exit(status)
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    commit(engine, insert(3), wait_ms=1_000)
-    with engine.connect() as connection:
-        assert sorted(connection.scalars(sa.text("SELECT x FROM t"))) == [1, 2, 3]
-    engine.dispose()

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics.writers.causes import Cause, blames_row, cause_of, fix, fix_folder
+from flask_statistics.databases.causes import Cause
+from flask_statistics.databases.errors import blames_row, cause_of, fix
+from flask_statistics.writers.disk import fix_folder
 
 
 class Told(psycopg.OperationalError):

@@ -1,7 +1,7 @@
-"""Records from a spool file into a raw table on ClickHouse, each of them once, though it has no transactions and no sequences.
+"""Records from a spool file into a raw table of a database without transactions and sequences, as ClickHouse: each of them once.
 
 The key of a row follows from its record and from where that waited, so it is the same on each try. Before rows are inserted,
-ClickHouse is asked which of their keys it has; only afterwards `statistics_spool`, in the main database, notes that they are
+the database is asked which of their keys it has; only afterwards `statistics_spool`, in the main database, notes that they are
 moved. So what a crash or an error of unknown outcome left is completed, and nothing is stored twice. One mover at a time
 works on a spool: a lock beside the file sees to it, that ends with its process.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import dialects
+from .. import databases, forks
 from ..models import RawTable
 from ..spans import naive_utc
 from .journal import RANGE_BITS, Rows
@@ -49,8 +49,8 @@ def key_of(date: datetime, spool: int, number: int) -> int:
     return seconds << (SPOOL_BITS + ID_BITS) | low
 
 
-class ClickHouseMover(Mover):
-    """Moves records into a raw table on ClickHouse; `table` is in the database of `engine`."""
+class KeyedMover(Mover):
+    """Moves records into a raw table without transactions; `table` is in the database of `engine`."""
 
     rows_a_time = 5_000  # each insert makes files, which are merged in the background
     flush_s = 2.0
@@ -71,6 +71,7 @@ class ClickHouseMover(Mover):
         self._date = raw.columns["date"]
         self._lock: int | None = None
         _movers.add(self)
+        forks.expect()
 
     def move(self, spool: SpoolFile, *, wait_ms: int) -> Moved:
         """As for other databases. Raises `Locked` too while another process moves the same records."""
@@ -154,12 +155,13 @@ class ClickHouseMover(Mover):
                 return
             try:
                 insert(connection, self.raw.table, missing)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError):  # ClickHouse itself was not reached
+            except (sa.exc.OperationalError, sa.exc.InterfaceError):  # the database itself was not reached
                 raise
             except sa.exc.SQLAlchemyError as error:
-                if dialects.is_overloaded(error):
+                database = databases.of(connection)
+                if database.is_overloaded(error):
                     raise
-                raise InsertFailed(_as_data_error(error) if dialects.refuses_values(error) else error) from error
+                raise InsertFailed(_as_data_error(error) if database.refuses_values(error) else error) from error
 
     def _there(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[int, datetime]]:
         """Key and date of what is stored under the keys of `rows`, looked for where the table is sorted by its dates."""
@@ -196,7 +198,7 @@ def _as_data_error(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
 
 # ---- a fork: the lock of a move that is under way is the parent's ----------------------------------------------------
 
-_movers: weakref.WeakSet[ClickHouseMover] = weakref.WeakSet()
+_movers: weakref.WeakSet[KeyedMover] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
@@ -204,5 +206,4 @@ def _after_fork_in_child() -> None:
         mover.unlock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.at(forks.Step.MOVERS, in_child=_after_fork_in_child)
