@@ -62,7 +62,7 @@ def test_queries_by_hand(rolled: Rolled) -> None:
         ]
 
 
-TEST = r"`tests/(\w+\.py)::(\w+)`"
+TEST = r"`tests/([\w/]+\.py)::(\w+)`"
 NO_PROMISE = "<!-- no promise -->"
 """Ends a paragraph, an item or a row of a table that promises nothing which a test could hold."""
 
