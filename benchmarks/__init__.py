@@ -1,1 +1,1 @@
-"""Measurements that the README quotes; see README.md beside this file."""
+"""Measurements that docs/costs.md quotes; see README.md beside this file."""

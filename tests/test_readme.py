@@ -108,6 +108,8 @@ def test_ci_runs_the_command_of_readme() -> None:
     assert 'pip install -e ".[dev]" && pytest\n' in README
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert ' -e ".[dev]" && pytest' in script
+    assert 'mkdocs" build --strict' in script
+    assert 'python .ci/assets "$work/site"' in script
 
 
 def test_workflow_runs_what_everybody_runs() -> None:
