@@ -130,6 +130,17 @@ def test_map_has_each_file_of_the_package() -> None:
     assert len(mapped) == len(set(mapped))
 
 
+def test_large_files_have_a_reason() -> None:
+    package = DOCS.parent / "flask_statistics"
+    large = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if len(path.read_text("utf-8").splitlines()) > 500
+    }
+    reasons = re.findall(r"^\| `(.+?)` \| \w", section("internals.md", "large"), re.MULTILINE)
+    assert large - set(reasons) == set(), "divide these, or say in docs/internals.md why they are one"
+
+
 def test_files_that_internals_names_exist() -> None:
     text = (DOCS / "internals.md").read_text("utf-8").partition("<!-- map -->")[0]
     named = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
