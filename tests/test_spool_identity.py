@@ -177,6 +177,28 @@ def test_spool_of_another_database_is_named_and_can_be_adopted_or_dropped(
     assert app.json("health")["problems"] == []
 
 
+def test_spool_waits_where_another_database_came_to_the_address(
+    make: MakeApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed_with_rows_that_wait(tmp_path)
+    (file,) = (tmp_path / "spool").glob("*.sqlite")
+    other = make("other.sqlite", STATISTICS_SPOOL_PATH=str(tmp_path / "others"))
+    other.client.get("/theirs")
+    other.json("summary")
+    writer_of(other).close()
+    with other.flask.app_context():
+        other.db.engine.dispose()
+    (tmp_path / "other.sqlite").replace(tmp_path / "app.sqlite")
+    app = make()
+    app.client.get("/first")  # before anybody could ask which database it is
+    wait_until(lambda: any("wait for another database" in text for text in messages(caplog)), "it is not said")
+    app.client.get("/new")
+    until_there(tmp_path / "app.sqlite", ["/new", "/theirs"])
+    (problem,) = app.json("health")["problems"]
+    assert problem.startswith(f"6 requests in {file.name} wait for another database (")
+    assert app.json("health")["lost"] == 0
+
+
 def test_spool_of_another_database_can_be_dropped(make: MakeApp, tmp_path: Path) -> None:
     killed_with_rows_that_wait(tmp_path)
     (file,) = (tmp_path / "spool").glob("*.sqlite")

@@ -212,6 +212,8 @@ class FileJournal:
         """Files that must stay where they are, as somebody else could take the spool without them."""
         self.complete = False
         self._ended = False
+        self._left = False
+        """Whether its process goes on in another one."""
         self._torn = False
         """Whether the last line is not whole, because the disk was full."""
         self._ends: dict[int, tuple[int, int]] = {}
@@ -251,9 +253,17 @@ class FileJournal:
             self._close()
             self._ended = True
 
+    def go_elsewhere(self) -> None:
+        """Append no more: who tries to gets `PulledAway`."""
+        with self.lock:
+            self._close()
+            self._left = True
+
     def _begin_file(self) -> None:
         if self._ended:
             raise OSError("the process is about to end")
+        if self._left:
+            raise PulledAway(errno.ESTALE, "what waits in it is for another database", str(self._base))
         path = Path(f"{self._base}.{self._next_id}.journal")
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | _BINARY
         try:

@@ -218,6 +218,17 @@ class SpoolWriter(Writer):
                 spool.close()
         return self._begin()
 
+    def leave(self, spool: SpoolFile) -> None:
+        """Go on in another file than `spool`, in which records of an earlier process wait for another database."""
+        with self._begin_lock:
+            if self._spool is not spool or self._drain is None:
+                return
+            drain, self._drain, self._spool, self._fresh = self._drain, None, None, True
+            drain.go_elsewhere()
+            spool.go_elsewhere()
+        with suppress(NotStored):  # the next request tries it again, and says so
+            self._begin()
+
     def _begin(self) -> SpoolFile:
         """Take a spool file and start the thread, once in each process."""
         with self._begin_lock:
@@ -320,6 +331,7 @@ class _Drain:
         self._writer = writer
         self._mover = mover
         assert spool.path is not None  # noqa: S101 - only tests have none, and no thread
+        self._appended_to = spool
         self._own = SpoolFile(spool.path)  # on a connection of its own, so that appends need not wait for it
         self._folder = folder
         self._others: dict[Path, SpoolFile] = {}
@@ -418,6 +430,12 @@ class _Drain:
             self._let_go()
         self._folder.release()
         return saved, lost
+
+    def go_elsewhere(self) -> None:
+        """End the thread, which calls this itself, and leave the file to whom it belongs."""
+        self._retired = True
+        self.wake()
+        self._folder.release()
 
     def _let_go(self) -> None:
         kept, self._kept = self._kept, None
@@ -522,6 +540,10 @@ class _Drain:
         except Overtaken:  # another process gave it its number at the same time
             self._database = self._mover.identity(wait_ms=LOCK_WAIT_MS)
         before = self._own.hints()["database"]
+        if before not in ("", self._database) and self._appended_to.inherits():
+            self._folder.know(self._database)
+            self._writer.leave(self._appended_to)
+            return
         if before not in ("", self._database):
             self._writer._logger.warning(
                 "Flask-Statistics: the database is another one than before; requests of this process that wait go into it."

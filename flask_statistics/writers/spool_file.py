@@ -374,6 +374,16 @@ class SpoolFile:
         """Whether a living process appends to it, whatever became of its lock."""
         return isinstance(self._journal, FileJournal) and self._journal.is_held()
 
+    def inherits(self) -> bool:
+        """Whether records of an owner before wait in it. Only for the file's owner."""
+        return self._inherited > 0 and any(first < self._first for first, _ in self._journal.headers())
+
+    def go_elsewhere(self) -> None:
+        """Append no more: who tries to gets `PulledAway`."""
+        if isinstance(self._journal, FileJournal):
+            self._journal.go_elsewhere()
+        self.close()
+
     def end(self) -> None:
         """Append no more: who tries to gets an `OSError`."""
         self._journal.end()
