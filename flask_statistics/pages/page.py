@@ -11,6 +11,8 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from ..databases import budgets
+from ..databases.causes import Cause
+from ..databases.errors import cause_of
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..page_state import PageState
@@ -59,11 +61,16 @@ class Asker:
         self._log_failure = log_failure
 
     def ask(self, panel: str, question: Callable[[Queries], T]) -> T | None:
-        """The answer, or None where the question failed. Raises what says that the database is gone."""
+        """The answer, or None where the question failed.
+
+        Raises what says that the database is gone, or that what is asked is locked: each question more would wait as long.
+        """
         try:
             answer = question(self.queries)
         except Exception as error:
-            if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+            if isinstance(error, sa.exc.DBAPIError) and (
+                error.connection_invalidated or cause_of(error) is Cause.LOCKED
+            ):
                 raise
             self.error = error
             if not (self.out_of_time and budgets.is_timeout(error)):
