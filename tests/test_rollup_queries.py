@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
-from flask_statistics.rollups import closing, queries
+from flask_statistics.rollups import closing, contents
 from flask_statistics.spans import Span
 
 from .conftest import RAW_SHAPES
@@ -135,8 +135,8 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     dimension, sort = data.draw(st.sampled_from(sorted(DIMENSIONS))), data.draw(st.sampled_from(SORTS))
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
-    loaded = mock.patch.object(queries, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 24_000_000])))
-    kept = mock.patch.object(queries, "MOST_KEPT", data.draw(st.sampled_from([0, 100, 24_000_000])))
+    loaded = mock.patch.object(contents, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 24_000_000])))
+    kept = mock.patch.object(contents, "MOST_KEPT", data.draw(st.sampled_from([0, 100, 24_000_000])))
     with expected.raw() as raw, kept, rolled.rollups() as rollups, loaded:
 
         def same(question: str, *arguments: Any, **options: Any) -> None:

@@ -1,0 +1,107 @@
+"""Sums of what is stored: measures of whole months, days and hours, added up by the database."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..queries.interface import PERCENTILES, VISITORS
+from . import store
+from .contents import is_summed
+from .cover import ANY, SETS
+from .dictionary import Dictionary
+from .plans import Plan, Single
+from .segment import Sums
+from .store import Header
+from .tables import TOTAL, Tables
+
+
+class StoredMeasures:
+    """What is stored of segments, over one connection."""
+
+    def __init__(self, connection: sa.Connection, tables: Tables, dictionary: Dictionary) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._dictionary = dictionary
+
+    def sums(
+        self, headers: Sequence[Header], single: Single, want: frozenset[str], *, by: str | None = None
+    ) -> dict[int, Sums]:
+        """The stored measures over some segments, by `value_id` or `segment_id`; by None: of all together, under 0."""
+        table = self._tables.rollup.c
+        key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
+        measures: list[Any] = [sa.func.sum(table.hits)]
+        if is_summed(want):
+            names = ("client_errors", "server_errors", "size", "time_us", "timed")
+            measures += [*(sa.func.sum(table[name]) for name in names), sa.func.max(table.longest_us)]
+        found: dict[int, Sums] = {}
+        for ids in store.chunks([header.id for header in headers]):
+            query = sa.select(key, sa.func.max(table.last), *measures).where(*of_single(table, ids, single))
+            for group, last, *numbers in self._connection.execute(query if by is None else query.group_by(key)):
+                if numbers[0]:
+                    whole: list[Any] = [int(number) for number in numbers]
+                    sums = Sums(*whole)
+                    sums.last = last
+                    found.setdefault(group, Sums()).add(sums)
+            if has_sets(want):
+                self._add_sets(found, ids, single, want, by)
+        return found
+
+    def _add_sets(
+        self, found: dict[int, Sums], ids: Sequence[int], single: Single, want: frozenset[str], by: str | None
+    ) -> None:
+        table = self._tables.sets.c
+        key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
+        visitors = table.visitors if VISITORS in want else sa.null()
+        latency = table.latency if PERCENTILES in want else sa.null()
+        sets: dict[int, list[bytes]] = defaultdict(list)
+        histograms: dict[int, list[bytes]] = defaultdict(list)
+        for group, members, histogram in self._connection.execute(
+            sa.select(key, visitors, latency).where(*of_single(table, ids, single))
+        ):
+            if members is not None:
+                sets[group].append(members)
+            if histogram is not None:
+                histograms[group].append(histogram)
+        for group, blobs in sets.items():
+            found[group].visitors |= store.visitors_of(blobs)
+        for group, blobs in histograms.items():
+            found[group].add_latency(store.latency_of(blobs))
+
+    def hits(self, names: Sequence[str], plan: Plan) -> dict[str, Counter[int]]:
+        """How many requests each value of each dimension has in the stored segments, in one statement."""
+        numbers = {self._dictionary.number_of(name): name for name in names}
+        table = self._tables.rollup.c
+        found: dict[str, Counter[int]] = {name: Counter() for name in names}
+        values = None if plan.single is None or plan.single.dimension == TOTAL else plan.single
+        for ids in store.chunks([header.id for header in plan.stored]):
+            if values is None:
+                known = [number for number in numbers if number is not None]
+                where = [table.segment_id.in_(ids), table.dimension_id.in_(known)]
+            else:
+                where = of_single(table, ids, values)
+            key = (table.dimension_id, table.value_id)
+            query = sa.select(*key, sa.func.sum(table.hits)).where(*where).group_by(*key)
+            for dimension, value, hits in self._connection.execute(query):
+                found[numbers[dimension]][value] += int(hits)
+        return found
+
+
+def of_single(table: Any, ids: Sequence[int], single: Single) -> list[Any]:
+    """The condition for rows of `single` in some segments."""
+    where = [table.segment_id.in_(ids), table.dimension_id == single.dimension]
+    if single.values is None:
+        return where
+    return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
+
+
+def has_sets(want: frozenset[str]) -> bool:
+    return VISITORS in want or PERCENTILES in want
+
+
+def kept_for(single: Single | None, want: frozenset[str]) -> int:
+    """Which stored measures have what is wanted of `single`."""
+    return SETS if single is not None and single.dimension != TOTAL and has_sets(want) else ANY
