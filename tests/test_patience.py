@@ -159,6 +159,19 @@ def test_requests_do_not_wait_for_a_server_that_is_silent(
         network.close()
 
 
+def test_a_column_of_another_type_is_told_as_such(make_app: MakeApp, new_database: Any, tmp_path: Any) -> None:
+    with new_database("postgresql") as url:
+        app = make_app(url, STATISTICS_WRITER="spool", STATISTICS_SPOOL_PATH=tmp_path)
+        with app.flask.app_context(), app.db.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE request ALTER COLUMN size TYPE date USING NULL")
+        app.client.get("/")
+        deadline = time.monotonic() + DEADLINE_S
+        while not any("has another type than in the model" in problem for problem in app.json("health")["problems"]):
+            assert time.monotonic() < deadline, app.json("health")["problems"]
+            time.sleep(0.05)
+        app.close()
+
+
 def test_requests_do_not_wait_for_an_address_hash_that_does_not_come(make_app: MakeApp, new_database: Any) -> None:
     with new_database("postgresql") as text:
         url = sa.make_url(text)

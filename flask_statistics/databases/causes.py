@@ -14,6 +14,7 @@ class Cause(enum.Enum):
     DENIED = "The database refuses the app's user: check its password, and its rights on the tables."
     NO_TABLE = "A table is missing: run 'flask statistics init' once, or make a migration."
     NO_COLUMN = "The table lacks a column that the model has: make a migration, or run 'flask statistics init --alter'."
+    OTHER_TYPE = "A column of the table has another type than in the model, or a function is missing: make a migration."
     LOCKED = "Another transaction holds a lock, as a migration or a forgotten session does: it is over when that ends."
     CONFLICT = "Another transaction was in the way; it is tried again."
     DISK_FULL = (

@@ -52,7 +52,7 @@ CAUSES = {
     "42501": Cause.DENIED,
     "42P01": Cause.NO_TABLE,
     "42703": Cause.NO_COLUMN,
-    "42": Cause.NO_COLUMN,
+    "42": Cause.OTHER_TYPE,
     "44": Cause.ROW,
     "53100": Cause.DISK_FULL,
     "53": Cause.EXHAUSTED,

@@ -339,7 +339,7 @@ def _briefly(done: Callable[[float], bool]) -> bool:
     return done(SHORT_S)
 
 
-FINAL = frozenset({Cause.ROW, Cause.NO_TABLE, Cause.NO_COLUMN, Cause.UNKNOWN})
+FINAL = frozenset({Cause.ROW, Cause.NO_TABLE, Cause.NO_COLUMN, Cause.OTHER_TYPE, Cause.UNKNOWN})
 """What does not pass by itself: to let rows wait for it would be to forget them."""
 
 

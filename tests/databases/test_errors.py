@@ -50,6 +50,7 @@ NOBODYS_ROW = {
     "28P01 42501": Cause.DENIED,
     "42P01": Cause.NO_TABLE,
     "42703": Cause.NO_COLUMN,
+    "42804": Cause.OTHER_TYPE,
 }
 
 
