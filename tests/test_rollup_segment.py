@@ -13,20 +13,11 @@ from pyroaring import BitMap
 
 from flask_statistics.latency import BINS, bin_of
 from flask_statistics.rollups import bitmaps, store
-from flask_statistics.rollups.segment import (
-    NONE,
-    OTHER,
-    Ids,
-    Measured,
-    Segment,
-    Shape,
-    Sums,
-    counted,
-    indexed,
-    join,
-    measured,
-    numbered,
-)
+from flask_statistics.rollups.grouping import counted
+from flask_statistics.rollups.measuring import Measured, measured
+from flask_statistics.rollups.numbering import Ids, Shape, indexed, numbered
+from flask_statistics.rollups.segment import NONE, OTHER, Segment, join
+from flask_statistics.rollups.sums import Sums
 
 START = datetime(2026, 11, 22, 10)
 HOURS = [START + timedelta(hours=hour) for hour in range(5)]

@@ -23,8 +23,9 @@ from ..spans import Span, next_edge
 from . import store, unfit, writing
 from .dictionary import Dictionary
 from .holder import Holder
+from .measuring import Measured, measured, total
 from .meta import NEVER, PRUNED, coverage, read_meta, write_meta
-from .segment import Measured, Segment, flaws, join, measured, part, total
+from .segment import Segment, flaws, join, part
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
 from .unfit import Unfit

@@ -21,8 +21,9 @@ from ..queries.interface import EVERYTHING, PERCENTILES, SUMS, VISITORS
 from ..spans import naive_utc, to_local
 from . import bitmaps, store
 from .bitmaps import Column
-from .segment import MICROSECOND, Columns, Segment
+from .segment import MICROSECOND, Segment
 from .store import Header
+from .sums import Columns
 from .tables import BOTS, PEOPLE, Tables
 
 MOST_LOADED = 20_000_000

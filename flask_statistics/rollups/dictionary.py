@@ -26,7 +26,9 @@ import sqlalchemy as sa
 
 from ..dimensions import OTHER_VALUE, Dimension, DimensionError, Value
 from .meta import read_meta, write_meta
-from .segment import NOBODY, NONE, OTHER, PASSING, UNREADABLE, VISITOR, Segment, passing_of, renumbered
+from .numbering import PASSING, UNREADABLE, VISITOR, passing_of, renumbered
+from .segment import NONE, OTHER, Segment
+from .sums import NOBODY
 from .tables import TOTAL, Tables
 
 _logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from pyroaring import BitMap
 from . import bitmaps, store, writing
 from .building import MONTH_FACTOR
 from .holder import Holder
-from .segment import Measured, Segment, chosen, hours_of, measured, part
+from .measuring import Measured, measured
+from .segment import Segment, chosen, hours_of, part
 from .store import Draft, Header
 from .tables import TOTAL, Tables
 from .writing import Change

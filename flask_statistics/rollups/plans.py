@@ -18,9 +18,10 @@ from .cover import ANY, cover
 from .dictionary import Dictionary
 from .meta import Coverage
 from .recorded import incomplete
-from .segment import OTHER, Columns, Segment
+from .segment import OTHER, Segment
 from .source import AUDIENCE, Source
 from .store import Header
+from .sums import Columns
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL, Tables
 
 MOST_TAIL_ROWS = 200_000

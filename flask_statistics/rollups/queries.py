@@ -31,11 +31,12 @@ from . import store
 from .contents import Contents, Detail, parts_for
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
+from .grouping import counted, grouped, last_of
 from .meta import Coverage
 from .plans import Plan, Planner, Single
-from .segment import Columns, Groups, Sums, counted, grouped, last_of
 from .source import Source
 from .stored import StoredMeasures, has_sets, kept_for
+from .sums import Columns, Groups, Sums
 from .tables import TOTAL, Tables
 
 MOST_LISTED = 20_000

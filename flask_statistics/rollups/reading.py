@@ -15,7 +15,7 @@ from ..databases import expressions
 from ..databases.batches import read_in_batches
 from ..models import RawTable
 from ..spans import naive_utc
-from .segment import UNREADABLE
+from .numbering import UNREADABLE
 from .unfit import Unfit
 
 NAMED = 400

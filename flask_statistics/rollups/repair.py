@@ -14,8 +14,9 @@ from ..spans import next_edge
 from . import keeping, store, structure, verification, writing
 from .building import RowsGone, build_day, build_month, note_rows
 from .holder import Holder
+from .measuring import measured, total
 from .meta import coverage, read_meta, write_meta
-from .segment import Segment, flaws, hours_of, measured, part, total
+from .segment import Segment, flaws, hours_of, part
 from .store import Draft, Header
 from .structure import Difference
 from .tables import DAY, HOUR, MONTH, PIECE

@@ -24,7 +24,8 @@ from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, hour_of, naive_utc
 from . import reading
 from .bitmaps import Column
-from .segment import FIXED, OTHER, Ids, Segment, Shape, chosen, indexed, join, numbered
+from .numbering import FIXED, Ids, Shape, indexed, numbered
+from .segment import OTHER, Segment, chosen, join
 from .tables import BOTS, PEOPLE
 from .unfit import Unfit
 

@@ -16,8 +16,12 @@ from pyroaring import BitMap
 from ..latency import BINS
 from . import bitmaps
 from .bitmaps import Column
+from .grouping import grouped
+from .measuring import Measured
 from .meta import read_meta, write_meta
-from .segment import NONE, Columns, Measured, Ranked, Segment, Sums, classes_of, grouped, join, passing_of
+from .numbering import passing_of
+from .segment import NONE, Ranked, Segment, classes_of, join
+from .sums import Columns, Sums
 from .tables import DAY, HOUR, PIECE, TOTAL, Tables
 
 CHUNK = 400

@@ -14,8 +14,8 @@ from .contents import is_summed
 from .cover import ANY, SETS
 from .dictionary import Dictionary
 from .plans import Plan, Single
-from .segment import Sums
 from .store import Header
+from .sums import Sums
 from .tables import TOTAL, Tables
 
 

@@ -25,22 +25,12 @@ from . import bitmaps, keeping, recorded, store
 from .building import MONTH_FACTOR, rows_noted
 from .dictionary import Dictionary, keys_in
 from .holder import Holder
+from .measuring import Measured, measured, total
 from .meta import ALWAYS, NEVER, coverage, read_meta
-from .segment import (
-    CLIENT_ERRORS,
-    NONE,
-    OTHER,
-    SERVER_ERRORS,
-    Measured,
-    Segment,
-    flaws,
-    hours_of,
-    measured,
-    part,
-    total,
-)
+from .segment import NONE, OTHER, Segment, flaws, hours_of, part
 from .store import Draft, Header
 from .structure import Difference, structure
+from .sums import CLIENT_ERRORS, SERVER_ERRORS
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL
 
 COLUMNS = ("offsets", "visitors", "sizes", "times", "bins")
