@@ -11,7 +11,7 @@ import time
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.test_rollup_states import COUNTED, Rollups
+from tests.rollups.test_states import COUNTED, Rollups
 
 
 def main() -> None:

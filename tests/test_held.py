@@ -18,7 +18,7 @@ from flask_statistics.trail import Access, statistics_accessed
 from flask_statistics.writers import spool_client
 
 from .conftest import App
-from .test_spool import picky
+from .writers.test_spool import picky
 
 MakeApp = Callable[..., App]
 THEM, OTHER = "192.0.2.1", "192.0.2.11"

@@ -1,1 +1,0 @@
-"""Faults of the world, each in a short form and with real servers."""
