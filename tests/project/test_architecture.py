@@ -1,8 +1,9 @@
-"""Data flows one way: a module imports only from those before it."""
+"""Data flows one way: a module imports only from those before it. Each module has its tests."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import flask_statistics
 
 PACKAGE = Path(flask_statistics.__file__).parent
+TESTS = Path(__file__).parents[1]
 ORDER = (
     "config",
     "migrations",
@@ -117,3 +119,22 @@ def test_modules_that_are_pure_do_not_know_flask(path: Path) -> None:
 def test_modules_import_by_relative_names() -> None:
     for path in MODULES:
         assert "from flask_statistics" not in path.read_text("utf-8"), path.name
+
+
+def test_each_module_has_its_tests() -> None:
+    table = (TESTS / "README.md").read_text("utf-8")
+    elsewhere = dict(re.findall(r"^\| `([\w/]+\.py)` \|(.*)\|$", table, re.MULTILINE))
+    modules = {path.relative_to(PACKAGE).as_posix() for path in MODULES if path.name != "__init__.py"}
+    without = {name for name in modules if not (TESTS / name).with_name(f"test_{Path(name).name}").exists()}
+    assert without <= elsewhere.keys() <= modules
+    for module, row in elsewhere.items():
+        files = re.findall(r"`([\w/]+\.py)`", row)
+        assert files, module
+        assert not [name for name in files if not (TESTS / name).is_file()], module
+
+
+def test_helpers_that_the_page_on_tests_names_exist() -> None:
+    page = (TESTS / "README.md").read_text("utf-8").split("## Where modules")[0]
+    texts = [path.read_text("utf-8") for path in TESTS.glob("*.py")]
+    for name in re.findall(r"`(\w+)(?:\([^`]*\))?`", page.split("## What to use for what")[1]):
+        assert any(re.search(rf"\b{name}\b", text) for text in texts), name

@@ -1,0 +1,340 @@
+"""Mutants: small faults put into a folder of the package, one at a time, to learn whether its tests notice them.
+
+python -m benchmarks.mutants FOLDER [--random 60] [--seed 1] [--only TEXT] [--processes 2]
+
+FOLDER is one of the package, as `rollups`. Takes mutants drawn at random, and those of `CHOSEN`, which stand where a mistake
+would lose, double or reveal something. Each is put into a copy of the tree, and meets the tests of its own file first, then
+all of its folder's, with SQLite alone and without a browser. Prints each survivor with its line, and ends with 1 if more than
+a tenth survive.
+
+Random mutants are comparisons, `and` and `or`, `not`, plus and minus, numbers, True and False. Left out are numbers that a
+module names in capitals, as the speed of something depends on these and no answer, and what a type checker alone reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "flask_statistics"
+MOST_SURVIVE = 0.1
+PATIENCE = 5
+"""A mutant may take so many times as long as the tests do without it, and is taken for caught if it takes longer."""
+MEMORY_BYTES = 6 << 30
+"""Of the address space of one run: a mutant may try to take all there is."""
+WITHOUT = "not postgresql and not mariadb and not chromium"
+
+COMPARISONS = {
+    ast.Lt: ("<", "<="),
+    ast.LtE: ("<=", "<"),
+    ast.Gt: (">", ">="),
+    ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="),
+    ast.Is: ("is", "is not"),
+    ast.IsNot: ("is not", "is"),
+    ast.In: ("in", "not in"),
+    ast.NotIn: ("not in", "in"),
+}
+CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
+    "rollups": (
+        ("if found < before and (pruned or not fewer):", "if found < before and pruned and not fewer:"),
+        ("if less and (not fewer or not found or", "if less and (not fewer or"),
+        ("if answering != {header.id for header in parts} or found != noted:", "if found != noted:"),
+        (" and max(hits) <= MOST_JOINED", ""),
+        ("if found < noted and not recent:", "if found < noted and recent:"),
+        (
+            "segment.start <= header.start, segment.end >= header.end",
+            "segment.start < header.start, segment.end > header.end",
+        ),
+        ("if left.hits != one.hits:", "if left.hits == one.hits:"),
+        ("return segment if last - first == segment.hits else", "return segment if last - first >= 0 else"),
+        ("if not erased.left:", "if erased.left:"),
+        (" or since <= -pause", ""),
+        ("if first is not None and first < frozen_before:", "if first is not None and first > frozen_before:"),
+        (
+            "return first is not None and first < keeping.frozen_before",
+            "return first is not None and first > keeping.frozen_before",
+        ),
+        ("if stored is not None and not stored.free:", "if stored is not None and stored.free:"),
+        (" or newest >= covered.end:", ":"),
+        ("if since < limit and (differing := keeping.differences(holder, since, limit)):", "if differing := []:"),
+        ("if part.end <= limit:", "if part.start <= limit:"),
+        ("if hour >= frozen and counted.get", "if counted.get"),
+        ("if found >= rows or (start >= self._recent and", "if found >= rows or (start < self._recent and"),
+        ("if since is not None and since > span.start:", "if since is not None and since < span.start:"),
+        ('if highest >= int(meta.get(f"next_{kind}", 2)):', 'if highest > int(meta.get(f"next_{kind}", 2)):'),
+    ),
+    "queries": (
+        ("date < self._raw.instant(end), *newest]", "date <= self._raw.instant(end), *newest]"),
+        (
+            "return [date >= self._raw.instant(start), date < self._raw.instant(end), *newest]",
+            "return [date > self._raw.instant(start), date < self._raw.instant(end), *newest]",
+        ),
+        ("newest = [] if self.newest is None else [self._raw.key + 0 <= self.newest]", "newest = []"),
+        ("if not condition.negated:", "if condition.negated:"),
+        ("return sa.or_(member, column.is_(None)) if None in values else member", "return member"),
+        ("return sa.or_(column.is_(None), sa.not_(member))", "return sa.not_(member)"),
+        ('return [*raws, ""] if None in wanted and', 'return [*raws, ""] if None not in wanted and'),
+        ("if len(self._seen[asked]) <= MOST_GROUPS:", "if True:"),
+        ("filters.without(names[0]) if len(names) == 1 else filters", "filters"),
+        ("if not all_there and len(names) > 1:", "if False:"),
+        ("more, rows = len(rows) > limit, rows[:limit][::-1]", "more, rows = len(rows) > limit, rows[:limit]"),
+        (
+            "has_newer, has_older, rows = before is not None, len(rows) > limit,",
+            "has_newer, has_older, rows = before is not None, len(rows) >= limit,",
+        ),
+        ("_later(date, key, *self.position(after))", "date > self.position(after)[0]"),
+        ("where.append(_earlier(date, key, *self.position(before)))", "where.append(date < self.position(before)[0])"),
+        ("tallies = {row.value: tallies[row.value] for row in _commonest(tallies, MOST_MEASURED)}", "pass"),
+        ("return rows[:MOST_GROUPS], len(rows) <= MOST_GROUPS", "return rows[:MOST_GROUPS], True"),
+        ("self._copy.cover(span.start, span.end)", "self._copy.cover(span.start, span.start)"),
+        ("copied, self._copy = self._copy, None", "copied = self._copy"),
+        ("for part in ((low, min(high, since)), (max(low, until), high))", "for part in ((low, min(high, since)),)"),
+        ("found = at if found is None or (at is not None and at < found) else found", "found = at"),
+    ),
+}
+"""By folder: a text that stands once in the files of that folder, and what is put in its place."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    path: Path
+    """Below the package."""
+    start: int
+    end: int
+    """From which character to which."""
+    text: str
+    """What is put there."""
+
+    def applied(self, source: str) -> str:
+        return source[: self.start] + self.text + source[self.end :]
+
+    def __str__(self) -> str:
+        source = (PACKAGE / self.path).read_text("utf-8")
+        number = source.count("\n", 0, self.start) + 1
+        line_start = source.rfind("\n", 0, self.start) + 1
+        line_end = source.find("\n", max(self.end, self.start + 1) - 1)
+        old = source[line_start:line_end].strip()
+        new = self.applied(source)[line_start : line_end + len(self.text) - (self.end - self.start)].strip()
+        return f"{self.path}:{number}: {old}  ->  {new}"
+
+
+def random_mutants(folder: str, count: int, seed: int) -> list[Mutant]:
+    """`count` different ones of all that the folder's files can have, the same for the same seed."""
+    found = [mutant for path in sorted((PACKAGE / folder).rglob("*.py")) for mutant in mutants_of(path)]
+    return random.Random(seed).sample(found, min(count, len(found)))
+
+
+def chosen_mutants(folder: str) -> list[Mutant]:
+    """Those of `CHOSEN`. Raises `ValueError` if a text is not there once."""
+    sources = {path: path.read_text("utf-8") for path in sorted((PACKAGE / folder).rglob("*.py"))}
+    mutants = []
+    for old, new in CHOSEN.get(folder, ()):
+        places = [
+            (path, found.start()) for path, source in sources.items() for found in re.finditer(re.escape(old), source)
+        ]
+        if len(places) != 1:
+            raise ValueError(f"{old!r} stands {len(places)} times in {folder}, and must stand there once")
+        path, start = places[0]
+        mutants.append(Mutant(path.relative_to(PACKAGE), start, start + len(old), new))
+    return mutants
+
+
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Every random mutant that a file can have."""
+    source = path.read_text("utf-8")
+    lines = source.splitlines(keepends=True)
+    begins = [0]
+    for line in lines:
+        begins.append(begins[-1] + len(line))
+
+    def at(line: int, byte: int) -> int:
+        return begins[line - 1] + len(lines[line - 1].encode()[:byte].decode())
+
+    def span(node: ast.expr) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
+
+    def between(left: ast.expr, right: ast.expr, old: str, new: str) -> Iterator[Mutant]:
+        start, end = span(left)[1], span(right)[0]
+        found = re.search(rf"(?<!\w){re.escape(old)}(?!\w)", source[start:end])
+        if found:
+            yield Mutant(path.relative_to(PACKAGE), start + found.start(), start + found.end(), new)
+
+    for node in _read_at_run_time(ast.parse(source)):
+        match node:
+            case ast.Compare(left=left, ops=ops, comparators=rights):
+                for before, operator, after in zip([left, *rights], ops, rights, strict=False):
+                    yield from between(before, after, *COMPARISONS[type(operator)])
+            case ast.BoolOp(op=connective, values=values):
+                old, new = ("and", "or") if isinstance(connective, ast.And) else ("or", "and")
+                for before, after in pairwise(values):
+                    yield from between(before, after, old, new)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                yield Mutant(path.relative_to(PACKAGE), span(node)[0], span(operand)[0], "")
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as sign, right=right):
+                yield from between(left, right, *(("+", "-") if isinstance(sign, ast.Add) else ("-", "+")))
+            case ast.Constant(value=bool(flag)):
+                yield Mutant(path.relative_to(PACKAGE), *span(node), str(not flag))
+            case ast.Constant(value=int(number)):
+                yield Mutant(path.relative_to(PACKAGE), *span(node), str(number + 1))
+
+
+def _read_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but annotations, and the numbers that a module names in capitals."""
+    for node in ast.iter_child_nodes(tree):
+        named = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if isinstance(tree, ast.Module) and any(isinstance(name, ast.Name) and name.id.isupper() for name in named):
+            continue
+        if (isinstance(tree, ast.AnnAssign) and node is tree.annotation) or isinstance(tree, ast.arg):
+            continue
+        if isinstance(tree, ast.FunctionDef) and node is tree.returns:
+            continue
+        if isinstance(node, ast.JoinedStr):  # before Python 3.12 it is not told where its expressions stand
+            continue
+        yield node
+        yield from _read_at_run_time(node)
+
+
+def tests_of(module: Path) -> list[str]:
+    """The test files of a module: its own and those that `tests/README.md` names for it."""
+    own = Path("tests") / module.parent / f"test_{module.name}"
+    table = (ROOT / "tests" / "README.md").read_text("utf-8")
+    row = re.search(rf"^\| `{re.escape(module.as_posix())}` \|(.*)\|$", table, re.MULTILINE)
+    named = [f"tests/{name}" for name in re.findall(r"`([\w/]+\.py)`", row[1])] if row else []
+    return [*([own.as_posix()] if (ROOT / own).exists() else []), *named]
+
+
+class Trial:
+    """A copy of the tree in which mutants are tried, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        kept = (
+            "flask_statistics",
+            "tests",
+            "benchmarks",
+            "docs",
+            "pyproject.toml",
+            "README.md",
+            "CONTRIBUTING.md",
+            "mkdocs.yml",
+        )
+        for name in kept:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+
+    def passes(self, tests: list[str], timeout_s: float | None) -> bool:
+        """Whether all of `tests` pass in that time; None: however long they take."""
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            WITHOUT,
+            *tests,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        limit = (MEMORY_BYTES, MEMORY_BYTES)
+        with subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
+        ) as run:
+            try:
+                return run.wait(timeout_s) in (0, 5)  # 5: the words of `-k` leave none
+            except subprocess.TimeoutExpired:
+                return False
+            finally:
+                if run.poll() is None:
+                    os.killpg(run.pid, 9)
+
+    def survives(self, mutant: Mutant, stages: list[list[str]], seconds: dict[tuple[str, ...], float]) -> bool:
+        """Whether no test of any stage notices the mutant."""
+        path = self.root / "flask_statistics" / mutant.path
+        source = path.read_text("utf-8")
+        path.write_text(mutant.applied(source), "utf-8")
+        try:
+            return all(self.passes(tests, PATIENCE * seconds[tuple(tests)] + 20) for tests in stages)
+        finally:
+            path.write_text(source, "utf-8")
+
+
+def stages_of(module: Path) -> list[list[str]]:
+    """Lists of test files: those of the module, then all others of its folder and of what it is a part of."""
+    own = tests_of(module)
+    folder = sorted((ROOT / "tests" / module.parent).glob("test_*.py")) if module.parent.parts else []
+    others = [path.relative_to(ROOT).as_posix() for path in folder]
+    return [stage for stage in (own, [name for name in others if name not in own]) if stage]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--random", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="mutants whose line has this text")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    mutants = [*random_mutants(options.folder, options.random, options.seed), *chosen_mutants(options.folder)]
+    mutants = [mutant for mutant in mutants if options.only in str(mutant)]
+    trials: SimpleQueue[Trial] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place, ThreadPoolExecutor(options.processes) as pool:
+        for number in range(options.processes):
+            (folder := Path(place) / str(number)).mkdir()
+            trials.put(Trial(folder))
+
+        def measure(tests: tuple[str, ...]) -> float:
+            trial = trials.get()
+            began = time.monotonic()
+            if not trial.passes(list(tests), None):
+                raise SystemExit(f"Without a mutant these fail: {' '.join(tests)}")
+            trials.put(trial)
+            return time.monotonic() - began
+
+        def survives(mutant: Mutant) -> bool:
+            trial = trials.get()
+            survived = trial.survives(mutant, stages_of(mutant.path), seconds)
+            trials.put(trial)
+            print("SURVIVES" if survived else "caught  ", mutant, flush=True)
+            return survived
+
+        needed = list({tuple(stage): None for mutant in mutants for stage in stages_of(mutant.path)})
+        seconds = dict(zip(needed, pool.map(measure, needed), strict=True))
+        survivors = sum(pool.map(survives, mutants))
+    print(f"{options.folder}: {survivors} of {len(mutants)} survive")
+    sys.exit(survivors > MOST_SURVIVE * len(mutants))
+
+
+if __name__ == "__main__":
+    main()
