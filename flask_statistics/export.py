@@ -82,7 +82,7 @@ def _breakdown(page: Page, name: str) -> Iterator[Cells]:
     state, dimension = page.state, page.site.dimensions[name]
     columns = breakdowns.offered_columns(page)
     yield [dimension.label, *(EXPORT_LABELS.get(column.sort, column.label) for column in columns)]
-    found = page.asker.queries.breakdown(
+    found = page.queries.breakdown(
         name,
         state.span,
         state.filters,
@@ -102,11 +102,11 @@ def _series(page: Page) -> Iterator[Cells]:
     before = comparable_span(page)
     previous = ["Previous"] if before is not None else []
     yield ["Start", "End", *(label for _, label in metric.measures), *previous]
-    points = page.asker.queries.series(state.span, state.unit, state.filters, want=metric.want)
+    points = page.queries.series(state.span, state.unit, state.filters, want=metric.want)
     first = metric.measures[0][0]
     earlier: list[Any] = []
     if before is not None:
-        earlier = page.asker.queries.series(before, state.unit, state.filters, want=metric.want)
+        earlier = page.queries.series(before, state.unit, state.filters, want=metric.want)
     for number, point in enumerate(points):
         values = [value_of(name, point.measures) for name, _ in metric.measures]
         if before is not None:
@@ -116,7 +116,7 @@ def _series(page: Page) -> Iterator[Cells]:
 
 def _exceptions(page: Page) -> Iterator[Cells]:
     yield ["Exception", "Message", "Path", "Count", "First seen", "Last seen"]
-    for group in page.asker.queries.exceptions(page.state.span, page.state.filters, limit=EVERY_ROW):
+    for group in page.queries.exceptions(page.state.span, page.state.filters, limit=EVERY_ROW):
         yield [
             *errors.split_exception(page, group.exception),
             group.path,
@@ -150,13 +150,13 @@ def _links(page: Page) -> Iterator[Cells]:
 def _answered(page: Page, answer: list[T] | None) -> list[T]:
     """The answer to a question of a page. Raises what it failed with: a file with half of the rows looks whole."""
     if answer is None:
-        raise page.asker.error or LookupError("no answer")
+        raise page.asker.errors[-1] if page.asker.errors else LookupError("no answer")
     return answer
 
 
 def _requests(page: Page) -> Iterator[Cells]:
     names: list[str] | None = None
-    log = page.asker.queries.requests(page.state.span, page.state.filters, limit=LOG_ROWS)
+    log = page.queries.requests(page.state.span, page.state.filters, limit=LOG_ROWS)
     while True:
         for row in log.rows:
             if names is None:
@@ -175,9 +175,7 @@ def _older(page: Page, log: RequestLog) -> RequestLog | None:
     """The requests before those of `log`, behind the last one that was not deleted meanwhile; None: all of them were."""
     for row in reversed(log.rows):
         with suppress(UnknownRequest):
-            return page.asker.queries.requests(
-                page.state.span, page.state.filters, limit=LOG_ROWS, before=str(row["id"])
-            )
+            return page.queries.requests(page.state.span, page.state.filters, limit=LOG_ROWS, before=str(row["id"]))
     return None
 
 

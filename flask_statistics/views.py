@@ -45,6 +45,7 @@ from .pages.frame import frame
 from .pages.page import Asker, Page, Site
 from .places import Busy
 from .queries.interface import TooManyValues
+from .queries.remembering import Remembering
 from .spans import to_local
 from .state import NAME, State, state_of
 
@@ -266,7 +267,7 @@ def one_request(key: str) -> ResponseReturnValue:
     """One request with every stored column."""
 
     def compose(page: Page) -> request_log.OneRequest:
-        row = page.asker.ask("request", lambda queries: queries.request(key))
+        row = page.ask(page.queries.request, key)
         page.asker.give_up_without_answer()
         if row is None:
             raise _NotStored
@@ -322,7 +323,7 @@ def _page(base: str) -> Iterator[Page]:
     """The page at the path `base` in the state that the present URL says, with a connection to ask on."""
     state, now = state_of(current_app), utc_now()
     with state.queries() as queries:
-        asker = Asker(queries, state.complaints.tell)
+        asker = Asker(Remembering(queries), state.complaints.tell)
         yield Page(_read_state(state, base, now, asker), _site(state), asker, now)
 
 
@@ -334,7 +335,7 @@ def _read_state(state: State, base: str, now: datetime, asker: Asker) -> PageSta
         zone=state.settings.timezone,
         default=state.settings.default_date_span,
         dimensions=state.dimensions,
-        earliest=asker.earliest,
+        earliest=asker.queries.earliest,
     )
 
 

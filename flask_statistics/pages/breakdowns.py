@@ -156,10 +156,7 @@ def panels(page: Page, names: tuple[str, ...]) -> tuple[Panel, ...]:
 
 def _ask_panels(page: Page, names: tuple[str, ...]) -> dict[str, Breakdown] | None:
     state = page.state
-    return page.asker.ask(
-        ", ".join(names),
-        lambda queries: queries.breakdowns(names, state.span, state.filters, limit=PANEL_ROWS),
-    )
+    return page.ask(page.queries.breakdowns, names, state.span, state.filters, limit=PANEL_ROWS)
 
 
 def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
@@ -179,7 +176,7 @@ def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
 
 def _not_before(page: Page, found: Breakdown) -> str | None:
     since, state = found.complete_from, page.state
-    if since is None or since == page.asker.queries.complete_from(state.span, state.filters):  # the page says that
+    if since is None or since == page.queries.complete_from(state.span, state.filters):  # the page says that
         return None
     return f"Not recorded before {clock(page.local(since), now=page.local_now)}."
 
@@ -245,17 +242,15 @@ def listing(page: Page, dimension: str) -> Table | None:
 def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdown | None:
     """The rows of a table, sorted and searched as the page's state says."""
     state = page.state
-    return page.asker.ask(
+    return page.ask(
+        page.queries.breakdown,
         dimension,
-        lambda queries: queries.breakdown(
-            dimension,
-            state.span,
-            state.filters,
-            sort=state.table.sort,
-            limit=limit,
-            offset=offset,
-            search=state.table.search,
-        ),
+        state.span,
+        state.filters,
+        sort=state.table.sort,
+        limit=limit,
+        offset=offset,
+        search=state.table.search,
     )
 
 

@@ -164,7 +164,7 @@ def exceptions(page: Page) -> ErrorTable:
 def ask_exceptions(page: Page, limit: int) -> list[answers.ExceptionGroup] | None:
     """The groups of exceptions; None if the question failed."""
     state = page.state
-    return page.asker.ask("exceptions", lambda queries: queries.exceptions(state.span, state.filters, limit=limit))
+    return page.ask(page.queries.exceptions, state.span, state.filters, limit=limit)
 
 
 def _exception_row(page: Page, group: answers.ExceptionGroup) -> ExceptionRow:
@@ -208,11 +208,8 @@ def failing(page: Page) -> ErrorTable:
 def ask_failing(page: Page, limit: int) -> list[Row] | None:
     """The paths that had server errors, most of them first; None if the question failed."""
     state = page.state
-    found = page.asker.ask(
-        "failing",
-        lambda queries: queries.breakdown(
-            "path", state.span, state.filters, sort="-server_errors", limit=limit, want=CHEAP
-        ),
+    found = page.ask(
+        page.queries.breakdown, "path", state.span, state.filters, sort="-server_errors", limit=limit, want=CHEAP
     )
     return None if found is None else [row for row in found.rows if row.measures.server_errors]
 
@@ -249,9 +246,7 @@ def ask_missing(page: Page, limit: int) -> list[Row] | None:
     """The paths that were not found, most hits first; None if the question failed."""
     state = page.state
     not_found = state.filters.only("status_code", "404")
-    found = page.asker.ask(
-        "missing", lambda queries: queries.breakdown("path", state.span, not_found, limit=limit, want=CHEAP)
-    )
+    found = page.ask(page.queries.breakdown, "path", state.span, not_found, limit=limit, want=CHEAP)
     return None if found is None else list(found.rows)
 
 
@@ -298,7 +293,7 @@ def ask_links(page: Page, limit: int = LOOKED_AT) -> list[answers.Link] | None:
     """The links to paths that were not found; None if the question failed."""
     state = page.state
     not_found = state.filters.only("status_code", "404")
-    return page.asker.ask("links", lambda queries: queries.links(state.span, not_found, limit=limit))
+    return page.ask(page.queries.links, state.span, not_found, limit=limit)
 
 
 def is_internal(page: Page, referrer: str) -> bool:

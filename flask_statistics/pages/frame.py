@@ -143,7 +143,7 @@ def frame(
         home_url=site.url("index"),
         overview_url=page.other("index"),
         tabs=tuple(Link(text, page.other(name), name == view) for name, text in TABS),
-        updates=updates(page, page.asker.queries.freshness),
+        updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
         chips=tuple(_chips(page)),
         clear_url=state.url(filters=Filters()),
@@ -191,7 +191,7 @@ def _out_of_time(page: Page) -> list[str]:
 
 
 def _preparing(page: Page) -> list[str]:
-    freshness = page.asker.queries.freshness
+    freshness = page.queries.freshness
     if freshness is None or freshness.preparing_before is None or page.state.span.start >= freshness.preparing_before:
         return []
     since = clock_text(page.local(freshness.preparing_before), now=page.local_now)
@@ -200,15 +200,15 @@ def _preparing(page: Page) -> list[str]:
 
 def _unknown(page: Page) -> list[str]:
     """What the filters cannot know."""
-    state, freshness = page.state, page.asker.queries.freshness
+    state, freshness = page.state, page.queries.freshness
     if not state.filters or freshness is None:
         return []
     notices = []
-    since = page.asker.ask("notices", lambda queries: queries.complete_from(state.span, state.filters))
+    since = page.ask(page.queries.complete_from, state.span, state.filters)
     if since is not None and since != freshness.preparing_before:
         at = clock_text(page.local(since), now=page.local_now)
         notices.append(f"What is filtered by was not recorded before {at}: earlier requests are not counted here.")
-    undecided = page.asker.ask("notices", lambda queries: queries.undecided(state.span, state.filters))
+    undecided = page.ask(page.queries.undecided, state.span, state.filters)
     if undecided:
         notices.append(
             f"{number(undecided)} requests have rare values that were counted together as (other): whether the filters let "

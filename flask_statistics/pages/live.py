@@ -44,9 +44,7 @@ def live(page: Page) -> Live:
     )
     shown = replace(page, state=minutes)
     active = Span(page.now - ACTIVE, span.end, span.zone)
-    measures = page.asker.ask(
-        "active", lambda queries: queries.summary(active, state.filters, want=frozenset({VISITORS}))
-    )
+    measures = page.ask(page.queries.summary, active, state.filters, want=frozenset({VISITORS}))
     counted = None if measures is None else measures.visitors if page.has("remote_address") else measures.hits
     chart = series(shown, metric="hits", label="the last 30 minutes", compare=False)
     return Live(

@@ -26,7 +26,7 @@ def nothing(page: Page) -> Nothing:
     state = page.state
     if state.filters:
         return Nothing("No requests match these filters.", None, "Clear all", state.url(filters=Filters()))
-    if page.asker.earliest() is None:
+    if page.queries.earliest() is None:
         return Nothing(
             "No requests recorded yet",
             "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,6 +19,7 @@ from ..queries.interface import Queries, TooManyValues
 from ..spans import to_local
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +47,55 @@ class Site:
 
 
 class Asker:
-    """Asks the questions of one page. A question that fails costs its own panel, and not the page."""
+    """Asks the questions of one page. A question that fails costs what needs its answer, and not the page."""
 
     def __init__(self, queries: Queries, log_failure: Callable[[str, Exception], None]) -> None:
         self.queries = queries
         self.answered = 0
-        self.error: Exception | None = None
-        """The latest failure."""
+        self.errors: list[Exception] = []
+        """What questions failed with."""
         self.out_of_time = False
         """Whether the questions took all the time that they may take; those after that are not answered."""
-        self.earliest = cache(queries.earliest)
-        """When the first request began; asked at most once."""
         self._log_failure = log_failure
 
-    def ask(self, panel: str, question: Callable[[Queries], T]) -> T | None:
-        """The answer, or None where the question failed.
+    def ask(self, question: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+        """The answer to one of the `queries`, or None where it failed.
 
         Raises what says that the database is gone, or that what is asked is locked: each question more would wait as long.
         """
         try:
-            answer = question(self.queries)
+            answer = question(*arguments, **options)
         except Exception as error:
             if isinstance(error, sa.exc.DBAPIError) and (
                 error.connection_invalidated or cause_of(error) is Cause.LOCKED
             ):
                 raise
-            self.error = error
-            if not (self.out_of_time and budgets.is_timeout(error)):
-                self._log_failure(f"{panel} could not be computed", error)
-            self.out_of_time = self.out_of_time or budgets.is_timeout(error)
-            self.queries.recover()
+            if not any(error is known for known in self.errors):
+                self._note(f"{_name_of(question, *arguments)} could not be computed", error)
             return None
         self.answered += 1
         return answer
 
+    def _note(self, what: str, error: Exception) -> None:
+        """Log a failure, unless time is up, which the first one says, and make the next question possible."""
+        self.errors.append(error)
+        if not (self.out_of_time and budgets.is_timeout(error)):
+            self._log_failure(what, error)
+        self.out_of_time = self.out_of_time or budgets.is_timeout(error)
+        self.queries.recover()
+
     def give_up_without_answer(self) -> None:
         """Raise the latest failure if nothing at all was answered: then there is nothing to show."""
-        if isinstance(self.error, (sa.exc.SQLAlchemyError, TooManyValues)) and not self.answered:
-            raise self.error
+        if not self.answered and self.errors and isinstance(self.errors[-1], (sa.exc.SQLAlchemyError, TooManyValues)):
+            raise self.errors[-1]
+
+
+def _name_of(question: Callable[..., object], *arguments: object) -> str:
+    """What the log calls a question: the dimensions that it breaks down by, or its own name."""
+    about = arguments[0] if arguments else None
+    if isinstance(about, tuple):
+        return ", ".join(about)
+    return about if isinstance(about, str) else question.__name__.strip("_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,15 @@ class Page:
     asker: Asker = field(repr=False)
     now: datetime
     """Naive UTC, the same for all of the page."""
+
+    @property
+    def queries(self) -> Queries:
+        """What answers questions, or raises what they fail with."""
+        return self.asker.queries
+
+    def ask(self, question: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+        """The answer to a question, or None where it failed: what cannot be computed costs no page."""
+        return self.asker.ask(question, *arguments, **options)
 
     @property
     def local_now(self) -> datetime:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..formatting import clipped, day, duration, number, size, status_text, visible
 from ..queries.answers import RequestLog
-from ..queries.interface import Queries, UnknownRequest
+from ..queries.interface import UnknownRequest
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
 from .series import Series, series
@@ -112,7 +112,7 @@ def request_log(page: Page) -> RequestLogView:
 def requests(page: Page) -> RequestTable | None:
     """The page of the log that the state asks for; an unknown place in it falls back to the newest."""
     state = page.state
-    log = page.asker.ask("requests", lambda queries: _ask(page, queries))
+    log = page.ask(_requests, page)
     if log is None:
         return None
     return replace(
@@ -125,20 +125,19 @@ def requests(page: Page) -> RequestTable | None:
 def recent(page: Page, *, limit: int, heading: str = "Latest requests") -> RequestTable | None:
     """The newest requests, with a link to the whole log."""
     state = page.state
-    log = page.asker.ask("recent", lambda queries: queries.requests(state.span, state.filters, limit=limit))
+    log = page.ask(page.queries.requests, state.span, state.filters, limit=limit)
     if log is None:
         return None
     return replace(_table(page, log, heading=heading), all_url=page.other("requests") if log.older else None)
 
 
-def _ask(page: Page, queries: Queries) -> RequestLog:
-    state, table = page.state, page.state.table
+def _requests(page: Page) -> RequestLog:
+    state, table, ask = page.state, page.state.table, page.queries.requests
     try:
-        return queries.requests(
-            state.span, state.filters, limit=LOG_ROWS, before=table.before, after=None if table.before else table.after
-        )
+        after = None if table.before else table.after
+        return ask(state.span, state.filters, limit=LOG_ROWS, before=table.before, after=after)
     except UnknownRequest:
-        return queries.requests(state.span, state.filters, limit=LOG_ROWS)
+        return ask(state.span, state.filters, limit=LOG_ROWS)
 
 
 def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:

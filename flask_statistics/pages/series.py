@@ -77,7 +77,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     points = _ask(page, state.span, chosen)
     if points is None:
         return None
-    since = page.asker.ask("series", lambda queries: queries.complete_from(state.span, state.filters))
+    since = page.ask(page.queries.complete_from, state.span, state.filters)
     before = comparable_span(page) if compare else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
@@ -109,7 +109,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
 
 def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
     state = page.state
-    return page.asker.ask("series", lambda queries: queries.series(span, state.unit, state.filters, want=metric.want))
+    return page.ask(page.queries.series, span, state.unit, state.filters, want=metric.want)
 
 
 def _known(point: Point, measure: str, since: datetime | None) -> float | None:

@@ -86,7 +86,7 @@ def _chosen_span(page: Page) -> Span | None:
 
 def _is_recorded(page: Page, span: Span) -> bool:
     """Whether the numbers reach back to the beginning of `span`: to its first hour, or the first day of a week or more."""
-    first, freshness = _first_request(page), page.asker.queries.freshness
+    first, freshness = _first_request(page), page.queries.freshness
     if first is None or (freshness and freshness.preparing_before and span.start < freshness.preparing_before):
         return False
     unit = "day" if (span.whole_days or 0) >= 7 else "hour"
@@ -94,7 +94,7 @@ def _is_recorded(page: Page, span: Span) -> bool:
 
 
 def _first_request(page: Page) -> datetime | None:
-    return page.asker.ask("first request", lambda queries: page.asker.earliest())
+    return page.ask(page.queries.earliest)
 
 
 def _incomparable(page: Page) -> str | None:
@@ -112,7 +112,7 @@ def _incomparable(page: Page) -> str | None:
 def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures | None:
     """The measures of the page's span; None if the question failed."""
     state = page.state
-    return page.asker.ask("summary", lambda queries: queries.summary(state.span, state.filters, want=want))
+    return page.ask(page.queries.summary, state.span, state.filters, want=want)
 
 
 def summary(
@@ -132,9 +132,7 @@ def summary(
     previous = None
     if before is not None:
         elapsed = before.elapsed(page.now, page.state.span)
-        previous = page.asker.ask(
-            "summary before", lambda queries: queries.summary(elapsed, page.state.filters, want=want)
-        )
+        previous = page.ask(page.queries.summary, elapsed, page.state.filters, want=want)
     versus = VERSUS.get(page.state.vs, "") if before is not None else ""
     tiles = (_tile(page, name, measures, previous, versus) for name in offered(page, names))
     if urls is not None:

@@ -42,10 +42,13 @@ PERCENTILE_SORTS = frozenset({"p50", "p95", "p99"})
 class Queries(Protocol):
     """Answers questions about the recorded requests of one app. One object serves one page, on one connection."""
 
-    source: str
-    """`raw` or `rollup`."""
-    freshness: Freshness | None
-    """How new the answers are; None: of the moment."""
+    @property
+    def source(self) -> str:
+        """`raw` or `rollup`."""
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """How new the answers are; None: of the moment."""
 
     def recover(self) -> None:
         """Make the next question possible after one that failed: PostgreSQL answers none in a failed transaction."""

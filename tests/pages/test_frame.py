@@ -53,7 +53,7 @@ def page_of(*pairs: tuple[str, str], stub: Stub | None = None, zone: str = "UTC"
         zone=ZoneInfo(zone),
         default=timedelta(days=7),
         dimensions=dimensions,
-        earliest=asker.earliest,
+        earliest=asker.queries.earliest,
     )
     site = Site(dimensions, ORIGINAL_COLUMNS, lambda endpoint, **values: f"/statistics/{endpoint}")
     return Page(state, site, asker, NOW)
