@@ -56,7 +56,7 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
     "rollups": (
         ("if found < before and (pruned or not fewer):", "if found < before and pruned and not fewer:"),
         ("if less and (not fewer or not found or", "if less and (not fewer or"),
-        ("if answering != {header.id for header in parts} or found != noted:", "if found != noted:"),
+        ("if answering != {header.id for header in headers} or found != noted:", "if found != noted:"),
         (" and max(hits) <= MOST_JOINED", ""),
         ("if found < noted and not recent:", "if found < noted and recent:"),
         (
@@ -75,7 +75,7 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
         ("if stored is not None and not stored.free:", "if stored is not None and stored.free:"),
         (" or newest >= covered.end:", ":"),
         ("if since < limit and (differing := keeping.differences(holder, since, limit)):", "if differing := []:"),
-        ("if part.end <= limit:", "if part.start <= limit:"),
+        ("if partition.end <= limit:", "if partition.start <= limit:"),
         ("if hour >= frozen and counted.get", "if counted.get"),
         ("if found >= rows or (start >= self._recent and", "if found >= rows or (start < self._recent and"),
         ("if since is not None and since > span.start:", "if since is not None and since < span.start:"),

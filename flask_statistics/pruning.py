@@ -62,14 +62,14 @@ def prune(
         if newest is not None and kept.age is not None:
             at = bounds.believed(now, naive_utc(newest), before, kept.age)
             limits.append(at - kept.age)
-        parts = databases.of(connection).partitions(connection, raw) if limits else []
+        found = databases.of(connection).partitions(connection, raw) if limits else []
     if not limits:
         return 0, at
-    limit = partitions.before(parts, max(limits))
-    for part in parts:
-        if part.end <= limit:
+    limit = partitions.before(found, max(limits))
+    for partition in found:
+        if partition.end <= limit:
             go_on()
-            deleted += _drop(engine, state, part)
+            deleted += _drop(engine, state, partition)
     pace = Pace()
     while True:
         go_on()
@@ -81,16 +81,16 @@ def prune(
         pace.pause(some)
 
 
-def _drop(engine: sa.Engine, state: State, part: Partition) -> int:
+def _drop(engine: sa.Engine, state: State, partition: Partition) -> int:
     """Drop a partition all of whose rows are too old; how many. One that somebody reads for long is left to the next run."""
     date = state.raw.columns["date"]
-    within = [date < state.raw.instant(part.end)]
-    if part.start is not None:
-        within.append(date >= state.raw.instant(part.start))
+    within = [date < state.raw.instant(partition.end)]
+    if partition.start is not None:
+        within.append(date >= state.raw.instant(partition.start))
     try:
         with engine.begin() as connection:
             rows = connection.scalar(sa.select(sa.func.count()).select_from(state.raw.table).where(*within)) or 0
-            databases.of(connection).drop_partition(connection, part)
+            databases.of(connection).drop_partition(connection, partition)
     except InUse:
         return 0
     return rows

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_statistics.rollups import closing, erase
+from flask_statistics.rollups import closing, forgetting
 
 from .conftest import App
 from .rollup_bench import RAW, Rolled
@@ -154,7 +154,7 @@ def test_forget_that_leaves_something_finds_it_the_next_time(
 ) -> None:
     app = rolled_app(make_app, None, rows([THEM, OTHER]))
     with monkeypatch.context() as broken:
-        broken.setattr(erase, "erase", lambda *_, later: 0)
+        broken.setattr(forgetting, "forget", lambda *_, later: 0)
         assert command(app, "forget", THEM, "--yes").exit_code == 1
     result = command(app, "forget", THEM, "--yes")
     assert result.exit_code == 0, result.output

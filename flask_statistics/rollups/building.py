@@ -25,7 +25,7 @@ from .dictionary import Dictionary
 from .holder import Holder
 from .measuring import Measured, measured, total
 from .meta import NEVER, PRUNED, coverage, read_meta, write_meta
-from .segment import Segment, flaws, join, part
+from .segment import Segment, between, flaws, join
 from .store import Draft, Header
 from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
 from .unfit import Unfit
@@ -69,11 +69,11 @@ def build_piece(holder: Holder, start: datetime, end: datetime, *, fewer: bool =
         if found < before and (pruned or not fewer):
             raise RowsGone(start, before, found)
 
-        def note(connection: sa.Connection) -> None:
+        def remember(connection: sa.Connection) -> None:
             _note_piece(holder, hour, end, connection)
-            unfit.note(connection, holder.tables, left_out, start, end)
+            unfit.write(connection, holder.tables, left_out, start, end)
 
-        change.note = note
+        change.remember = remember
         writing.commit(holder, dictionary, change)
     return found
 
@@ -105,22 +105,22 @@ def build_day(
                 full = next_edge(hour, "hour", zone)
                 until = min(full, open_until)
                 drafts += [
-                    _draft(HOUR if until == full else PIECE, hour, until, audience, part(segment, hour, until))
+                    _draft(HOUR if until == full else PIECE, hour, until, audience, between(segment, hour, until))
                     for audience, segment in segments.items()
                     if until > hour
                 ]
         check = partial(_not_less, holder, day, end, counts, fewer)
         change = Change(drafts, replaced=_stored(holder, day, end), check=check)
 
-        def note(connection: sa.Connection) -> None:
+        def remember(connection: sa.Connection) -> None:
             note_rows(connection, holder, day, end, counts)
-            unfit.note(connection, holder.tables, left_out, day, end)
+            unfit.write(connection, holder.tables, left_out, day, end)
             if backfill:
                 write_meta(connection, holder.tables, {"covered_from": day.isoformat()})
             if covers is not None:
                 write_meta(connection, holder.tables, {"covered_until": covers.isoformat()})
 
-        change.note = note
+        change.remember = remember
         writing.commit(holder, dictionary, change)
     return sum(counts.values())
 
@@ -142,11 +142,11 @@ def build_month(holder: Holder, month: datetime, progress: Callable[[datetime], 
             progress(day)
         change.check = partial(_not_less, holder, month, end, counts, fewer)
 
-        def note(connection: sa.Connection) -> None:
+        def remember(connection: sa.Connection) -> None:
             note_rows(connection, holder, month, end, counts)
-            unfit.note(connection, holder.tables, left_out, month, end)
+            unfit.write(connection, holder.tables, left_out, month, end)
 
-        change.note = note
+        change.remember = remember
         writing.commit(holder, dictionary, change)
 
 
@@ -196,7 +196,7 @@ def hour_of(holder: Holder, moment: datetime) -> datetime:
 # ---- from segments ---------------------------------------------------------------------------------------------------
 
 
-def merge(holder: Holder, parts: Sequence[Header], unit: str, start: datetime, *, joined: bool) -> None:
+def merge(holder: Holder, headers: Sequence[Header], unit: str, start: datetime, *, joined: bool) -> None:
     """Merge segments into one of `unit`, each audience for itself.
 
     `joined`: whether it gets their contents, which are taken away from them; if not, it has the measures alone. Raises
@@ -204,32 +204,32 @@ def merge(holder: Holder, parts: Sequence[Header], unit: str, start: datetime, *
     """
     end = next_edge(start, unit, holder.source.zone)
     most = holder.source.most_values * (MONTH_FACTOR if unit == MONTH else 1)
-    check = partial(_all_there, holder, parts, start, end)
+    check = partial(_all_there, holder, headers, start, end)
     with holder.engine.connect() as connection:
         check(connection)
         dictionary = holder.dictionary(connection)
         drafts = []
         for audience in (PEOPLE, BOTS):
-            mine = [header for header in parts if header.audience == audience]
+            mine = [header for header in headers if header.audience == audience]
             whole, measures = _read_merged(connection, holder, mine, most, joined=joined)
             drafts.append(Draft(unit, start, end, audience, whole, measures))
     replaced = [header for header in _stored(holder, start, end, (unit,)) if header.start == start]
     # of an hour's pieces nobody asks any more; hours and days are there to be asked by hand
-    gone, kept = (parts, []) if unit == HOUR else ([], parts if joined else [])
-    writing.commit(holder, dictionary, Change(drafts, replaced=[*replaced, *gone], joined=kept, check=check))
+    gone, emptied = (headers, []) if unit == HOUR else ([], headers if joined else [])
+    writing.commit(holder, dictionary, Change(drafts, replaced=[*replaced, *gone], joined=emptied, check=check))
 
 
-def merge_pieces(holder: Holder, parts: Sequence[Header]) -> None:
+def merge_pieces(holder: Holder, headers: Sequence[Header]) -> None:
     """Merge pieces of an hour that follow one another into one. Raises `Unsound`."""
-    start, end = min(header.start for header in parts), max(header.end for header in parts)
+    start, end = min(header.start for header in headers), max(header.end for header in headers)
     with holder.engine.connect() as connection:
         dictionary = holder.dictionary(connection)
         drafts = []
         for audience in (PEOPLE, BOTS):
-            mine = [header for header in parts if header.audience == audience]
+            mine = [header for header in headers if header.audience == audience]
             if mine:
                 drafts.append(_draft(PIECE, start, end, audience, _joined(connection, holder, mine, 1)))
-    writing.commit(holder, dictionary, Change(drafts, replaced=parts))
+    writing.commit(holder, dictionary, Change(drafts, replaced=headers))
 
 
 def _read_merged(
@@ -250,13 +250,13 @@ def _read_merged(
 def _joined(connection: sa.Connection, holder: Holder, headers: Sequence[Header], factor: int) -> Segment:
     """The contents of `headers` joined into one. Raises `Unsound`."""
     try:
-        parts = store.read_segments(connection, holder.tables, headers, list(holder.source.dimensions))
-        for header, one in zip(headers, parts, strict=True):
+        segments = store.read_segments(connection, holder.tables, headers, list(holder.source.dimensions))
+        for header, one in zip(headers, segments, strict=True):
             if wrong := flaws(one):
                 raise Unsound(f"{header.unit} {header.start}: {', '.join(wrong)}")
     except (ValueError, LookupError, struct.error, zlib.error) as error:  # what decoders say of what was damaged
         raise Unsound(f"{error}") from error
-    return join(parts, most_values=holder.source.most_values * factor) if parts else store.empty(0)
+    return join(segments, most_values=holder.source.most_values * factor) if segments else store.empty(0)
 
 
 # ---- proofs ----------------------------------------------------------------------------------------------------------
@@ -321,21 +321,21 @@ def pruned_until(connection: sa.Connection, holder: Holder) -> datetime:
     return NEVER if pruned is None else datetime.fromisoformat(pruned)
 
 
-def all_there(holder: Holder, parts: Sequence[Header], start: datetime, end: datetime) -> None:
-    """Raise `Unsound` if `parts` are not all that there is of a period, or their contents cannot be."""
+def all_there(holder: Holder, headers: Sequence[Header], start: datetime, end: datetime) -> None:
+    """Raise `Unsound` if `headers` are not all that there is of a period, or their contents cannot be."""
     with holder.engine.connect() as connection:
-        _all_there(holder, parts, start, end, connection)
-        for part in parts:
-            _joined(connection, holder, [part], 1)
+        _all_there(holder, headers, start, end, connection)
+        for header in headers:
+            _joined(connection, holder, [header], 1)
 
 
 def _all_there(
-    holder: Holder, parts: Sequence[Header], start: datetime, end: datetime, connection: sa.Connection
+    holder: Holder, headers: Sequence[Header], start: datetime, end: datetime, connection: sa.Connection
 ) -> None:
-    """Raise `Unsound` if `parts` have not as many requests as the hours of the period were built from, or others answer too."""
+    """Raise `Unsound` if `headers` have not as many requests as the hours of the period were built from, or others answer too."""
     segment = holder.tables.segment.c
     within = (segment.detailed, segment.start < end, segment.end > start)
     answering = {header.id for header in store.headers(connection, holder.tables, *within)}
-    noted, found = sum(rows_noted(connection, holder, start, end).values()), sum(header.hits for header in parts)
-    if answering != {header.id for header in parts} or found != noted:
-        raise Unsound(f"{start}: {found:,} requests in {len(parts)} segments, of {noted:,} in {len(answering)}")
+    noted, found = sum(rows_noted(connection, holder, start, end).values()), sum(header.hits for header in headers)
+    if answering != {header.id for header in headers} or found != noted:
+        raise Unsound(f"{start}: {found:,} requests in {len(headers)} segments, of {noted:,} in {len(answering)}")

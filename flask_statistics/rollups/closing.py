@@ -41,8 +41,8 @@ def close(holder: Holder, now: datetime, report: Report) -> None:
     days = {holder.day_of(header.start) for header in hours} - {holder.day_of(now)}
     for day in sorted(days):
         if next_edge(day, "day", holder.source.zone) <= covered.end:
-            parts = [header for header in hours if holder.day_of(header.start) == day]
-            _or_again(holder, lambda: merge(holder, parts, DAY, day, joined=True), day, covered.end, report)  # noqa: B023
+            headers = [header for header in hours if holder.day_of(header.start) == day]
+            _or_again(holder, lambda: merge(holder, headers, DAY, day, joined=True), day, covered.end, report)  # noqa: B023
     _close_months(holder, min(now, covered.end), covered.start, covered.end, report)
 
 
@@ -55,28 +55,28 @@ def _close_hours(holder: Holder, pieces: Sequence[Header], until: datetime, repo
     of_hours: dict[datetime, list[Header]] = {}
     for header in pieces:
         of_hours.setdefault(hour_of(holder, header.start), []).append(header)
-    for hour, parts in sorted(of_hours.items()):
+    for hour, headers in sorted(of_hours.items()):
         end = next_edge(hour, "hour", holder.source.zone)
         if end <= until:
             try:
-                merge(holder, parts, HOUR, hour, joined=True)
+                merge(holder, headers, HOUR, hour, joined=True)
             except Unsound:
                 _again(holder, hour, end, lambda: build_piece(holder, hour, end), until, report)  # noqa: B023
             report.merged += 1
             continue
-        while (some := _to_merge(parts)) is not None:
+        while (some := _to_merge(headers)) is not None:
             try:
                 merge_pieces(holder, some)
             except Unsound:  # the whole hour is built again from its raw rows
                 _again(holder, hour, until, lambda: build_piece(holder, hour, until), until, report)  # noqa: B023
                 break
-            parts = [header for header in parts if header not in some]
+            headers = [header for header in headers if header not in some]
 
 
-def _to_merge(parts: Sequence[Header]) -> list[Header] | None:
+def _to_merge(headers: Sequence[Header]) -> list[Header] | None:
     """Of too many pieces of an hour, those to be merged into one: as many requests are merged again and again as need be."""
     hits: dict[tuple[datetime, datetime], int] = {}
-    for header in parts:
+    for header in headers:
         hits[header.start, header.end] = hits.get((header.start, header.end), 0) + header.hits
     periods = sorted(hits)
     if len(periods) <= MOST_PIECES:
@@ -86,7 +86,7 @@ def _to_merge(parts: Sequence[Header]) -> list[Header] | None:
         key=lambda place: sum(hits[period] for period in periods[place : place + MERGED_PIECES]),
     )
     chosen = set(periods[first : first + MERGED_PIECES])
-    return [header for header in parts if (header.start, header.end) in chosen]
+    return [header for header in headers if (header.start, header.end) in chosen]
 
 
 def _close_months(holder: Holder, at: datetime, covered_from: datetime, until: datetime, report: Report) -> None:
@@ -98,26 +98,26 @@ def _close_months(holder: Holder, at: datetime, covered_from: datetime, until: d
         end = next_edge(month, "month", zone)
         if end > over_before(holder, at) or covered_from > month:
             continue
-        parts = [header for header in days if holder.month_of(header.start) == month]
-        hits = [sum(part.hits for part in parts if part.audience == audience) for audience in (PEOPLE, BOTS)]
+        headers = [header for header in days if holder.month_of(header.start) == month]
+        hits = [sum(header.hits for header in headers if header.audience == audience) for audience in (PEOPLE, BOTS)]
         joined = end <= holder.day_of(at - JOINED_AFTER) and max(hits) <= MOST_JOINED
         if not joined and month in measured:
             continue
         try:
-            merge(holder, parts, MONTH, month, joined=joined)
+            merge(holder, headers, MONTH, month, joined=joined)
             report.merged += 1
         except Unsound as unsound:
             report.kept[month] = f"not merged: {unsound}"
             for day in Span(month, end, zone).edges("day")[:-1]:
-                mine = [part for part in parts if part.start == day]
+                mine = [header for header in headers if header.start == day]
                 _mend(holder, mine, day, until, report)
 
 
-def _mend(holder: Holder, parts: Sequence[Header], day: datetime, until: datetime, report: Report) -> None:
+def _mend(holder: Holder, headers: Sequence[Header], day: datetime, until: datetime, report: Report) -> None:
     """Build a day again whose segments are not what its hours were built from."""
     end = next_edge(day, "day", holder.source.zone)
     try:
-        all_there(holder, parts, day, end)
+        all_there(holder, headers, day, end)
     except Unsound:
         _again(holder, day, end, lambda: build_day(holder, day, end, fewer=False), until, report)
 

@@ -80,37 +80,37 @@ class Contents:
             self._loaded[number].update(missing)
 
     def batches(
-        self, parts: Sequence[tuple[Detail, BitMap]], names: Iterable[str]
+        self, selected: Sequence[tuple[Detail, BitMap]], names: Iterable[str]
     ) -> Iterator[Sequence[tuple[Detail, BitMap]]]:
-        """`parts` in pieces whose contents `names` fit into memory together, all of them if they do, none if there are none.
+        """`selected` in batches whose contents `names` fit into memory together, all of them if they do, none if there are none.
 
         What was loaded for one of several is dropped before the next.
         """
         most = MOST_LOADED // max(1, sum(WIDTHS.get(name, 2) for name in set(names)))
-        if sum(detail.segment.hits for detail, _ in parts) <= most:
-            if parts:
-                yield parts
+        if sum(detail.segment.hits for detail, _ in selected) <= most:
+            if selected:
+                yield selected
             return
         batch: list[tuple[Detail, BitMap]] = []
-        for detail, members in parts:
+        for detail, members in selected:
             if batch and sum(one.segment.hits for one, _ in batch) + detail.segment.hits > most:
                 yield batch
-                self._forget(batch)
+                self._unload(batch)
                 batch = []
             batch.append((detail, members))
         yield batch
-        self._forget(batch)
+        self._unload(batch)
 
-    def loaded_parts(
-        self, parts: Sequence[tuple[Detail, BitMap]], names: Sequence[str]
+    def loaded(
+        self, selected: Sequence[tuple[Detail, BitMap]], names: Sequence[str]
     ) -> Iterator[tuple[Detail, BitMap]]:
-        """`parts` one by one, with their contents `names`, which are read for many of them at a time."""
-        for batch in self.batches(parts, names):
+        """`selected` one by one, with their contents `names`, which are read for many of them at a time."""
+        for batch in self.batches(selected, names):
             self.need([detail for detail, _ in batch], names)
             yield from batch
 
-    def _forget(self, parts: Sequence[tuple[Detail, BitMap]]) -> None:
-        for detail, _ in parts:
+    def _unload(self, selected: Sequence[tuple[Detail, BitMap]]) -> None:
+        for detail, _ in selected:
             if detail.id >= 0:
                 store.clear(detail.segment)
                 self._loaded[detail.id] &= {":hours"}
@@ -122,7 +122,8 @@ class Contents:
         hours = detail.segment.hours
         return hours[bisect_right(hours, ordinal, key=lambda hour: hour[1]) - 1][0]
 
-    def asked(self, detail: Detail) -> BitMap:
+    def ordinals(self, detail: Detail) -> BitMap:
+        """Those within the span."""
         if detail.whole:
             return BitMap(range(detail.segment.hits))
         return bitmaps.union(
@@ -142,48 +143,48 @@ class Contents:
     # ---- measures -------------------------------------------------------------------------------------------------
 
     def measured(
-        self, parts: Sequence[tuple[Detail, BitMap]], kept: dict[int, Columns], want: frozenset[str]
+        self, selected: Sequence[tuple[Detail, BitMap]], known: dict[int, Columns], want: frozenset[str]
     ) -> Iterator[tuple[Detail, BitMap, Columns]]:
-        """The `parts`, each with what is measured of its members.
+        """The `selected`, each with what is measured of its members.
 
-        If that is everything, it is put into `kept` for later questions while there is room.
+        If that is everything, it is put into `known` for later questions while there is room.
         """
         if not want:
-            yield from ((detail, members, Columns()) for detail, members in parts)
+            yield from ((detail, members, Columns()) for detail, members in selected)
             return
-        for batch in self.batches(parts, parts_for(want)):
-            asked = [(detail, members, detail.segment.places(members)) for detail, members in batch]
-            for (detail, members), columns in zip(batch, self.columns(asked, want, kept), strict=True):
-                if want == EVERYTHING and detail.id not in kept and columns.size <= self._left:
+        for batch in self.batches(selected, parts_for(want)):
+            wanted = [(detail, members, detail.segment.places(members)) for detail, members in batch]
+            for (detail, members), columns in zip(batch, self.columns(wanted, want, known), strict=True):
+                if want == EVERYTHING and detail.id not in known and columns.size <= self._left:
                     self._left -= columns.size
-                    kept[detail.id] = columns
+                    known[detail.id] = columns
                 yield detail, members, columns
 
     def columns(
         self,
-        asked: Sequence[tuple[Detail, BitMap, slice | Column]],
+        wanted: Sequence[tuple[Detail, BitMap, slice | Column]],
         want: frozenset[str],
-        kept: Mapping[int, Columns],
+        known: Mapping[int, Columns],
     ) -> list[Columns]:
         """What is measured of some requests of detailed segments: given are the members and the places, which are some of them.
 
-        `kept`: what is measured of all members, where that is known.
+        `known`: what is measured of all members, where that is known.
         """
         unknown = {
             detail.id: (detail.segment.hits, places)
-            for detail, _, places in asked
-            if detail.id >= 0 and detail.id not in kept
+            for detail, _, places in wanted
+            if detail.id >= 0 and detail.id not in known
         }
         parts = parts_for(want)
         read = store.read_columns(self._connection, self._tables, unknown, parts) if parts else {}
         summed, timed, seen = is_summed(want), PERCENTILES in want, VISITORS in want
         found = []
-        for detail, members, places in asked:
-            if detail.id in kept:
+        for detail, members, places in wanted:
+            if detail.id in known:
                 among: slice | Column = slice(None)  # all of them
                 if not isinstance(places, slice):
                     among = np.searchsorted(bitmaps.ordinals(members), places)
-                found.append(kept[detail.id].at(among, summed=summed, timed=timed, seen=seen))
+                found.append(known[detail.id].at(among, summed=summed, timed=timed, seen=seen))
             elif detail.id < 0:
                 found.append(detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen))
             else:
@@ -194,7 +195,7 @@ class Contents:
 
     def nearest(
         self,
-        parts: Sequence[tuple[Detail, BitMap]],
+        selected: Sequence[tuple[Detail, BitMap]],
         count: int,
         position: tuple[datetime, Any] | None,
         *,
@@ -204,8 +205,8 @@ class Contents:
         keys: list[int] = []
         for audience in (PEOPLE, BOTS):  # whose segments need not begin at the same time
             wanted = count
-            mine = [part for part in parts if part[0].audience == audience]
-            for detail, members in sorted(mine, key=lambda part: part[0].start, reverse=not newer):
+            mine = [one for one in selected if one[0].audience == audience]
+            for detail, members in sorted(mine, key=lambda one: one[0].start, reverse=not newer):
                 if position is not None:
                     place = self.place_of(detail, *position)
                     members = members & BitMap(range(place, detail.segment.hits) if newer else range(place))

@@ -24,7 +24,7 @@ Period = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Slice:
     """What of a detailed segment answers."""
 
     header: Header
@@ -42,43 +42,43 @@ def cover(
     zone: ZoneInfo,
     stored: bool = True,
     edges: Sequence[datetime] = (),
-    kept: int = ANY,
-) -> tuple[list[Header], list[Part]]:
-    """The segments of `found` that answer from `start` to `end`: those whose measures are stored, and parts of detailed ones.
+    granularity: int = ANY,
+) -> tuple[list[Header], list[Slice]]:
+    """The segments of `found` that answer from `start` to `end`: those whose measures are stored, and slices of detailed ones.
 
     `until`: how far is rolled up. Unless `stored`, there are only detailed ones. With `edges`, no stored segment crosses
-    one of them. `kept`: `ANY`, `SETS` or `MONTHS`.
+    one of them. `granularity`: `ANY`, `SETS` or `MONTHS`.
     """
     chosen: list[Period] = []
     whole: list[Header] = []
     if stored and start < end:
-        chosen = _whole_periods(start, end, found, edges, zone, kept)
+        chosen = _whole_periods(start, end, found, edges, zone, granularity)
         within = set(chosen)
         whole = [header for header in found if (header.start, min(header.end, until)) in within]
-    parts = []
+    slices = []
     for header in found:
         if header.detailed:
             ranges = minus(max(start, header.start), min(end, header.end), chosen)
             if ranges:
                 all_of_it = ranges in ([(header.start, header.end)], [(header.start, until)])
-                parts.append(Part(header, ranges, all_of_it))
-    return whole, parts
+                slices.append(Slice(header, ranges, all_of_it))
+    return whole, slices
 
 
 def _whole_periods(
-    start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], zone: ZoneInfo, kept: int
+    start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], zone: ZoneInfo, granularity: int
 ) -> list[Period]:
-    """The merged months, closed days and, today, hours that lie within and are `kept`, none within another."""
+    """The merged months, closed days and, today, hours that lie within and have what is needed, none within another."""
     cuts = set(edges)
     merged = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
     if cuts:
         merged = [(s, e) for s, e in merged if not any(s < edge < e for edge in cuts)]
-    if kept == MONTHS:
+    if granularity == MONTHS:
         return merged
-    merged_days = {h.start for h in found if h.unit == DAY and not h.detailed} if kept == SETS else set()
-    parts = [h for h in found if h.unit in (PIECE, HOUR)]
-    in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in parts}
-    stored = {h.start for h in parts if h.unit == HOUR}
+    merged_days = {h.start for h in found if h.unit == DAY and not h.detailed} if granularity == SETS else set()
+    hourly = [h for h in found if h.unit in (PIECE, HOUR)]
+    in_hours = {midnight(to_local(h.start, zone).date(), zone) for h in hourly}
+    stored = {h.start for h in hourly if h.unit == HOUR}
     chosen: list[Period] = list(merged)
     gaps = minus(start, end, merged)
     for since, until in gaps:

@@ -23,7 +23,7 @@ from ..pace import Pace
 from ..spans import next_edge, to_local
 from . import (
     closing,
-    erase,
+    forgetting,
     keeping,
     lease,
     recorded,
@@ -221,17 +221,17 @@ class Job(Holder):
             with self.transaction() as connection:
                 numbered = self.dictionary(connection).numbered_visitors(addresses)
                 visitors = BitMap(numbered.values())
-                held = erase.holding(connection, self.tables, visitors) if numbered else []
+                held = forgetting.holding(connection, self.tables, visitors) if numbered else []
             pace = Pace()
             while deleted := self._delete_some(delete_raw):
                 erased.raw_rows += deleted
                 pace.pause(deleted)
             for number, header in enumerate(held, 1):
-                erased.requests += erase.erase(self, header, visitors, later=held[number:])
+                erased.requests += forgetting.forget(self, header, visitors, later=held[number:])
                 erased.periods += 1
                 progress(header.start)
             with self.transaction() as connection:
-                erased.left = sum(header.hits for header in erase.holding(connection, self.tables, visitors))
+                erased.left = sum(header.hits for header in forgetting.holding(connection, self.tables, visitors))
                 if not erased.left:  # or the next try would not find them
                     self.dictionary(connection).forget_visitors(numbered)
                     write_meta(connection, self.tables, {FORGOTTEN: secrets.token_hex(8)})
@@ -248,8 +248,10 @@ class Job(Holder):
             visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
             if not visitors:
                 return []
-            found = erase.holding(connection, self.tables, visitors)
-            return [(header.unit, header.start, erase.count(connection, self, header, visitors)) for header in found]
+            found = forgetting.holding(connection, self.tables, visitors)
+            return [
+                (header.unit, header.start, forgetting.count(connection, self, header, visitors)) for header in found
+            ]
 
     def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
         with self.transaction() as connection, self.raw_beside(connection) as raw:

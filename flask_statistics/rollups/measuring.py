@@ -63,9 +63,9 @@ def measured(segment: Segment) -> Measured:
     (whole,) = sums_of(np.arange(segment.hits), np.zeros(1, dtype=np.int64))
     answer, is_found = Measured(whole), found(segment)
     for name, sets in segment.indexes.items():
-        parts = [bitmaps.ordinals(members) for members in sets.values()]
-        starts = np.cumsum([0, *map(len, parts[:-1])])
-        answer.values[name] = dict(zip(sets, sums_of(np.concatenate(parts), starts), strict=True))
+        ordinals = [bitmaps.ordinals(members) for members in sets.values()]
+        starts = np.cumsum([0, *map(len, ordinals[:-1])])
+        answer.values[name] = dict(zip(sets, sums_of(np.concatenate(ordinals), starts), strict=True))
     for name, column in segment.columns.items():
         order, starts, values = grouped(ids := column[:])
         answer.values[name] = dict(zip(values, sums_of(order, starts), strict=True))

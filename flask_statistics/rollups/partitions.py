@@ -7,6 +7,8 @@ from datetime import datetime
 from ..databases.base import Partition
 
 
-def before(parts: list[Partition], limit: datetime) -> datetime:
+def before(found: list[Partition], limit: datetime) -> datetime:
     """`limit`, or the start of the partition that it falls into: its rows wait until all of them are too old."""
-    return min([limit, *(part.start for part in parts if part.end > limit and part.start is not None)])
+    return min(
+        [limit, *(partition.start for partition in found if partition.end > limit and partition.start is not None)]
+    )

@@ -29,8 +29,8 @@ MOST_TAIL_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Single:
-    """Values of one dimension."""
+class Precomputed:
+    """Values of one dimension whose measures are stored of whole segments, so that no sets need be intersected."""
 
     dimension: int
     """Number in the tables."""
@@ -44,12 +44,12 @@ class Single:
 class Plan:
     """What answers questions about one span under some filters."""
 
-    single: Single | None
+    precomputed: Precomputed | None
     """Whose stored measures are summed over `stored`."""
     stored: list[Header]
-    parts: list[tuple[Detail, BitMap]]
+    selected: list[tuple[Detail, BitMap]]
     """The rest: detailed segments and the ordinals in them that are asked for and pass the filters."""
-    kept: dict[int, Columns] = field(default_factory=dict)
+    measured: dict[int, Columns] = field(default_factory=dict)
     """What is measured of these ordinals, for some of the segments, by number."""
 
 
@@ -83,33 +83,35 @@ class Planner:
         self,
         span: Span,
         filters: Filters,
-        single: Single | None,
+        precomputed: Precomputed | None,
         edges: tuple[datetime, ...] | None = None,
         *,
-        kept: int = ANY,
+        granularity: int = ANY,
         dimensions: Iterable[str] = (),
     ) -> Plan:
         """What answers questions about `span` under `filters`, found out once for all of them.
 
-        `single`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
-        crosses one of them. `kept`: `ANY`, `SETS` or `MONTHS`.
+        `precomputed`: whose stored measures may be summed; None: sets must be intersected. With `edges`, no stored segment
+        crosses one of them. `granularity`: `ANY`, `SETS` or `MONTHS`.
         """
         since = self.known_since(filters, dimensions)
         if since is not None and since > span.start:
             span = Span(since, max(since, span.end), span.zone)
         # without stored segments it makes no difference what decides which of them answer
-        asked = (span.start, span.end, filters, None if single is None else (edges, kept))
-        if asked not in self._plans:
+        key = (span.start, span.end, filters, None if precomputed is None else (edges, granularity))
+        if key not in self._plans:
             audiences, rest = self.audiences(filters)
-            stored, details = self._cover(span, audiences, stored=single is not None, edges=edges or (), kept=kept)
-            self._plans[asked] = Plan(single, stored, self._members(details, rest))
-        return replace(self._plans[asked], single=single)
+            stored, details = self._cover(
+                span, audiences, stored=precomputed is not None, edges=edges or (), granularity=granularity
+            )
+            self._plans[key] = Plan(precomputed, stored, self._members(details, rest))
+        return replace(self._plans[key], precomputed=precomputed)
 
-    def alone(self, dimension: str, filters: Filters) -> Single | None:
+    def precomputed_of(self, dimension: str, filters: Filters) -> Precomputed | None:
         """What of `dimension` itself is asked for, if nothing else is filtered: then its stored measures answer."""
         _, rest = self.audiences(filters)
         if not rest:
-            return Single(TOTAL, None, False)
+            return Precomputed(TOTAL, None, False)
         if rest.contains or [condition.dimension for condition in rest.conditions] != [dimension]:
             return None
         return self._of_condition(rest.conditions[0])
@@ -139,18 +141,18 @@ class Planner:
                 return tuple(audience for audience in others if audience == mine), remaining
         return (PEOPLE, BOTS), filters
 
-    def single(self, filters: Filters) -> Single | None:
+    def precomputed_for(self, filters: Filters) -> Precomputed | None:
         """The one thing whose stored measures answer; None: sets must be intersected."""
         _, rest = self.audiences(filters)
         if not rest:
-            return Single(TOTAL, None, False)
+            return Precomputed(TOTAL, None, False)
         if rest.contains or len(rest.conditions) != 1 or self._source.dimensions[rest.conditions[0].dimension].many:
             return None
         return self._of_condition(rest.conditions[0])
 
-    def _of_condition(self, condition: Condition) -> Single | None:
+    def _of_condition(self, condition: Condition) -> Precomputed | None:
         number = self._dictionary.number_of(condition.dimension)
-        return None if number is None else Single(number, *self._condition(condition))
+        return None if number is None else Precomputed(number, *self._condition(condition))
 
     def _condition(self, condition: Condition) -> tuple[frozenset[int], bool]:
         """The value ids that a condition names, and whether it excludes them."""
@@ -167,18 +169,20 @@ class Planner:
         if filters.contains and "path" in self._source.dimensions:
             tests.append(("path", frozenset(self._dictionary.containing("path", filters.contains)), False))
         self._contents.need([detail for detail in details if not detail.whole], (":hours",))
-        found = [(detail, self._contents.asked(detail)) for detail in details]
+        found = [(detail, self._contents.ordinals(detail)) for detail in details]
         for name, values, negated in tests:
             matches = self._matching(found, name, values)
             pairs = zip(found, matches, strict=True)
             found = [(detail, some - having if negated else some & having) for (detail, some), having in pairs]
         return [(detail, members) for detail, members in found if members]
 
-    def _matching(self, parts: Sequence[tuple[Detail, BitMap]], name: str, values: frozenset[int]) -> Iterator[BitMap]:
+    def _matching(
+        self, selected: Sequence[tuple[Detail, BitMap]], name: str, values: frozenset[int]
+    ) -> Iterator[BitMap]:
         """The ordinals of each segment that have one of `values` of a dimension, remembered for other filters with them."""
-        keys = [(id(detail.segment), name, values) for detail, _ in parts]
-        unknown = [part for part, key in zip(parts, keys, strict=True) if key not in self._matches]
-        for detail, _ in self._contents.loaded_parts(unknown, [self.part(name)]):
+        keys = [(id(detail.segment), name, values) for detail, _ in selected]
+        unknown = [one for one, key in zip(selected, keys, strict=True) if key not in self._matches]
+        for detail, _ in self._contents.loaded(unknown, [self.part(name)]):
             self._matches[id(detail.segment), name, values] = detail.segment.having_any(name, values)
         return (self._matches[key] for key in keys)
 
@@ -189,7 +193,7 @@ class Planner:
     # ---- segments -------------------------------------------------------------------------------------------------
 
     def _cover(
-        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime], kept: int
+        self, span: Span, audiences: Sequence[int], *, stored: bool, edges: Sequence[datetime], granularity: int
     ) -> tuple[list[Header], list[Detail]]:
         """The segments that answer for `span`: what is stored, and what came after it."""
         since, until = self._coverage.start, self.until()
@@ -205,11 +209,13 @@ class Planner:
             sa.or_(columns.detailed, columns.unit != HOUR),  # the hours of closed days are in the days,
         )
         zone = self._source.zone
-        whole, parts = cover(start, end, found, until=until, zone=zone, stored=stored, edges=edges, kept=kept)
+        whole, slices = cover(
+            start, end, found, until=until, zone=zone, stored=stored, edges=edges, granularity=granularity
+        )
         details = []
-        for part in parts:
-            header, segment = part.header, self._contents.segment(part.header)
-            details.append(Detail(header.id, header.start, header.audience, segment, part.ranges, part.whole))
+        for one in slices:
+            header, segment = one.header, self._contents.segment(one.header)
+            details.append(Detail(header.id, header.start, header.audience, segment, one.ranges, one.whole))
         return whole, details + self._tail(span, audiences)
 
     def _tail(self, span: Span, audiences: Sequence[int]) -> list[Detail]:

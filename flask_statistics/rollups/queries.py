@@ -33,9 +33,9 @@ from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
 from .grouping import counted, grouped, last_of
 from .meta import Coverage
-from .plans import Plan, Planner, Single
+from .plans import Plan, Planner, Precomputed
 from .source import Source
-from .stored import StoredMeasures, has_sets, kept_for
+from .stored import StoredMeasures, granularity_for, has_sets
 from .sums import Columns, Groups, Sums
 from .tables import TOTAL, Tables
 
@@ -141,13 +141,13 @@ class RollupQueries:
         return self.summary(span, others.and_(name, OTHER_VALUE), want=HITS).hits
 
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
-        single = self._planner.single(filters)
-        plan = self._planner.plan(span, filters, single, kept=kept_for(single, want))
+        precomputed = self._planner.precomputed_for(filters)
+        plan = self._planner.plan(span, filters, precomputed, granularity=granularity_for(precomputed, want))
         found = Found()
-        if plan.single is not None:
-            for one in self._stored.sums(plan.stored, plan.single, want).values():
+        if plan.precomputed is not None:
+            for one in self._stored.sums(plan.stored, plan.precomputed, want).values():
                 found.sums.add(one)
-        for detail, members, columns in self._contents.measured(plan.parts, plan.kept, want):
+        for detail, members, columns in self._contents.measured(plan.selected, plan.measured, want):
             found.sums.hits += len(members)
             found.sums.add(columns.sums(timed=PERCENTILES in want))
             found.add_last(detail, members.max())
@@ -156,15 +156,17 @@ class RollupQueries:
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         edges = span.edges(unit)
         buckets = list(pairwise(edges))
-        single = self._planner.single(filters) if unit in ("day", "week", "month") else None
-        plan = self._planner.plan(span, filters, single, tuple(edges), kept=kept_for(single, want))
+        precomputed = self._planner.precomputed_for(filters) if unit in ("day", "week", "month") else None
+        plan = self._planner.plan(
+            span, filters, precomputed, tuple(edges), granularity=granularity_for(precomputed, want)
+        )
         found = [Found() for _ in buckets]
-        if plan.single is not None:
+        if plan.precomputed is not None:
             starts = {header.id: header.start for header in plan.stored}
-            for segment, one in self._stored.sums(plan.stored, plan.single, want, by="segment_id").items():
+            for segment, one in self._stored.sums(plan.stored, plan.precomputed, want, by="segment_id").items():
                 found[place(edges, starts[segment])].sums.add(one)
-        self._contents.need([detail for detail, _ in plan.parts], (":hours",))
-        for detail, members, columns in self._contents.measured(plan.parts, plan.kept, want):
+        self._contents.need([detail for detail, _ in plan.selected], (":hours",))
+        for detail, members, columns in self._contents.measured(plan.selected, plan.measured, want):
             first = max(0, place(edges, self._contents.moment_of_hour(detail, members.min())))
             since = 0
             for bucket, end in zip(found[first:], edges[first + 1 :], strict=True):
@@ -193,9 +195,13 @@ class RollupQueries:
     ) -> Breakdown:
         name = sort.removeprefix("-")
         needed = want | _NEEDED.get(name, CHEAP)
-        kept = MONTHS if self._source.dimensions[dimension].many else SETS if has_sets(needed) else ANY
+        granularity = MONTHS if self._source.dimensions[dimension].many else SETS if has_sets(needed) else ANY
         plan = self._planner.plan(
-            span, filters, self._planner.alone(dimension, filters), kept=kept, dimensions=(dimension,)
+            span,
+            filters,
+            self._planner.precomputed_of(dimension, filters),
+            granularity=granularity,
+            dimensions=(dimension,),
         )
         complete_from = self.complete_from(span, filters, (dimension,))
         hits = self._hits_of([dimension], plan)[dimension]
@@ -220,12 +226,12 @@ class RollupQueries:
         together = [name for name in dimensions if name not in filtered.union(many, self._planner.incomplete)]
         found: dict[str, Breakdown] = {}
         for names in (together, *([name] for name in dimensions if name not in together)):
-            rest = filters.without(names[0]) if names and names[0] in filtered else filters
-            alone = Single(TOTAL, None, False) if not self._planner.audiences(rest)[1] else None
+            others = filters.without(names[0]) if names and names[0] in filtered else filters
+            total = Precomputed(TOTAL, None, False) if not self._planner.audiences(others)[1] else None
             plan = self._planner.plan(
-                span, rest, alone, kept=MONTHS if many.intersection(names) else ANY, dimensions=names
+                span, others, total, granularity=MONTHS if many.intersection(names) else ANY, dimensions=names
             )
-            complete_from = self.complete_from(span, rest, names)
+            complete_from = self.complete_from(span, others, names)
             for name, hits in self._hits_of(names, plan).items():
                 shown = self._page(name, hits, "-hits", limit, 0)
                 found[name] = replace(self._breakdown(name, hits, shown, plan, HITS), complete_from=complete_from)
@@ -263,7 +269,7 @@ class RollupQueries:
             position = self._raw.position(before or after or "") if before or after else None
             # one more tells whether the log goes on, and another may be the request at the position itself
             keys = self._contents.nearest(
-                self._planner.plan(span, filters, None).parts, limit + 2, position, newer=after is not None
+                self._planner.plan(span, filters, None).selected, limit + 2, position, newer=after is not None
             )
         if keys is None:
             return self._raw.requests(span, filters, limit=limit, before=before, after=after)
@@ -276,9 +282,9 @@ class RollupQueries:
 
     def _hits_of(self, names: Sequence[str], plan: Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has."""
-        found = self._stored.hits(names, plan) if plan.single is not None else {name: Counter() for name in names}
+        found = self._stored.hits(names, plan) if plan.precomputed is not None else {name: Counter() for name in names}
         parts = [self._planner.part(name) for name in names]
-        for batch in self._contents.batches(plan.parts, parts):
+        for batch in self._contents.batches(plan.selected, parts):
             self._contents.need([detail for detail, _ in batch], parts)
             for name in names:
                 if self._source.dimensions[name].many:
@@ -317,48 +323,48 @@ class RollupQueries:
     def _fill(self, dimension: str, shown: Mapping[int, Value], plan: Plan, want: frozenset[str]) -> dict[int, Found]:
         found = {number: Found() for number in shown}
         number = self._dictionary.number_of(dimension)
-        if plan.single is not None and number is not None and shown:
+        if plan.precomputed is not None and number is not None and shown:
             # all values, where a list of those that are shown would be too long for a statement
-            single = Single(number, frozenset(shown) if len(shown) <= MOST_NAMED else None, False)
-            for value, sums in self._stored.sums(plan.stored, single, want, by="value_id").items():
+            precomputed = Precomputed(number, frozenset(shown) if len(shown) <= MOST_NAMED else None, False)
+            for value, sums in self._stored.sums(plan.stored, precomputed, want, by="value_id").items():
                 if value in found:
                     found[value].sums.add(sums)
         part = self._planner.part(dimension)
-        for batch in self._contents.batches(plan.parts, [part, *parts_for(want)]) if shown else ():
+        for batch in self._contents.batches(plan.selected, [part, *parts_for(want)]) if shown else ():
             self._contents.need([detail for detail, _ in batch], [part])
-            self._fill_from(batch, dimension, found, want, plan.kept)
+            self._fill_from(batch, dimension, found, want, plan.measured)
         return found
 
     def _fill_from(
         self,
-        parts: Sequence[tuple[Detail, BitMap]],
+        selected: Sequence[tuple[Detail, BitMap]],
         dimension: str,
         found: Mapping[int, Found],
         want: frozenset[str],
-        kept: Mapping[int, Columns],
+        known: Mapping[int, Columns],
     ) -> None:
         """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds.
 
-        `kept`: what is measured of all members, where that is known.
+        `known`: what is measured of all members, where that is known.
         """
-        picked = [detail.segment.picked(dimension, found, members) for detail, members in parts]
+        picked = [detail.segment.picked(dimension, found, members) for detail, members in selected]
         ids = np.concatenate([ids for _, ids in picked])
         if not len(ids):
             return
-        asked = [(detail, members, places) for (detail, members), (places, _) in zip(parts, picked, strict=True)]
+        wanted = [(detail, members, places) for (detail, members), (places, _) in zip(selected, picked, strict=True)]
         order, starts, values = grouped(ids)
-        groups = Groups(Columns.joined(self._contents.columns(asked, want, kept)), timed=PERCENTILES in want)
+        groups = Groups(Columns.joined(self._contents.columns(wanted, want, known)), timed=PERCENTILES in want)
         for value, sums in zip(values, groups.sums(order, starts), strict=True):
             found[value].sums.add(sums)
         ordinals = np.concatenate([places for places, _ in picked])
-        part_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
-        audiences = np.array([detail.audience for detail, _ in parts])[part_of]
+        detail_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
+        audiences = np.array([detail.audience for detail, _ in selected])[detail_of]
         for audience in set(audiences.tolist()):
             mine = np.flatnonzero(audiences == audience)
             order, starts, values = grouped(ids[mine])
             lasts = mine[last_of(order, starts)]
-            for value, number, ordinal in zip(values, part_of[lasts].tolist(), ordinals[lasts].tolist(), strict=True):
-                found[value].add_last(parts[number][0], ordinal)
+            for value, number, ordinal in zip(values, detail_of[lasts].tolist(), ordinals[lasts].tolist(), strict=True):
+                found[value].add_last(selected[number][0], ordinal)
 
     # ---- measures -------------------------------------------------------------------------------------------------
 
@@ -393,7 +399,7 @@ class RollupQueries:
 
     def _listed(self, span: Span, filters: Filters, names: Sequence[str]) -> Iterable[dict[str, Any]]:
         """The newest raw rows of `span` that `filters` let through, `MOST_LISTED` of each audience, found by their keys."""
-        keys = self._contents.nearest(self._planner.plan(span, filters, None).parts, MOST_LISTED, None, newer=False)
+        keys = self._contents.nearest(self._planner.plan(span, filters, None).selected, MOST_LISTED, None, newer=False)
         raw = self._source.raw
         columns = [raw.columns[name].label(name) for name in ("date", *names)]
         for some in store.chunks(keys):

@@ -16,7 +16,7 @@ from .building import RowsGone, build_day, build_month, note_rows
 from .holder import Holder
 from .measuring import measured, total
 from .meta import coverage, read_meta, write_meta
-from .segment import Segment, flaws, hours_of, part
+from .segment import Segment, between, flaws, hours_of
 from .store import Draft, Header
 from .structure import Difference
 from .tables import DAY, HOUR, MONTH, PIECE
@@ -73,20 +73,20 @@ def _measure_again(holder: Holder, unit: Unit) -> None:
                     return  # of this nothing can be known any more
             except DAMAGE:
                 return
-            parts = _parts(connection, holder, header, segment)
+            merged = _merged_into(connection, holder, header, segment)
         for start, rows in hours_of(segment):
             counts[start] = counts.get(start, 0) + rows
         measures = total(segment) if header.unit == PIECE else measured(segment)
         drafts = [Draft(header.unit, header.start, header.end, header.audience, segment, measures)]
-        for one in parts:
-            of_it = measured(part(segment, one.start, one.end))
+        for one in merged:
+            of_it = measured(between(segment, one.start, one.end))
             drafts.append(Draft(one.unit, one.start, one.end, one.audience, None, of_it, merged=True))
-        writing.commit(holder, dictionary, Change(drafts, replaced=[header, *(one for one in parts if one.id)]))
+        writing.commit(holder, dictionary, Change(drafts, replaced=[header, *(one for one in merged if one.id)]))
     with holder.transaction() as connection:
         note_rows(connection, holder, unit.start, unit.end, counts)
 
 
-def _parts(connection: sa.Connection, holder: Holder, header: Header, segment: Segment) -> list[Header]:
+def _merged_into(connection: sa.Connection, holder: Holder, header: Header, segment: Segment) -> list[Header]:
     """The days and hours that were merged into a segment, also those whose rows are gone."""
     columns, zone = holder.tables.segment.c, holder.source.zone
     found = store.headers(

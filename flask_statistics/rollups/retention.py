@@ -72,8 +72,8 @@ def prune(holder: Holder, retention: Retention, now: datetime, report: Report) -
             limits.append(hour_of(holder, last) if retention.raw % DAY else holder.day_of(last))
         if not limits:
             return
-        parts = databases.of(raw).partitions(raw, holder.source.raw)
-        limit = partitions.before(parts, max(limits))
+        found = databases.of(raw).partitions(raw, holder.source.raw)
+        limit = partitions.before(found, max(limits))
         oldest, newest = holder.source.oldest(raw), holder.source.newest(raw, before=limit)
     if believed is not None and meta.get(LOOKED_AT) != believed:
         with holder.transaction() as connection:
@@ -90,9 +90,9 @@ def prune(holder: Holder, retention: Retention, now: datetime, report: Report) -
     with holder.transaction() as connection:
         # from now on nothing before it is built again: what was begun to be deleted is not all there
         write_meta(connection, holder.tables, {PRUNED: max(gone, since).isoformat()})
-    for part in parts:
-        if part.end <= limit:
-            _drop(holder, part, report)
+    for partition in found:
+        if partition.end <= limit:
+            _drop(holder, partition, report)
     _prune_raw(holder, limit, report)
 
 
@@ -102,12 +102,12 @@ def _raw(holder: Holder) -> Iterator[sa.Connection]:
         yield raw
 
 
-def _drop(holder: Holder, part: Partition, report: Report) -> None:
+def _drop(holder: Holder, partition: Partition, report: Report) -> None:
     """Drop a partition that is too old, with all its rows."""
     try:
         with holder.transaction() as connection, holder.raw_beside(connection) as raw:
-            rows = holder.source.count(raw, part.start or NEVER, part.end)
-            databases.of(raw).drop_partition(raw, part)
+            rows = holder.source.count(raw, partition.start or NEVER, partition.end)
+            databases.of(raw).drop_partition(raw, partition)
     except InUse as busy:
         raise RollupError(
             f"The partition {busy} is too old, but cannot be dropped while somebody reads the table for seconds. "

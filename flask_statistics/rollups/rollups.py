@@ -255,7 +255,8 @@ def _much_folded(connection: sa.Connection, tables: Tables) -> list[Folded]:
         .limit(MOST_NAMED)
     )
     return [
-        Folded(unit, start, name, int(hits), float(part)) for unit, start, name, hits, part in connection.execute(query)
+        Folded(unit, start, name, int(hits), float(folded))
+        for unit, start, name, hits, folded in connection.execute(query)
     ]
 
 

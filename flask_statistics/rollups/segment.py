@@ -147,9 +147,11 @@ class Segment:
             chosen = np.flatnonzero(among(ids, values))
             return (chosen + places.start if isinstance(places, slice) else places[chosen]), ids[chosen]
         sets = self._sets(name)
-        parts = [(value, bitmaps.ordinals(members & sets[value])) for value in values if value in sets]
-        ids = np.repeat(np.array([value for value, _ in parts], dtype=np.uint32), [len(part) for _, part in parts])
-        return np.concatenate([part for _, part in parts] or [ids]), ids
+        pairs = [(value, bitmaps.ordinals(members & sets[value])) for value in values if value in sets]
+        ids = np.repeat(
+            np.array([value for value, _ in pairs], dtype=np.uint32), [len(members) for _, members in pairs]
+        )
+        return np.concatenate([members for _, members in pairs] or [ids]), ids
 
     def measures_at(self, places: Column | slice, *, summed: bool, timed: bool, seen: bool) -> Columns:
         """What is measured of the requests at `places`: sums, response times by bin, visitors."""
@@ -183,10 +185,10 @@ def chosen(segment: Segment, keep: Column) -> Segment:
     starts = [start for start, _ in segment.hours]
     before = np.searchsorted(keep, [first for _, first in segment.hours]).tolist()
     ends = [*before, len(keep)][1:]
-    kept = bitmaps.of(keep)
+    wanted = bitmaps.of(keep)
 
     def renumbered(sets: Mapping[int, BitMap]) -> dict[int, BitMap]:
-        rest = {value: members & kept for value, members in sets.items()}
+        rest = {value: members & wanted for value, members in sets.items()}
         return {v: bitmaps.of(np.searchsorted(keep, bitmaps.ordinals(some))) for v, some in rest.items() if some}
 
     return Segment(
@@ -204,48 +206,52 @@ def chosen(segment: Segment, keep: Column) -> Segment:
     )
 
 
-def join(parts: Sequence[Segment], *, most_values: int) -> Segment:
-    """One segment of all requests of `parts`, which are one audience's, in time order, each with all it was built with.
+def join(segments: Sequence[Segment], *, most_values: int) -> Segment:
+    """One segment of all requests of `segments`, which are one audience's, in time order, each with all it was built with.
 
     Beyond `most_values` of a dimension, the rarer values are folded into `OTHER`.
     """
-    parts = [part for part in parts if part.hits] or list(parts[:1])
-    if len(parts) == 1:
-        return parts[0]
+    segments = [segment for segment in segments if segment.hits] or list(segments[:1])
+    if len(segments) == 1:
+        return segments[0]
     placed: list[tuple[Segment, int]] = []
     hits = 0
-    for part in parts:
-        placed.append((part, hits))
-        hits += part.hits
-    keys = [part.keys for part in parts if part.keys is not None]
+    for segment in segments:
+        placed.append((segment, hits))
+        hits += segment.hits
+    keys = [segment.keys for segment in segments if segment.keys is not None]
     joined = Segment(
         hits=hits,
-        hours=_hours([(part.hours, offset) for part, offset in placed]),
-        offsets=np.concatenate([part.offsets for part in parts]),
-        keys=np.concatenate(keys) if len(keys) == len(parts) else None,
-        visitors=np.concatenate([part.visitors for part in parts]),
-        sizes=np.concatenate([part.sizes for part in parts]),
-        times=np.concatenate([part.times for part in parts]),
-        bins=np.concatenate([part.bins for part in parts]),
-        errors=_sets([(part.errors, offset) for part, offset in placed]),
-        indexes={name: _sets([(part.indexes[name], offset) for part, offset in placed]) for name in parts[0].indexes},
-        columns={name: np.concatenate([part.columns[name][:] for part in parts]) for name in parts[0].columns},
+        hours=_hours([(segment.hours, offset) for segment, offset in placed]),
+        offsets=np.concatenate([segment.offsets for segment in segments]),
+        keys=np.concatenate(keys) if len(keys) == len(segments) else None,
+        visitors=np.concatenate([segment.visitors for segment in segments]),
+        sizes=np.concatenate([segment.sizes for segment in segments]),
+        times=np.concatenate([segment.times for segment in segments]),
+        bins=np.concatenate([segment.bins for segment in segments]),
+        errors=_sets([(segment.errors, offset) for segment, offset in placed]),
+        indexes={
+            name: _sets([(segment.indexes[name], offset) for segment, offset in placed]) for name in segments[0].indexes
+        },
+        columns={
+            name: np.concatenate([segment.columns[name][:] for segment in segments]) for name in segments[0].columns
+        },
     )
     fold(joined, most_values)
     return joined
 
 
-def _hours(parts: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[tuple[datetime, int]]:
+def _hours(placed: Sequence[tuple[Sequence[tuple[datetime, int]], int]]) -> list[tuple[datetime, int]]:
     hours: list[tuple[datetime, int]] = []
-    for some, offset in parts:
-        # where parts divide an hour, it goes on in the next one
+    for some, offset in placed:
+        # where segments divide an hour, it goes on in the next one
         hours += [(start, first + offset) for start, first in some if not hours or start > hours[-1][0]]
     return hours
 
 
-def _sets(parts: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap]:
+def _sets(placed: Sequence[tuple[Mapping[int, BitMap], int]]) -> dict[int, BitMap]:
     members: defaultdict[int, list[tuple[BitMap, int]]] = defaultdict(list)
-    for sets, offset in parts:
+    for sets, offset in placed:
         for value in sets:
             members[value].append((sets[value], offset))
     return {value: bitmaps.shifted(pieces) for value, pieces in members.items()}
@@ -263,9 +269,9 @@ def fold(segment: Segment, most_values: int) -> None:
             ids = np.empty(segment.hits, dtype=np.uint32)
             ids[order] = np.repeat(list(sets), [len(members) for members in sets.values()])
             rare = _rare(segment, ids, most_values)
-            kept = {value: members for value, members in sets.items() if value not in rare and value != OTHER}
+            common = {value: members for value, members in sets.items() if value not in rare and value != OTHER}
             others = bitmaps.union(members for value, members in sets.items() if value in rare or value == OTHER)
-            segment.indexes = {**segment.indexes, name: {**kept, OTHER: others}}
+            segment.indexes = {**segment.indexes, name: {**common, OTHER: others}}
     for name, column in segment.columns.items():
         if segment.hits > most_values:
             ids = column[:]
@@ -304,7 +310,7 @@ def hours_of(segment: Segment) -> list[tuple[datetime, int]]:
     return [(start, end - first) for (start, first), end in zip(segment.hours, ends, strict=True)]
 
 
-def part(segment: Segment, start: datetime, end: datetime) -> Segment:
+def between(segment: Segment, start: datetime, end: datetime) -> Segment:
     """The requests of `segment` from `start` (included) to `end` (excluded), naive UTC."""
     first, last = segment.ordinal(start), segment.ordinal(end)
     return segment if last - first == segment.hits else chosen(segment, np.arange(first, last))

@@ -158,20 +158,20 @@ class Source:
         """
         # of an hour that it begins within, what came before is no part of it, but offsets count from its beginning
         hours = [hour_of(start, self.zone), *Span(start, end, self.zone).edges("hour")[1:]]
-        parts: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
+        batches: dict[int, list[Segment]] = {PEOPLE: [], BOTS: []}
         counts: dict[datetime, int] = {}
         shape, unfit = self.shape, Unfit() if unfit is None else unfit
         for raws in self.columns(connection, start, end, unfit):
             batch = numbered(raws, hours=hours, shape=shape, ids=ids, leave_out=unfit.add)
             unfit.finish(batch.hours)
             for audience, places in self._split(batch, raws, ids).items():
-                parts[audience].append(indexed(chosen(batch, places), shape))
+                batches[audience].append(indexed(chosen(batch, places), shape))
             for (hour, first), following in zip(batch.hours, [*batch.hours[1:], (end, batch.hits)], strict=True):
                 counts[hour] = counts.get(hour, 0) + following[1] - first
             if beat is not None:
                 beat()
         none = indexed(numbered([[] for _ in (*FIXED, *self.dimensions)], hours=hours, shape=shape, ids=ids), shape)
-        joined = {audience: join(some or [none], most_values=self.most_values) for audience, some in parts.items()}
+        joined = {audience: join(some or [none], most_values=self.most_values) for audience, some in batches.items()}
         return joined, counts
 
     def _split(self, batch: Segment, raws: Sequence[Sequence[Any]], ids: Ids) -> dict[int, Column]:

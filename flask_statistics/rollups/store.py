@@ -182,8 +182,8 @@ def read_joined(
     connection: sa.Connection, tables: Tables, headers: Sequence[Header], names: Sequence[str], *, most_values: int
 ) -> Segment:
     """The segments of `headers`, one audience's in time order, joined into one, with all they have of the dimensions `names`."""
-    parts = read_segments(connection, tables, headers, names)
-    return join(parts, most_values=most_values) if parts else empty(0)
+    segments = read_segments(connection, tables, headers, names)
+    return join(segments, most_values=most_values) if segments else empty(0)
 
 
 def read_segments(
@@ -191,15 +191,17 @@ def read_segments(
 ) -> list[Segment]:
     """The segments of `headers`, one audience's, ready to be joined, with all they have of the dimensions `names`."""
     hits = {header.id: header.hits for header in headers}
-    parts = [
+    segments = [
         _segment(contents, hits[number]) for number, contents in read_contents(connection, tables, hits, None).items()
     ]
-    many = {name for part in parts for name in part.columns}
-    for part in parts:
-        nothing = {NONE: BitMap(range(part.hits))}  # of dimensions that came after it was built
-        part.indexes = {name: part.indexes.get(name, nothing) for name in names if name not in many}
-        part.columns = {name: part.columns.get(name, np.zeros(part.hits, np.uint32)) for name in names if name in many}
-    return parts
+    many = {name for segment in segments for name in segment.columns}
+    for segment in segments:
+        nothing = {NONE: BitMap(range(segment.hits))}  # of dimensions that came after it was built
+        segment.indexes = {name: segment.indexes.get(name, nothing) for name in names if name not in many}
+        segment.columns = {
+            name: segment.columns.get(name, np.zeros(segment.hits, np.uint32)) for name in names if name in many
+        }
+    return segments
 
 
 def read_contents(
@@ -213,16 +215,16 @@ def read_contents(
 
 
 def read_columns(
-    connection: sa.Connection, tables: Tables, asked: Mapping[int, tuple[int, slice | Column]], parts: Iterable[str]
+    connection: sa.Connection, tables: Tables, wanted: Mapping[int, tuple[int, slice | Column]], parts: Iterable[str]
 ) -> dict[int, Columns]:
     """What is measured of some requests of segments, from their stored `parts`, by id.
 
-    `asked`: how many requests each segment has, and the places of those that are asked for. A year is some hundred
+    `wanted`: how many requests each segment has, and the places of those that are asked for. A year is some hundred
     megabytes, so each content is dropped as soon as they are taken from it.
     """
-    found: dict[int, dict[str, Column]] = {number: {} for number in asked}
-    for number, part, content in _contents(connection, tables, list(asked), parts):
-        hits, places = asked[number]
+    found: dict[int, dict[str, Column]] = {number: {} for number in wanted}
+    for number, part, content in _contents(connection, tables, list(wanted), parts):
+        hits, places = wanted[number]
         column = classes_of(bitmaps.Packed(content), hits) if part == ":errors" else _unpack_array(content)
         taken = column[places]
         if isinstance(places, slice) and len(taken) < hits:

@@ -13,7 +13,7 @@ from . import store
 from .contents import is_summed
 from .cover import ANY, SETS
 from .dictionary import Dictionary
-from .plans import Plan, Single
+from .plans import Plan, Precomputed
 from .store import Header
 from .sums import Sums
 from .tables import TOTAL, Tables
@@ -28,7 +28,7 @@ class StoredMeasures:
         self._dictionary = dictionary
 
     def sums(
-        self, headers: Sequence[Header], single: Single, want: frozenset[str], *, by: str | None = None
+        self, headers: Sequence[Header], precomputed: Precomputed, want: frozenset[str], *, by: str | None = None
     ) -> dict[int, Sums]:
         """The stored measures over some segments, by `value_id` or `segment_id`; by None: of all together, under 0."""
         table = self._tables.rollup.c
@@ -39,7 +39,7 @@ class StoredMeasures:
             measures += [*(sa.func.sum(table[name]) for name in names), sa.func.max(table.longest_us)]
         found: dict[int, Sums] = {}
         for ids in store.chunks([header.id for header in headers]):
-            query = sa.select(key, sa.func.max(table.last), *measures).where(*of_single(table, ids, single))
+            query = sa.select(key, sa.func.max(table.last), *measures).where(*of_precomputed(table, ids, precomputed))
             for group, last, *numbers in self._connection.execute(query if by is None else query.group_by(key)):
                 if numbers[0]:
                     whole: list[Any] = [int(number) for number in numbers]
@@ -47,11 +47,11 @@ class StoredMeasures:
                     sums.last = last
                     found.setdefault(group, Sums()).add(sums)
             if has_sets(want):
-                self._add_sets(found, ids, single, want, by)
+                self._add_sets(found, ids, precomputed, want, by)
         return found
 
     def _add_sets(
-        self, found: dict[int, Sums], ids: Sequence[int], single: Single, want: frozenset[str], by: str | None
+        self, found: dict[int, Sums], ids: Sequence[int], precomputed: Precomputed, want: frozenset[str], by: str | None
     ) -> None:
         table = self._tables.sets.c
         key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
@@ -60,7 +60,7 @@ class StoredMeasures:
         sets: dict[int, list[bytes]] = defaultdict(list)
         histograms: dict[int, list[bytes]] = defaultdict(list)
         for group, members, histogram in self._connection.execute(
-            sa.select(key, visitors, latency).where(*of_single(table, ids, single))
+            sa.select(key, visitors, latency).where(*of_precomputed(table, ids, precomputed))
         ):
             if members is not None:
                 sets[group].append(members)
@@ -76,13 +76,13 @@ class StoredMeasures:
         numbers = {self._dictionary.number_of(name): name for name in names}
         table = self._tables.rollup.c
         found: dict[str, Counter[int]] = {name: Counter() for name in names}
-        values = None if plan.single is None or plan.single.dimension == TOTAL else plan.single
+        values = None if plan.precomputed is None or plan.precomputed.dimension == TOTAL else plan.precomputed
         for ids in store.chunks([header.id for header in plan.stored]):
             if values is None:
                 known = [number for number in numbers if number is not None]
                 where = [table.segment_id.in_(ids), table.dimension_id.in_(known)]
             else:
-                where = of_single(table, ids, values)
+                where = of_precomputed(table, ids, values)
             key = (table.dimension_id, table.value_id)
             query = sa.select(*key, sa.func.sum(table.hits)).where(*where).group_by(*key)
             for dimension, value, hits in self._connection.execute(query):
@@ -90,18 +90,21 @@ class StoredMeasures:
         return found
 
 
-def of_single(table: Any, ids: Sequence[int], single: Single) -> list[Any]:
-    """The condition for rows of `single` in some segments."""
-    where = [table.segment_id.in_(ids), table.dimension_id == single.dimension]
-    if single.values is None:
+def of_precomputed(table: Any, ids: Sequence[int], precomputed: Precomputed) -> list[Any]:
+    """The condition for rows of `precomputed` in some segments."""
+    where = [table.segment_id.in_(ids), table.dimension_id == precomputed.dimension]
+    if precomputed.values is None:
         return where
-    return [*where, table.value_id.not_in(single.values) if single.negated else table.value_id.in_(single.values)]
+    return [
+        *where,
+        table.value_id.not_in(precomputed.values) if precomputed.negated else table.value_id.in_(precomputed.values),
+    ]
 
 
 def has_sets(want: frozenset[str]) -> bool:
     return VISITORS in want or PERCENTILES in want
 
 
-def kept_for(single: Single | None, want: frozenset[str]) -> int:
-    """Which stored measures have what is wanted of `single`."""
-    return SETS if single is not None and single.dimension != TOTAL and has_sets(want) else ANY
+def granularity_for(precomputed: Precomputed | None, want: frozenset[str]) -> int:
+    """Which stored measures have what is wanted of `precomputed`."""
+    return SETS if precomputed is not None and precomputed.dimension != TOTAL and has_sets(want) else ANY

@@ -81,19 +81,19 @@ class Columns:
     """`CLIENT_ERRORS`, `SERVER_ERRORS` or anything else."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """Those of all `parts`, which are not none and have the same ones."""
+    def joined(cls, columns: Sequence[Columns]) -> Columns:
+        """Those of all `columns`, which are not none and have the same ones."""
 
         def strung(columns: Sequence[Column | None]) -> Column | None:
             found = [column for column in columns if column is not None]
             return np.concatenate(found) if found else None
 
         return cls(
-            visitors=strung([part.visitors for part in parts]),
-            bins=strung([part.bins for part in parts]),
-            sizes=strung([part.sizes for part in parts]),
-            times=strung([part.times for part in parts]),
-            classes=strung([part.classes for part in parts]),
+            visitors=strung([one.visitors for one in columns]),
+            bins=strung([one.bins for one in columns]),
+            sizes=strung([one.sizes for one in columns]),
+            times=strung([one.times for one in columns]),
+            classes=strung([one.classes for one in columns]),
         )
 
     @property

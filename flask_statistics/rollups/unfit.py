@@ -54,7 +54,7 @@ class Summary:
     """The latest hour that has one, naive UTC."""
 
 
-def note(connection: sa.Connection, tables: Tables, unfit: Unfit, start: datetime, end: datetime) -> None:
+def write(connection: sa.Connection, tables: Tables, unfit: Unfit, start: datetime, end: datetime) -> None:
     """Remember what was left out of the period from `start` to `end` (naive UTC), instead of what was before."""
     table = tables.unfit
     connection.execute(sa.delete(table).where(table.c.start >= start, table.c.start < end))

@@ -27,7 +27,7 @@ from .dictionary import Dictionary, keys_in
 from .holder import Holder
 from .measuring import Measured, measured, total
 from .meta import ALWAYS, NEVER, coverage, read_meta
-from .segment import NONE, OTHER, Segment, flaws, hours_of, part
+from .segment import NONE, OTHER, Segment, between, flaws, hours_of
 from .store import Draft, Header
 from .structure import Difference, structure
 from .sums import CLIENT_ERRORS, SERVER_ERRORS
@@ -206,7 +206,7 @@ class _Check:
         whole = total(segment) if header.unit == PIECE else measured(segment)
         self._measures(connection, header, whole, stripped=False)
         columns = self._holder.tables.segment.c
-        parts = store.headers(
+        merged = store.headers(
             connection,
             self._holder.tables,
             ~columns.detailed,
@@ -215,19 +215,19 @@ class _Check:
             columns.start >= header.start,
             columns.end <= header.end,
         )
-        for found in parts:
+        for found in merged:
             if found.id != header.id:
-                some = part(segment, found.start, found.end)
+                some = between(segment, found.start, found.end)
                 self._measures(connection, found, measured(some), stripped=True)
         if header.unit == MONTH:
             zone = self._holder.source.zone
             for day in Span(header.start, header.end, zone).edges("day")[:-1]:
                 hits = segment.ordinal(next_edge(day, "day", zone)) - segment.ordinal(day)
-                stored = sum(one.hits for one in parts if one.unit == DAY and one.start == day)
+                stored = sum(one.hits for one in merged if one.unit == DAY and one.start == day)
                 if hits != stored:
                     self._says(day, f"{stored:,} requests measured of the day, {hits:,} in the contents of its month")
         elif header.unit == DAY:
-            hours = {one.start: one.hits for one in parts if one.unit == HOUR}
+            hours = {one.start: one.hits for one in merged if one.unit == HOUR}
             for start, hits in hours_of(segment) if hours else ():
                 if hours.get(start, 0) != hits:
                     self._says(start, f"{hours.get(start, 0):,} requests measured of the hour, {hits:,} in its day")
@@ -265,54 +265,55 @@ class _Check:
             until = min(end, next_edge(day, "day", zone))
             built, _ = self._holder.source.segments(raw, day, until, ids=self._dictionary.ids, beat=beat)
             for audience, right in built.items():
-                kept = [
-                    part(segment, max(day, header.start), min(until, header.end))
+                stored = [
+                    between(segment, max(day, header.start), min(until, header.end))
                     for header, segment in sorted(contents.get(audience, ()), key=lambda one: one[0].start)
                     if header.start < until and header.end > day
                 ]
-                kept = [one for one in kept if one.hits]
+                stored = [one for one in stored if one.hits]
                 unknown = {name for name, known in self._incomplete.items() if known is None or known > day}
                 wrong = [
-                    name for name in different(kept, right, self._holder.source.most_values) if name not in unknown
+                    name for name in different(stored, right, self._holder.source.most_values) if name not in unknown
                 ]
                 if wrong:
                     people = "bots" if audience == BOTS else "people"
                     self._says(day, f"{', '.join(wrong)} of {people} are not those of the raw rows")
 
 
-def different(kept: Sequence[Segment], right: Segment, most_values: int) -> list[str]:
+def different(stored: Sequence[Segment], right: Segment, most_values: int) -> list[str]:
     """What of the contents of segments that follow one another is not as in `right`, which was built of the raw rows.
 
     What was folded where there are more than `most_values` is right, and so is a dimension that did not exist.
     """
-    if sum(one.hits for one in kept) != right.hits:
+    if sum(one.hits for one in stored) != right.hits:
         return ["requests"]
     if not right.hits:
         return []
     found = [
         name
         for name in COLUMNS
-        if not np.array_equal(np.concatenate([getattr(one, name) for one in kept]), getattr(right, name))
+        if not np.array_equal(np.concatenate([getattr(one, name) for one in stored]), getattr(right, name))
     ]
-    keys_of = [one.keys for one in kept if one.keys is not None]
+    keys_of = [one.keys for one in stored if one.keys is not None]
     if right.keys is not None and (
-        len(keys_of) != len(kept) or not np.array_equal(np.concatenate(keys_of), right.keys)
+        len(keys_of) != len(stored) or not np.array_equal(np.concatenate(keys_of), right.keys)
     ):
         found.append("keys")
-    starts = [start for one in kept for start, _ in one.hours]
+    starts = [start for one in stored for start, _ in one.hours]
     if sorted(set(starts)) != [start for start, _ in right.hours]:
         found.append("hours")
-    kept_errors, right_errors = ([(one.errors, one.hits) for one in some] for some in (kept, [right]))
-    if any(_strung(kept_errors, number) != _strung(right_errors, number) for number in (CLIENT_ERRORS, SERVER_ERRORS)):
+    stored_errors, right_errors = ([(one.errors, one.hits) for one in some] for some in (stored, [right]))
+    if any(
+        _strung(stored_errors, number) != _strung(right_errors, number) for number in (CLIENT_ERRORS, SERVER_ERRORS)
+    ):
         found.append("errors")
     for name in {**right.indexes, **right.columns}:
-        stored = np.concatenate([_ids(one, name) for one in kept])
-        built = _ids(right, name)
-        differs = stored != built
+        ids, right_ids = np.concatenate([_ids(one, name) for one in stored]), _ids(right, name)
+        differs = ids != right_ids
         if not differs.any():
             continue
-        folded = (stored == OTHER) | (built == OTHER)
-        if (differs & ~folded).any() or len(np.unique(built)) <= most_values:
+        folded = (ids == OTHER) | (right_ids == OTHER)
+        if (differs & ~folded).any() or len(np.unique(right_ids)) <= most_values:
             found.append(name)
     return found
 
@@ -326,10 +327,10 @@ def _ids(segment: Segment, name: str) -> Any:
     return ids
 
 
-def _strung(parts: Sequence[tuple[Mapping[int, BitMap], int]], number: int) -> BitMap:
+def _strung(placed: Sequence[tuple[Mapping[int, BitMap], int]], number: int) -> BitMap:
     """The ordinals of one kind of error in segments that follow one another: given are the sets of each, and its requests."""
     moved, offset = [], 0
-    for errors, hits in parts:
+    for errors, hits in placed:
         if number in errors:
             moved.append((errors[number], offset))
         offset += hits

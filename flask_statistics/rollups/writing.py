@@ -53,7 +53,7 @@ class Change:
     """Segments whose contents go, as a larger one has them."""
     check: Callable[[sa.Connection], None] = lambda connection: None
     """Raises what shall stop it; runs first in the transaction that changes what answers."""
-    note: Callable[[sa.Connection], None] = lambda connection: None
+    remember: Callable[[sa.Connection], None] = lambda connection: None
     """Remembers what it was made of; runs last in that transaction."""
 
     @property
@@ -156,7 +156,7 @@ def _rename(connection: sa.Connection, tables: Tables, change: Change) -> None:
         store.insert_header(connection, tables, header)
     for ids in store.chunks(_ids(change.joined)):
         connection.execute(sa.update(segment).where(segment.c.id.in_(ids)).values(detailed=False))
-    change.note(connection)
+    change.remember(connection)
 
 
 def _purge(connection: sa.Connection, holder: Holder, dictionary: Dictionary, change: Change) -> None:

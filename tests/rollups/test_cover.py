@@ -59,19 +59,21 @@ MOMENTS = st.integers(-600, 140_000).map(lambda minutes: datetime(2025, 12, 31) 
     st.booleans(),
 )
 def test_cover_tiles_the_span(
-    name: str, merged: int, minutes: int, moments: list[datetime], kept: int, has_stored: bool
+    name: str, merged: int, minutes: int, moments: list[datetime], granularity: int, has_stored: bool
 ) -> None:
     zone = ZoneInfo(name)
     headers, until = stored(zone, merged, minutes)
     start, *edges, end = sorted(moments)
     start, end = max(start, headers[0].start), min(end, until)
     asked = [header for header in headers if header.start < end and header.end > start]
-    whole, parts = cover(start, end, asked, until=until, zone=zone, stored=has_stored, edges=edges, kept=kept)
+    whole, parts = cover(
+        start, end, asked, until=until, zone=zone, stored=has_stored, edges=edges, granularity=granularity
+    )
     periods = [(header.start, header.end) for header in whole]
     assert not any(since < edge < to for since, to in periods for edge in edges if header_is_month(since, to, zone))
     if not has_stored:
         assert whole == []
-    if kept == MONTHS:
+    if granularity == MONTHS:
         assert {header.unit for header in whole} <= {MONTH}
     tiles = sorted(periods + [one for part in parts for one in part.ranges])
     if start < end:

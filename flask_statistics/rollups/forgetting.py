@@ -16,7 +16,7 @@ from . import bitmaps, store, writing
 from .building import MONTH_FACTOR
 from .holder import Holder
 from .measuring import Measured, measured
-from .segment import Segment, chosen, hours_of, part
+from .segment import Segment, between, chosen, hours_of
 from .store import Draft, Header
 from .tables import TOTAL, Tables
 from .writing import Change
@@ -40,7 +40,7 @@ def count(connection: sa.Connection, holder: Holder, header: Header, visitors: B
     return int(np.count_nonzero(_theirs(_contents(connection, holder, header), visitors)))
 
 
-def erase(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[Header]) -> int:
+def forget(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[Header]) -> int:
     """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were.
 
     What was measured of a whole month of which one of the segments that are erased `later` is a part waits for that one.
@@ -52,7 +52,7 @@ def erase(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[H
         rest = chosen(segment, np.flatnonzero(~theirs))
         drafts, replaced = [_draft(header, rest, measured(rest))], [header]
         for one in _merged_into(connection, holder, header):
-            left = part(rest, one.start, one.end)
+            left = between(rest, one.start, one.end)
             if left.hits != one.hits:
                 replaced.append(one)
                 drafts.append(_draft(one, None, measured(left), merged=True))
@@ -64,7 +64,7 @@ def erase(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[H
     hours.subtract(dict(hours_of(rest)))
     noted = holder.tables.hour
 
-    def note(connection: sa.Connection) -> None:
+    def remember(connection: sa.Connection) -> None:
         for start, fewer in hours.items():
             if fewer:
                 left = sa.update(noted).where(noted.c.start == start).values(raw_rows=noted.c.raw_rows - fewer)
@@ -72,7 +72,7 @@ def erase(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[H
         # an hour without rows is not remembered: one that is, and is older than all raw rows, passes for pruned
         connection.execute(sa.delete(noted).where(noted.c.start.in_(list(hours)), noted.c.raw_rows <= 0))
 
-    writing.commit(holder, dictionary, Change(drafts, replaced=replaced, note=note))
+    writing.commit(holder, dictionary, Change(drafts, replaced=replaced, remember=remember))
     return int(np.count_nonzero(theirs))
 
 
