@@ -3,9 +3,8 @@
 python -m benchmarks.mutants FOLDER [--random 60] [--seed 1] [--only TEXT] [--processes 2]
 
 FOLDER is one of the package, as `rollups`. Takes mutants drawn at random, and those of `CHOSEN`, which stand where a mistake
-would lose, double or reveal something. Each is put into a copy of the tree, and meets the tests of its own file first, then
-all of its folder's, with SQLite alone and without a browser. Prints each survivor with its line, and ends with 1 if more than
-a tenth survive.
+would lose, double or reveal something. Each is put into a copy of the tree, and meets those tests of its folder that run its
+line, with SQLite alone. Prints what became of each, and ends with 1 if more than a tenth survive.
 
 Random mutants are comparisons, `and` and `or`, `not`, plus and minus, numbers, True and False. Left out are numbers that a
 module names in capitals, as the speed of something depends on these and no answer, and what a type checker alone reads.
@@ -15,27 +14,32 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
+from coverage import CoverageData
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flask_statistics"
 MOST_SURVIVE = 0.1
 PATIENCE = 5
-"""A mutant may take so many times as long as the tests do without it, and is taken for caught if it takes longer."""
+"""So many times as long as without it a mutant's tests may take, and a minute; it is taken for caught if they take longer."""
+FIRST = 30
+"""So many of a mutant's tests are run before the others."""
 MEMORY_BYTES = 6 << 30
 """Of the address space of one run: a mutant may try to take all there is."""
 WITHOUT = "not postgresql and not mariadb and not chromium"
@@ -216,13 +220,58 @@ def _read_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _read_at_run_time(node)
 
 
-def tests_of(module: Path) -> list[str]:
-    """The test files of a module: its own and those that `tests/README.md` names for it."""
-    own = Path("tests") / module.parent / f"test_{module.name}"
+def tests_of(folder: str) -> list[str]:
+    """The test files of a folder of the package: its own, and those that `tests/README.md` names for its modules."""
     table = (ROOT / "tests" / "README.md").read_text("utf-8")
-    row = re.search(rf"^\| `{re.escape(module.as_posix())}` \|(.*)\|$", table, re.MULTILINE)
-    named = [f"tests/{name}" for name in re.findall(r"`([\w/]+\.py)`", row[1])] if row else []
-    return [*([own.as_posix()] if (ROOT / own).exists() else []), *named]
+    rows = re.findall(rf"^\| `{re.escape(folder)}/[\w/]+\.py` \|(.*)\|$", table, re.MULTILINE)
+    own = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))]
+    return list(
+        dict.fromkeys([*own, *(f"tests/{name}" for row in rows for name in re.findall(r"`([\w/]+\.py)`", row))])
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the tests of a folder do without a mutant."""
+
+    met: Mapping[Path, Mapping[int, set[str]]]
+    """By file below the package and line, the tests that run it."""
+    seconds: Mapping[str, float]
+    """How long each test takes."""
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests that run the statement of a mutant, the quickest first."""
+        source = (PACKAGE / mutant.path).read_text("utf-8")
+        line = source.count("\n", 0, mutant.start) + 1
+        around = [
+            node.lineno
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0)
+        ]
+        met = self.met.get(mutant.path, {})
+        tests = {test for number in range(max(around, default=line), line + 1) for test in met.get(number, ())}
+        return sorted(tests & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
+
+
+TIMING = """
+import json, os
+
+took, failed = {}, set()
+
+def pytest_runtest_logreport(report):
+    took[report.nodeid] = took.get(report.nodeid, 0.0) + report.duration
+    if report.failed:
+        failed.add(report.nodeid)
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        with open("took.json", "w") as file:
+            json.dump({test: seconds for test, seconds in took.items() if test not in failed}, file)
+        if failed:
+            with open("failed.txt", "w") as file:
+                print("Left out, as they fail without a mutant:", *sorted(failed), file=file)
+"""
+"""A plugin of pytest: notes how many seconds each test took that passed."""
 
 
 class Trial:
@@ -230,7 +279,7 @@ class Trial:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder
-        kept = (
+        for name in (
             "flask_statistics",
             "tests",
             "benchmarks",
@@ -238,32 +287,17 @@ class Trial:
             "pyproject.toml",
             "README.md",
             "CONTRIBUTING.md",
-            "mkdocs.yml",
-        )
-        for name in kept:
+        ):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
+        (folder / "timing.py").write_text(TIMING, "utf-8")
 
-    def passes(self, tests: list[str], timeout_s: float | None) -> bool:
-        """Whether all of `tests` pass in that time; None: however long they take."""
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            "-k",
-            WITHOUT,
-            *tests,
-        ]
+    def run(self, *arguments: str, timeout_s: float | None = None) -> int:
+        """The exit code of pytest with these arguments; 1 if it took longer than that."""
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         limit = (MEMORY_BYTES, MEMORY_BYTES)
         with subprocess.Popen(
-            command,
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
             cwd=self.root,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -272,30 +306,48 @@ class Trial:
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
         ) as run:
             try:
-                return run.wait(timeout_s) in (0, 5)  # 5: the words of `-k` leave none
+                return run.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                return False
+                return 1
             finally:
                 if run.poll() is None:
-                    os.killpg(run.pid, 9)
+                    os.killpg(run.pid, signal.SIGKILL)
 
-    def survives(self, mutant: Mutant, stages: list[list[str]], seconds: dict[tuple[str, ...], float]) -> bool:
-        """Whether no test of any stage notices the mutant."""
+    def learn(self, folder: str) -> Known:
+        """Run all tests of a folder without a mutant."""
+        tests = tests_of(folder)
+        code = self.run(
+            *("-n", "2", "-k", WITHOUT, "-p", "timing", f"--cov=flask_statistics/{folder}", "--cov-context=test"),
+            *("--cov-report=", *tests),
+        )
+        if code not in (0, 1):
+            raise SystemExit(f"Without a mutant pytest ends with {code}: {' '.join(tests)}")
+        if code:
+            print((self.root / "failed.txt").read_text("utf-8"))
+        data = CoverageData(str(self.root / ".coverage"))
+        data.read()
+        met: dict[Path, dict[int, set[str]]] = {}
+        for name in data.measured_files():
+            lines = data.contexts_by_lineno(name)
+            met[Path(name).relative_to(self.root / "flask_statistics")] = {
+                line: {context.partition("|")[0] for context in contexts if context} for line, contexts in lines.items()
+            }
+        return Known(met, json.loads((self.root / "took.json").read_text("utf-8")))
+
+    def survives(self, mutant: Mutant, known: Known) -> bool:
+        """Whether no test notices the mutant, of those that run its line; the quickest are asked first."""
+        tests = known.tests_of(mutant)
         path = self.root / "flask_statistics" / mutant.path
         source = path.read_text("utf-8")
         path.write_text(mutant.applied(source), "utf-8")
         try:
-            return all(self.passes(tests, PATIENCE * seconds[tuple(tests)] + 20) for tests in stages)
+            for some in (tests[:FIRST], tests[FIRST:]):
+                timeout_s = 60 + PATIENCE * sum(known.seconds[test] for test in some)
+                if some and self.run("-x", "-n", "0", *some, timeout_s=timeout_s):
+                    return False
+            return True
         finally:
             path.write_text(source, "utf-8")
-
-
-def stages_of(module: Path) -> list[list[str]]:
-    """Lists of test files: those of the module, then all others of its folder and of what it is a part of."""
-    own = tests_of(module)
-    folder = sorted((ROOT / "tests" / module.parent).glob("test_*.py")) if module.parent.parts else []
-    others = [path.relative_to(ROOT).as_posix() for path in folder]
-    return [stage for stage in (own, [name for name in others if name not in own]) if stage]
 
 
 def main() -> None:
@@ -313,24 +365,17 @@ def main() -> None:
         for number in range(options.processes):
             (folder := Path(place) / str(number)).mkdir()
             trials.put(Trial(folder))
-
-        def measure(tests: tuple[str, ...]) -> float:
-            trial = trials.get()
-            began = time.monotonic()
-            if not trial.passes(list(tests), None):
-                raise SystemExit(f"Without a mutant these fail: {' '.join(tests)}")
-            trials.put(trial)
-            return time.monotonic() - began
+        trial = trials.get()
+        known = trial.learn(options.folder)
+        trials.put(trial)
 
         def survives(mutant: Mutant) -> bool:
             trial = trials.get()
-            survived = trial.survives(mutant, stages_of(mutant.path), seconds)
+            survived = trial.survives(mutant, known)
             trials.put(trial)
             print("SURVIVES" if survived else "caught  ", mutant, flush=True)
             return survived
 
-        needed = list({tuple(stage): None for mutant in mutants for stage in stages_of(mutant.path)})
-        seconds = dict(zip(needed, pool.map(measure, needed), strict=True))
         survivors = sum(pool.map(survives, mutants))
     print(f"{options.folder}: {survivors} of {len(mutants)} survive")
     sys.exit(survivors > MOST_SURVIVE * len(mutants))

@@ -205,7 +205,7 @@ class Dictionary:
     def numbered_visitors(self, addresses: Iterable[str]) -> dict[int, int]:
         """Of `addresses`, those that are numbered: the hash that stands for each, with its number."""
         keys = [key for key in (self._key, self._key_before) if key is not None]
-        return self._look_up_visitors([_visitor_hash(address, key) for address in addresses for key in keys])
+        return self._look_up_visitors([visitor_hash(address, key) for address in addresses for key in keys])
 
     def forget_visitors(self, hashes: Iterable[int]) -> None:
         """Let nobody tell any more whom these hashes stood for; no one else gets their numbers, which only rise."""
@@ -230,7 +230,7 @@ class Dictionary:
             named = {text: number for text, number in self._passing_texts[name].items() if number in wanted}
             numbers, dimension = self._lasting_numbers("value", len(named)), self._numbers[name]
             self._learnt += [
-                (self._tables.value, {"id": number, "dimension_id": dimension, "hash": _hash(text), "text": text})
+                (self._tables.value, {"id": number, "dimension_id": dimension, "hash": hash_of(text), "text": text})
                 for number, text in zip(numbers, named, strict=True)
             ]
             lasting[name] = dict(zip(named.values(), numbers, strict=True))
@@ -323,7 +323,7 @@ class Dictionary:
     def _look_up_texts(self, name: str, texts: Collection[str]) -> dict[str, int]:
         """The lasting numbers of those of `texts`, as they are stored, that have one."""
         table, found = self._tables.value.c, dict[str, int]()
-        for chunk in _chunks({_hash(text) for text in texts}):
+        for chunk in _chunks({hash_of(text) for text in texts}):
             query = sa.select(table.text, table.id).where(
                 table.dimension_id == self._numbers.get(name, -1), table.hash.in_(chunk)
             )
@@ -333,13 +333,13 @@ class Dictionary:
         return found
 
     def _visitors(self, addresses: Sequence[Any]) -> dict[Any, int]:
-        hashes = {address: _visitor_hash(address, self._key) for address in addresses}
+        hashes = {address: visitor_hash(address, self._key) for address in addresses}
         found = self._known.visitors.find(hashes.values())
         looked_up = self._look_up_visitors({value for value in hashes.values() if value not in found})
         self._known.visitors.add(looked_up)
         found |= looked_up | self._passing_visitors
         if self._key_before is not None:
-            before = {_visitor_hash(a, self._key_before): now for a, now in hashes.items() if now not in found}
+            before = {visitor_hash(a, self._key_before): now for a, now in hashes.items() if now not in found}
             for value, number in self._look_up_visitors(before).items():
                 self._hashed_before[before[value]] = (value, number)
             found |= {now: number for now, (_, number) in self._hashed_before.items()}
@@ -407,14 +407,10 @@ def _value(dimension: Dimension, text: str) -> Value:
 
 def hash_of(text: str) -> int:
     """What a text is looked up by, as it is stored; many may have the same."""
-    return _hash(text)
-
-
-def _hash(text: str) -> int:
     return _short(text.encode(), b"")
 
 
-def _visitor_hash(address: Any, key: bytes) -> int:
+def visitor_hash(address: Any, key: bytes) -> int:
     """What stands for an address, whatever a raw table has as such."""
     content = b"\0" + address if isinstance(address, bytes) else str(address).encode("utf-8", "surrogatepass")
     return _short(content, key)

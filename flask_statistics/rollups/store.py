@@ -101,7 +101,7 @@ def rows_of(
     by value, and its contents are one row.
     """
     whole, unit = draft.measures.whole, draft.unit
-    rollups, sets = [_rollup(number, TOTAL, 0, whole)], [_sets_of(number, TOTAL, 0, whole)]
+    rollups, sets = [_rollup(number, TOTAL, 0, whole)], [sets_of(number, TOTAL, 0, whole)]
     for name, of_values in draft.measures.values.items() if unit != PIECE else ():
         dimension = number_of(name)
         assert dimension is not None  # noqa: S101 - the job registers every dimension before it builds
@@ -111,7 +111,7 @@ def rows_of(
             if name not in many or (unit != HOUR and not draft.merged):
                 rollups += [_rollup(number, dimension, *one) for one in some]
             if not draft.merged and (name not in many or unit not in (HOUR, DAY)):
-                sets += [_sets_of(number, dimension, *one) for one in some]
+                sets += [sets_of(number, dimension, *one) for one in some]
             if len(rollups) >= ROWS_A_TIME:
                 yield "rollup", rollups
                 rollups = []
@@ -124,7 +124,7 @@ def rows_of(
         yield "sets", sets
     if draft.segment is not None:
         assert not any(passing_of(draft.segment).values())  # noqa: S101 - the dictionary settles what is stored
-        parts: Iterable[tuple[str, bytes]] = _parts(draft.segment)
+        parts: Iterable[tuple[str, bytes]] = parts_of(draft.segment)
         if unit == PIECE:
             parts = [(PACKED, _pack_parts(dict(parts)))]
         for part, content in parts:  # one at a time, as those of a month are large
@@ -192,7 +192,7 @@ def read_segments(
     """The segments of `headers`, one audience's, ready to be joined, with all they have of the dimensions `names`."""
     hits = {header.id: header.hits for header in headers}
     segments = [
-        _segment(contents, hits[number]) for number, contents in read_contents(connection, tables, hits, None).items()
+        segment_of(contents, hits[number]) for number, contents in read_contents(connection, tables, hits, None).items()
     ]
     many = {name for segment in segments for name in segment.columns}
     for segment in segments:
@@ -264,7 +264,7 @@ def values_in(contents: Mapping[str, bytes]) -> BitMap:
 
 def empty(hits: int) -> Segment:
     """A segment of which nothing but the number of its requests is loaded."""
-    return _segment({}, hits)
+    return segment_of({}, hits)
 
 
 def clear(segment: Segment) -> None:
@@ -278,7 +278,7 @@ def clear(segment: Segment) -> None:
 
 def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     """Give `segment` the parts in `contents`."""
-    other = _segment(contents, segment.hits)
+    other = segment_of(contents, segment.hits)
     for part in contents:
         if part.startswith(":"):
             setattr(segment, part[1:], getattr(other, part[1:]))
@@ -332,7 +332,8 @@ def _rollup(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, A
     }
 
 
-def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
+def sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
+    """The row of `statistics_sets` with the visitors and the response times of a value in a segment."""
     bins = sorted(sums.latency)
     counts = [sums.latency[number] for number in bins]
     return {
@@ -344,7 +345,8 @@ def _sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, 
     }
 
 
-def _parts(segment: Segment) -> Iterator[tuple[str, bytes]]:
+def parts_of(segment: Segment) -> Iterator[tuple[str, bytes]]:
+    """Name and blob of each part in which the contents of `segment` are stored."""
     hours = [number for start, first in segment.hours for number in (_seconds(start), first)]
     yield ":hours", _pack_long(hours)
     yield ":offsets", _pack_array(segment.offsets)
@@ -379,7 +381,8 @@ def _unpack_parts(blob: bytes) -> Iterator[tuple[str, bytes]]:
         place += of_name + of_content
 
 
-def _segment(parts: Mapping[str, bytes], hits: int) -> Segment:
+def segment_of(parts: Mapping[str, bytes], hits: int) -> Segment:
+    """The segment of `hits` requests with the contents that some of its parts have."""
     hours = _unpack_long(parts.get(":hours")).tolist()
     return Segment(
         hits=hits,

@@ -160,7 +160,7 @@ def test_passing_ids_are_as_good_as_others() -> None:
 def test_parts_round_trip(rows: list[Any]) -> None:
     ids = Numbers()
     segment = made(rows, ids)
-    back = store._segment(dict(store._parts(segment)), segment.hits)
+    back = store.segment_of(dict(store.parts_of(segment)), segment.hits)
     assert content(back) == content(segment)
     for path in (*ids("path", {"/", "/none"}).values(), 2**32 - 1):
         assert back.having_any("path", [path]) == segment.having_any("path", [path])
@@ -218,7 +218,7 @@ def test_largest_numbers() -> None:
 )
 def test_sets_round_trip(some: set[int], others: set[int], counts: dict[int, int]) -> None:
     rows = [
-        store._sets_of(1, 0, 0, Sums(visitors=BitMap(numbers), latency=Counter(counts))) for numbers in (some, others)
+        store.sets_of(1, 0, 0, Sums(visitors=BitMap(numbers), latency=Counter(counts))) for numbers in (some, others)
     ]
     assert store.visitors_of([row["visitors"] for row in rows]) == BitMap(some | others)
     assert store.latency_of([row["latency"] for row in rows]) == {number: 2 * count for number, count in counts.items()}

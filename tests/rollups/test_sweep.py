@@ -47,7 +47,7 @@ def found(rolled: Rolled) -> set[str]:
         hashes = set(connection.scalars(sa.select(TABLES.visitor.c.hash)))
     keys = [bytes.fromhex(meta[name]) for name in (VISITOR_KEY, VISITOR_KEY_BEFORE) if name in meta]
     tried = [f"192.0.2.{number}" for number in range(256)]
-    return {address for address in tried for key in keys if dictionary._visitor_hash(address, key) in hashes}
+    return {address for address in tried for key in keys if dictionary.visitor_hash(address, key) in hashes}
 
 
 def visitors(rolled: Rolled, start: datetime, end: datetime) -> tuple[int | None, int | None]:

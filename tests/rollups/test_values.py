@@ -103,7 +103,7 @@ def test_all_answers_are_exact_with_hashes_of_eight_bits(both: Both) -> None:
     def short(text: str) -> int:
         return len(text.encode()) % 8
 
-    with mock.patch.object(dictionary, "_hash", short):
+    with mock.patch.object(dictionary, "hash_of", short):
         for number in range(300):
             both.rolled.client.get(f"/{number % 100}", headers={"Referer": f"https://{number % 50}.example/"})
             if number == 200:

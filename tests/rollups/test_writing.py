@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from flask_statistics.databases import sqlite
 from flask_statistics.filters import Filters
-from flask_statistics.rollups import lease, source, writing
+from flask_statistics.rollups import lease, numbering, source, writing
 from flask_statistics.rollups.meta import RollupError, coverage, note_late
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.spans import Span
@@ -290,20 +290,14 @@ def test_reading_keeps_no_writer_waiting(rolled: Rolled, monkeypatch: pytest.Mon
         other.close()
         waited.append(time.perf_counter() - began)
 
-    with mock.patch.object(rolled.source.__class__, "_split", autospec=True, side_effect=_after(write, rolled)):
+    def after_writing(*arguments: Any, **options: Any) -> Any:
+        write()
+        return numbering.numbered(*arguments, **options)
+
+    with mock.patch.object(source, "numbered", after_writing):
         rolled.job.run(NOW + MINUTE)
     assert len(waited) >= 20
     assert hits(rolled) == 201
-
-
-def _after(write: Any, rolled: Rolled) -> Any:
-    split = rolled.source.__class__._split
-
-    def both(self: Any, *arguments: Any) -> Any:
-        write()
-        return split(self, *arguments)
-
-    return both
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------------
