@@ -33,9 +33,9 @@ from flask_statistics.rollups.job import Job
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
-from flask_statistics.writers.keyed import KeyedMover
-from flask_statistics.writers.moving import FIELDS, encode, spool_table
-from flask_statistics.writers.spool_file import SpoolFile
+from flask_statistics.writers.spool.file import SpoolFile
+from flask_statistics.writers.spool.keyed import KeyedMover
+from flask_statistics.writers.spool.moving import FIELDS, encode, spool_table
 from tests.shapes import sql_of
 
 from .rollups import FILTERS, NOW, PANELS

@@ -16,8 +16,8 @@ from flask import Flask
 from flask_statistics import traffic
 from flask_statistics.state import state_of
 from flask_statistics.writers.rows import insert_rows
-from flask_statistics.writers.spool import spool_folder
-from flask_statistics.writers.spool_list import read_backlog
+from flask_statistics.writers.spool.listing import read_backlog
+from flask_statistics.writers.spool.writer import spool_folder
 
 from .common import make_app
 from .serving import Server, gunicorn, wait_until

@@ -24,7 +24,7 @@ from .record import NotStored
 from .scanning import scanned
 from .spans import FIRST_YEAR
 from .state import State
-from .writers import spool_client
+from .writers.spool import client as spool_client
 
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""

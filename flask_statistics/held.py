@@ -16,9 +16,9 @@ from .addresses import normal
 from .models import RawTable
 from .scanning import scanned
 from .state import State
-from .writers import spool_client
-from .writers.spool import spool_folder
-from .writers.spool_folder import SpoolFolder
+from .writers.spool import client as spool_client
+from .writers.spool.folder import SpoolFolder
+from .writers.spool.writer import spool_folder
 
 
 @dataclass(frozen=True, slots=True)

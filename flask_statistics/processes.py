@@ -25,8 +25,8 @@ from typing import Any
 
 from . import forks
 from .record import Backlog, Counters
-from .writers.journal import identity_of
-from .writers.spool_folder import make_folder, try_lock
+from .writers.spool.folder import make_folder, try_lock
+from .writers.spool.journal import identity_of
 
 EVERY_S = 1.0
 """At most as often is a file written."""

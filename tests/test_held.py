@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from flask_statistics.addresses import DailyHash, ImportHash, secret_table
 from flask_statistics.trail import Access, statistics_accessed
-from flask_statistics.writers import spool_client
+from flask_statistics.writers.spool import client as spool_client
 
 from .conftest import App
-from .writers.test_spool import picky
+from .writers.spool.test_writer import picky
 
 MakeApp = Callable[..., App]
 THEM, OTHER = "192.0.2.1", "192.0.2.11"

@@ -18,7 +18,7 @@ from benchmarks.serving import Server, gunicorn, wait_until
 from flask_statistics import processes
 from flask_statistics.guards import token
 from flask_statistics.processes import Processes
-from flask_statistics.writers.spool import name_of
+from flask_statistics.writers.spool.writer import name_of
 
 from .conftest import App
 

@@ -15,12 +15,12 @@ from flask.cli import with_appcontext
 from .. import trail
 from ..databases.causes import Cause
 from ..state import state_of
-from ..writers import spool_list
-from ..writers.disk import fix_folder
-from ..writers.spool import SpoolWriter
-from ..writers.spool_file import SpoolUnusable
-from ..writers.spool_folder import SpoolFolder, try_folder
-from ..writers.spool_list import read_backlog, read_refused
+from ..writers.spool import listing
+from ..writers.spool.disk import fix_folder
+from ..writers.spool.file import SpoolUnusable
+from ..writers.spool.folder import SpoolFolder, try_folder
+from ..writers.spool.listing import read_backlog, read_refused
+from ..writers.spool.writer import SpoolWriter
 from ..writers.transaction import Locked
 from .shared import commands, count_of, database_errors
 
@@ -40,7 +40,7 @@ def _spool_errors(folder: SpoolFolder) -> Iterator[None]:
     with database_errors("'flask statistics init' creates missing tables."):
         try:
             yield
-        except spool_list.Alive:
+        except listing.Alive:
             raise click.ClickException("A living process has it: stop the app first.") from None
         except Locked as error:
             raise click.ClickException(f"{error}. {Cause.LOCKED.value}") from None
@@ -60,7 +60,7 @@ def spool(context: click.Context) -> None:
         return
     folder = _spool_writer().folder()
     with _spool_errors(folder):
-        files, strays, refused = spool_list.list_files(folder), folder.strays(), read_refused(folder)
+        files, strays, refused = listing.list_files(folder), folder.strays(), read_refused(folder)
     for file in files:
         waits, whose = count_of(file.waiting, "request"), "this database" if file.ours else "another database"
         address = f" ({file.address})" if file.address else ""
@@ -93,7 +93,7 @@ def spool_retry() -> None:
     """Try now to store what the raw table refused. The exit code is 1 if it refuses some again."""
     writer = _spool_writer()
     with _spool_errors(writer.folder()):
-        stored, refused = spool_list.retry(writer.folder(), writer.mover())
+        stored, refused = listing.retry(writer.folder(), writer.mover())
     _note_change(f"stored {count_of(stored, 'request')} that the table had refused")
     if refused:
         for request, error in read_refused(writer.folder()):
@@ -111,7 +111,7 @@ def spool_adopt(names: tuple[str, ...]) -> None:
     folder = writer.folder()
     for path in _named(folder, names, folder.files()):
         with _spool_errors(folder):
-            waiting, stored = spool_list.adopt(folder, writer.mover(), path)
+            waiting, stored = listing.adopt(folder, writer.mover(), path)
         _note_change(f"adopted {count_of(waiting, 'request')} of the spool")
         click.echo(f"{path.name}: {count_of(waiting, 'request')} adopted, {stored:,} stored.")
 
@@ -126,21 +126,21 @@ def spool_drop(names: tuple[str, ...], set_aside: bool, yes: bool) -> None:
     if bool(names) == set_aside:
         raise click.UsageError("Name files, or give --set-aside.")
     if set_aside:
-        number = sum(file.refused for file in spool_list.list_files(folder) if file.ours)
+        number = sum(file.refused for file in listing.list_files(folder) if file.ours)
         if not yes:
             click.confirm(f"Delete {count_of(number, 'request')} that were set aside?", abort=True)
         with _spool_errors(folder):
-            number = spool_list.drop_refused(folder)
+            number = listing.drop_refused(folder)
         _note_change(f"dropped {count_of(number, 'request')} that the table had refused")
         click.echo(f"{count_of(number, 'request')} dropped.")
         return
-    listed = {file.path: file.waiting + file.refused for file in spool_list.list_files(folder)}
+    listed = {file.path: file.waiting + file.refused for file in listing.list_files(folder)}
     for path in _named(folder, names, [*listed, *folder.strays()]):
         what = count_of(listed[path], "request") if path in listed else "what is in it, readable or not,"
         if not yes:
             click.confirm(f"{path.name}: delete {what} for good?", abort=True)
         with _spool_errors(folder):
-            spool_list.drop(folder, path)
+            listing.drop(folder, path)
         _note_change(f"dropped {path.name} of the spool")
         click.echo(f"{path.name}: {count_of(listed.get(path, 0), 'request')} dropped.")
 

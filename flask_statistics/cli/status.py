@@ -14,7 +14,7 @@ from .. import health
 from ..formatting import size
 from ..spans import to_local
 from ..state import state_of
-from ..writers.spool import SpoolWriter
+from ..writers.spool.writer import SpoolWriter
 from .shared import commands, count_of, database_errors, utc_now
 from .spool import say_what_waits
 from .tables import say_lacks

@@ -14,10 +14,10 @@ from .. import databases, schema, trail
 from ..config import SettingError
 from ..models import check_types
 from ..state import State, state_of
-from ..writers.disk import fix_folder
-from ..writers.moving import Overtaken
-from ..writers.spool import SpoolWriter
-from ..writers.spool_folder import try_folder
+from ..writers.spool.disk import fix_folder
+from ..writers.spool.folder import try_folder
+from ..writers.spool.moving import Overtaken
+from ..writers.spool.writer import SpoolWriter
 from .shared import commands, database_errors
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from flask_statistics.databases.causes import Cause
 from flask_statistics.databases.errors import blames_row, cause_of, fix
-from flask_statistics.writers.disk import fix_folder
+from flask_statistics.writers.spool.disk import fix_folder
 
 
 class Told(psycopg.OperationalError):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_statistics.writers.journal import RANGE_BITS, PulledAway
-from flask_statistics.writers.spool_file import EPOCH_S, Refused, SpoolFile, SpoolUnusable
+from flask_statistics.writers.spool.file import EPOCH_S, Refused, SpoolFile, SpoolUnusable
+from flask_statistics.writers.spool.journal import RANGE_BITS, PulledAway
 
 RANGE = 1 << RANGE_BITS
 
@@ -113,11 +113,11 @@ def test_spool_file_notes_trouble(path: Path) -> None:
 
 def test_spool_file_of_a_killed_process_is_whole(path: Path) -> None:
     code = (
-        "import os, sys, pathlib; from flask_statistics.writers.spool_file import SpoolFile; "
+        "import os, sys, pathlib; from flask_statistics.writers.spool.file import SpoolFile; "
         "spool = SpoolFile(pathlib.Path(sys.argv[1]), create=True); spool.claim('f'); "
         "spool.append(b'a'); spool.append(b'b'); os.kill(os.getpid(), 9)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     found = subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=False)
     assert found.returncode == -9
     spool = SpoolFile(path)

@@ -18,15 +18,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import databases, forks
-from ..models import RawTable
-from ..spans import naive_utc
+from ... import databases, forks
+from ...models import RawTable
+from ...spans import naive_utc
+from ..rows import insert, rows_of
+from ..transaction import Locked, commit
+from .file import Refused, SpoolFile
+from .folder import try_lock
 from .journal import RANGE_BITS, Rows
 from .moving import MOST_TRIED, UNREADABLE, InsertFailed, Moved, Mover, Overtaken, decode
-from .rows import insert, rows_of
-from .spool_file import Refused, SpoolFile
-from .spool_folder import try_lock
-from .transaction import Locked, commit
 
 EPOCH = datetime(2020, 1, 1)
 SECOND_BITS, SPOOL_BITS, ID_BITS = 32, 12, 19

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .file import SpoolFile, SpoolUnusable
+from .folder import SpoolFolder, reading
 from .moving import UNREADABLE, decode
-from .spool_file import SpoolFile, SpoolUnusable
-from .spool_folder import SpoolFolder, reading
 
 MOST_READ = 10_000
 """Records that are read at once."""

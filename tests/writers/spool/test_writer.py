@@ -24,14 +24,14 @@ from flask_sqlalchemy import SQLAlchemy
 from benchmarks.serving import wait_until
 from flask_statistics import RequestMixin
 from flask_statistics.state import state_of
-from flask_statistics.writers import spool
-from flask_statistics.writers.journal import FileJournal
-from flask_statistics.writers.moving import Mover
-from flask_statistics.writers.spool import SpoolWriter
+from flask_statistics.writers.spool import writer as spool
+from flask_statistics.writers.spool.journal import FileJournal
+from flask_statistics.writers.spool.moving import Mover
+from flask_statistics.writers.spool.writer import SpoolWriter
 
-from ..conftest import App
+from ...conftest import App
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 AT_ONCE = 10.0
 """Seconds: a wait for SQLite's lock would take longer."""
 
@@ -284,7 +284,7 @@ def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_af
     parent_and_child_store(
         tmp_path,
         "from flask_statistics import forks",
-        "from flask_statistics.writers import moving, spool",
+        "from flask_statistics.writers.spool import moving, writer as spool",
         "register, parse, insert = spool._register, spool.user_agents.parse, moving.insert",
         "importing, forking, storing, forked = (threading.Event() for _ in range(4))",
         "os.register_at_fork(before=forking.set, after_in_parent=forked.set, after_in_child=forked.set)",

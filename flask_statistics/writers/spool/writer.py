@@ -25,18 +25,18 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from .. import databases, forks, user_agents
-from ..databases.causes import Cause
-from ..databases.errors import cause_of, fix
-from ..models import RawTable
-from ..record import Backlog, Counters, NotStored, Record, Writer
+from ... import databases, forks, user_agents
+from ...databases.causes import Cause
+from ...databases.errors import cause_of, fix
+from ...models import RawTable
+from ...record import Backlog, Counters, NotStored, Record, Writer
+from ..transaction import Locked
 from .disk import fix_folder
+from .file import SpoolFile, SpoolUnusable, has_no_space
+from .folder import PREFIX, SpoolFolder
 from .journal import PulledAway
+from .listing import read_backlog
 from .moving import FIELDS, Mover, Overtaken, encode, one_line, try_again
-from .spool_file import SpoolFile, SpoolUnusable, has_no_space
-from .spool_folder import PREFIX, SpoolFolder
-from .spool_list import read_backlog
-from .transaction import Locked
 
 SWEEP_S = 5.0
 """How often a process looks for what dead ones left."""

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..record import Backlog
+from ...record import Backlog
+from .file import Refused, SpoolFile, SpoolUnusable
+from .folder import SpoolFolder, reading
 from .journal import FileJournal
 from .moving import UNREADABLE, Mover, decode, try_again
-from .spool_file import Refused, SpoolFile, SpoolUnusable
-from .spool_folder import SpoolFolder, reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ..databases.errors import blames_row
-from ..models import RawTable, own_table
-from ..record import FIELDS as RECORDED
-from ..record import Record
+from ...databases.errors import blames_row
+from ...models import RawTable, own_table
+from ...record import FIELDS as RECORDED
+from ...record import Record
+from ..rows import insert, rows_of
+from ..transaction import commit
+from .file import Batch, Refused, SpoolFile
 from .journal import RANGE_BITS, Rows
-from .rows import insert, rows_of
-from .spool_file import Batch, Refused, SpoolFile
-from .transaction import commit
 
 NAME = "statistics_spool"
 LATE = timedelta(days=1)

@@ -18,19 +18,19 @@ from hypothesis import settings
 from benchmarks.serving import wait_until
 from flask_statistics.models import RawTable, map_model
 from flask_statistics.record import Record
-from flask_statistics.writers import keyed
-from flask_statistics.writers.keyed import KeyedMover, key_of
-from flask_statistics.writers.moving import FIELDS, encode
-from flask_statistics.writers.spool_file import SpoolFile
+from flask_statistics.writers.spool import keyed
+from flask_statistics.writers.spool.file import SpoolFile
+from flask_statistics.writers.spool.keyed import KeyedMover, key_of
+from flask_statistics.writers.spool.moving import FIELDS, encode
 from flask_statistics.writers.transaction import Locked
 
-from ..conftest import App, clickhouse_database
-from ..databases.test_clickhouse import REASON, bound_model
-from ..rollup_bench import Killed
-from ..shapes import sql_of
-from ..test_forget import command
-from .test_spool_states import RAW as PLAIN
-from .test_spool_states import TABLE, SpoolMachine
+from ...conftest import App, clickhouse_database
+from ...databases.test_clickhouse import REASON, bound_model
+from ...rollup_bench import Killed
+from ...shapes import sql_of
+from ...test_forget import command
+from .test_states import RAW as PLAIN
+from .test_states import TABLE, SpoolMachine
 
 pytest.importorskip("chdb", reason=REASON)
 pytest.importorskip("clickhouse_connect", reason=REASON)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .. import forks
+from ... import forks
 from .journal import NO_FOLLOW, RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header, identity_of
 
 SCHEMA_VERSION = 2

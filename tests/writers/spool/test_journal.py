@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_statistics.writers import journal
-from flask_statistics.writers.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
+from flask_statistics.writers.spool import journal
+from flask_statistics.writers.spool.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
 
 RANGE = 1 << RANGE_BITS
 HEADER = {"spool": "s", "fields": "f"}

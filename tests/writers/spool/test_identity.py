@@ -14,11 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.serving import wait_until
-from flask_statistics.writers import journal, moving, spool
-from flask_statistics.writers.moving import Mover
+from flask_statistics.writers.spool import journal, moving
+from flask_statistics.writers.spool import writer as spool
+from flask_statistics.writers.spool.moving import Mover
 
-from ..conftest import App
-from .test_spool import Away, messages, paths, picky, run, script, stored_in, writer_of
+from ...conftest import App
+from .test_writer import Away, messages, paths, picky, run, script, stored_in, writer_of
 
 MakeApp = Callable[..., App]
 HIDE = (

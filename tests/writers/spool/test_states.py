@@ -19,10 +19,11 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_statistics import RequestMixin
 from flask_statistics.models import map_model
 from flask_statistics.record import Counters, NotStored, Record
-from flask_statistics.writers import journal, moving, spool
-from flask_statistics.writers.moving import FIELDS, Mover, spool_table
-from flask_statistics.writers.spool import SpoolWriter
-from flask_statistics.writers.spool_file import SpoolFile
+from flask_statistics.writers.spool import journal, moving
+from flask_statistics.writers.spool import writer as spool
+from flask_statistics.writers.spool.file import SpoolFile
+from flask_statistics.writers.spool.moving import FIELDS, Mover, spool_table
+from flask_statistics.writers.spool.writer import SpoolWriter
 
 NOW = datetime(2026, 11, 22)
 MOST_ROWS = 12

@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from .. import forks
+from ... import forks
+from .file import SpoolFile, SpoolUnusable, damaged
 from .journal import NO_FOLLOW, FileJournal, identity_of
-from .spool_file import SpoolFile, SpoolUnusable, damaged
 
 if sys.platform == "win32":
     import msvcrt
