@@ -31,8 +31,9 @@ from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
 from .writers.direct import DirectWriter
+from .writers.spool.ending import stop_at_sigterm
 from .writers.spool.moving import spool_table
-from .writers.spool.writer import SpoolWriter, name_of, stop_at_sigterm
+from .writers.spool.writer import SpoolWriter, name_of
 
 
 class Statistics:

@@ -317,7 +317,7 @@ class FileJournal:
 
     def rest(self, last: int) -> None:
         with self.lock:
-            if last == self._next_id - 1:
+            if last == self._next_id - 1 and not self._left:  # else the files are, or may be, another process's
                 self._close()
                 self._begun.clear()
                 self.clear()

@@ -101,7 +101,7 @@ class KeyedMover(Mover):
         if lock is not None:
             os.close(lock)
 
-    def _known(self, spool: str, wait_ms: int) -> int | None:
+    def known(self, spool: str, wait_ms: int) -> int | None:
         if spool not in self._moved:
             commit(self._engine, lambda connection: self._ask(connection, spool), wait_ms=wait_ms)
         return self._moved[spool]
@@ -140,7 +140,7 @@ class KeyedMover(Mover):
 
     def store_again(self, one: Refused, *, wait_ms: int) -> None:
         """As for other databases: it has the key that it always had, by which it is known if it is there."""
-        self._known(one.spool, wait_ms)
+        self.known(one.spool, wait_ms)
         records = decode([one.record], one.fields)
         self.late(records[0]["date"])  # before as well, as the process may end in between
         self._insert_missing(self.rows(one.spool, [one.number], records))

@@ -207,7 +207,7 @@ class Mover:
         try:
             if batch.unmet and not spool.abandoned:
                 self._moved.pop(batch.spool, None)
-            moved = self._known(batch.spool, wait_ms)
+            moved = self.known(batch.spool, wait_ms)
             if batch.unmet and not spool.abandoned and spool.meet(batch.first, moved):
                 return Moved(0, 0, more=True)
             if not moved and batch.rest_of:
@@ -230,7 +230,7 @@ class Mover:
     def _moved_before(self, batch: Batch, wait_ms: int) -> int | None:
         """How far the spool was moved that these records were in before; None: they were not reached, or others came since."""
         self._moved.pop(batch.rest_of, None)
-        moved = self._known(batch.rest_of, wait_ms)
+        moved = self.known(batch.rest_of, wait_ms)
         same_range = moved is not None and moved >> RANGE_BITS == batch.rows[0][0] >> RANGE_BITS
         return moved if same_range else None
 
@@ -284,7 +284,8 @@ class Mover:
             raise
         self.late(date)
 
-    def _known(self, spool: str, wait_ms: int) -> int | None:
+    def known(self, spool: str, wait_ms: int) -> int | None:
+        """The highest id moved of that spool, asked of the database once; None: it has no row yet."""
         if spool not in self._moved:
             query = sa.select(self._table.c.moved).where(self._table.c.spool == spool)
 

@@ -14,8 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.serving import wait_until
-from flask_statistics.writers.spool import journal, moving
-from flask_statistics.writers.spool import writer as spool
+from flask_statistics.writers.spool import journal, moving, times
 from flask_statistics.writers.spool.moving import Mover
 
 from ...conftest import App
@@ -31,9 +30,9 @@ HIDE = (
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is tried again at once, and the dashboard waits for it."""
-    monkeypatch.setattr(spool, "SETTLE_S", 60.0)
-    monkeypatch.setattr(spool, "SWEEP_S", 0.05)
-    monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
+    monkeypatch.setattr(times, "SETTLE_S", 60.0)
+    monkeypatch.setattr(times, "SWEEP_S", 0.05)
+    monkeypatch.setattr(times, "BACK_OFF_S", (0.05, 0.1))
     monkeypatch.setattr(Mover, "flush_s", 0.05)
     monkeypatch.setattr(journal, "LOOK_S", 0.0)
 

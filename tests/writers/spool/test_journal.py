@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,21 +101,26 @@ def test_journal_leaves_a_line_that_is_not_whole_yet(base: Path) -> None:
     assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"bb")]
 
 
-def test_journal_goes_on_after_a_line_that_the_disk_had_no_space_for(base: Path) -> None:
+class FullDisk(io.FileIO):
+    """A file on a disk that takes no more than so many bytes of each line; None: all."""
+
+    takes: int | None = None
+
+    def write(self, line: Any) -> int:
+        return super().write(line[: self.takes])
+
+
+def test_journal_goes_on_after_a_line_that_the_disk_had_no_space_for(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(io, "FileIO", FullDisk)
     made = FileJournal(base)
     made.begin(RANGE, HEADER)
     made.append(b"a")
-    whole = made._file
-    assert whole is not None
-    os.write(whole.fileno(), b"%d b" % (RANGE + 1))  # what a full disk took of it
-
-    class Full(io.FileIO):
-        def write(self, line: object) -> int:
-            return 3
-
-    with Full(os.devnull, "w") as made._file, pytest.raises(OSError, match="No space left on device"):
+    monkeypatch.setattr(FullDisk, "takes", 3)
+    with pytest.raises(OSError, match="No space left on device"):
         made.append(b"bb")
-    made._file = whole
+    monkeypatch.setattr(FullDisk, "takes", None)
     made.append(b"c")
     assert made.after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"c")]
     made.close()
@@ -235,15 +241,24 @@ def test_journal_rests_when_all_is_moved(base: Path) -> None:
     made.close()
 
 
-def test_journal_that_another_one_moved_and_deleted_is_no_error(base: Path) -> None:
+def test_journal_that_another_one_moved_and_deleted_is_no_error(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = begun(base, b"a")
     (file,) = files(base)
-    whole = made._files
+    whole = os.listdir
 
-    def files_that_go_away() -> list[tuple[int, int, Path]]:
-        found = whole()
+    def listed_and_gone(folder: Path) -> list[str]:
+        found = whole(folder)
         file.unlink()
         return found
 
-    made._files = files_that_go_away  # type: ignore[method-assign]
+    monkeypatch.setattr(os, "listdir", listed_and_gone)
     assert made.after(0, 9) == ([], False)
+
+
+def test_journal_whose_process_went_elsewhere_deletes_nothing(base: Path) -> None:
+    made = FileJournal(base)
+    made.begin(RANGE, HEADER)
+    made.append(b"a")
+    made.go_elsewhere()
+    made.rest(RANGE)
+    assert len(files(base)) == 1

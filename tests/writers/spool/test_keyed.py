@@ -261,7 +261,7 @@ def test_move_completes_what_is_stored_in_part(bench: Bench) -> None:
     bench.append("/november", date=datetime(2026, 11, 1))
     mover = bench.mover()
     batch = bench.spool.batch(10)
-    mover._known(batch.spool, 0)
+    mover.known(batch.spool, 0)
     assert mover.takes_any(batch.spool, batch.rows[:1], batch.fields, 0)
     assert bench.paths() == ["/october"]
     assert moved(mover, bench.spool) == (2, 2)

@@ -24,12 +24,13 @@ from flask_sqlalchemy import SQLAlchemy
 from benchmarks.serving import wait_until
 from flask_statistics import RequestMixin
 from flask_statistics.state import state_of
+from flask_statistics.writers.spool import times
 from flask_statistics.writers.spool import writer as spool
-from flask_statistics.writers.spool.journal import FileJournal
 from flask_statistics.writers.spool.moving import Mover
 from flask_statistics.writers.spool.writer import SpoolWriter
 
 from ...conftest import App
+from .test_journal import FullDisk
 
 ROOT = Path(__file__).parents[3]
 AT_ONCE = 10.0
@@ -39,7 +40,7 @@ AT_ONCE = 10.0
 @pytest.fixture(autouse=True)
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard waits until all that can be moved is moved, however slow the machine is."""
-    monkeypatch.setattr(spool, "SETTLE_S", 60.0)
+    monkeypatch.setattr(times, "SETTLE_S", 60.0)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_spool_moves_by_itself(make: Callable[..., App]) -> None:
 def test_spool_leaves_nothing_on_the_disk_of_what_is_moved(
     make: Callable[..., App], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "SWEEP_S", 0.05)
+    monkeypatch.setattr(times, "SWEEP_S", 0.05)
     app = make()
     app.client.get("/one")
     wait_until(lambda: list((tmp_path / "spool").glob("*.journal")) == [], "its journal is not deleted")
@@ -171,7 +172,7 @@ def test_spool_in_tests_stores_at_the_end_of_each_request(make: Callable[..., Ap
 def test_spool_in_tests_waits_for_an_open_transaction(
     make: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "INLINE_LOCK_WAIT_MS", 30_000)
+    monkeypatch.setattr(times, "INLINE_LOCK_WAIT_MS", 30_000)
     app = make(TESTING=True)
     with app.flask.app_context():
         app.db.session.add(app.Request(path="/mine"))
@@ -283,23 +284,19 @@ def test_spool_parent_and_forked_child_both_store(tmp_path: Path) -> None:
 def test_spool_fork_that_waits_for_the_first_import_waits_for_the_transaction_after_it(tmp_path: Path) -> None:
     parent_and_child_store(
         tmp_path,
-        "from flask_statistics import forks",
-        "from flask_statistics.writers.spool import moving, writer as spool",
-        "register, parse, insert = spool._register, spool.user_agents.parse, moving.insert",
+        "from flask_statistics import forks, user_agents",
+        "from flask_statistics.writers.spool import moving",
+        "parse, insert = user_agents.parse, moving.insert",
         "importing, forking, storing, forked = (threading.Event() for _ in range(4))",
         "os.register_at_fork(before=forking.set, after_in_parent=forked.set, after_in_child=forked.set)",
         "def slow_parse(text): importing.set(); forking.wait(30); return parse(text)",
         "def slow_insert(*some): insert(*some); storing.set(); forked.wait(30)",
-        "class Slow:",  # what the fork waits for next: by then the thread is in its transaction, or is kept from it
-        "    def acquire(self):",
-        "        deadline = time.monotonic() + 30",
-        "        while not (storing.is_set() or forks.is_awaited()) and time.monotonic() < deadline: time.sleep(0.001)",
-        "        return register.acquire()",
-        "    release, locked, __exit__ = register.release, register.locked, register.__exit__",
-        "    def __enter__(self): return register.__enter__()",
-        "spool.user_agents.parse, moving.insert = slow_parse, slow_insert",
+        "def next():",  # what the fork waits for next: by then the thread is in its transaction, or is kept from it
+        "    deadline = time.monotonic() + 30",
+        "    while not (storing.is_set() or forks.is_awaited()) and time.monotonic() < deadline: time.sleep(0.001)",
+        "forks.at(forks.Step.MOVERS, before=next)",
+        "user_agents.parse, moving.insert = slow_parse, slow_insert",
         "app.client.get('/before')",
-        "spool._register = Slow()",
         "importing.wait(30)",
     )
 
@@ -346,7 +343,7 @@ def test_spool_takes_requests_of_many_threads(make: Callable[..., App]) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "BACK_OFF_S", (0.05, 0.1))
+    monkeypatch.setattr(times, "BACK_OFF_S", (0.05, 0.1))
     monkeypatch.setattr(Mover, "flush_s", 0.05)
 
 
@@ -462,21 +459,16 @@ def test_spool_follows_no_symbolic_link(make: Callable[..., App], tmp_path: Path
     assert victim.read_text() == "mine"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_spool_serves_when_the_disk_is_full(
-    make: Callable[..., App], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    make: Callable[..., App], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(io, "FileIO", FullDisk)
+    monkeypatch.setattr(FullDisk, "takes", None)
     app = make(before=views)
     app.client.get("/")
-    file = writer_of(app)._spool
-    assert file is not None
-    journal = file._journal
-    assert isinstance(journal, FileJournal)
-    whole = journal._file
-    with io.FileIO("/dev/full", "w") as full:
-        journal._file = full
-        assert app.client.get("/").data == b"hello"
-    journal._file = whole
+    monkeypatch.setattr(FullDisk, "takes", 0)
+    assert app.client.get("/").data == b"hello"
+    monkeypatch.setattr(FullDisk, "takes", None)
     app.client.get("/after")
     assert app.json("health")["lost"] == 1
     assert paths(app) == ["/", "/after"]
@@ -528,13 +520,11 @@ def test_spool_takes_sizes_beyond_any_column(make: Callable[..., App], database_
 def test_spool_goes_on_beside_a_file_that_cannot_be_used(
     make: Callable[..., App], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "SWEEP_S", 0.05)
+    monkeypatch.setattr(times, "SWEEP_S", 0.05)
     app = make(STATISTICS_SPOOL_MAX_ROWS=10)
     app.client.get("/first")
-    file = writer_of(app)._spool
-    assert file is not None
-    assert file.path is not None
-    connection = sqlite3.connect(str(file.path).replace("-1.sqlite", "-2.sqlite"))
+    (file,) = (tmp_path / "spool").glob("*-1.sqlite")
+    connection = sqlite3.connect(str(file).replace("-1.sqlite", "-2.sqlite"))
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for number in range(30):
@@ -545,14 +535,17 @@ def test_spool_goes_on_beside_a_file_that_cannot_be_used(
     assert sum("is of version 99" in text for text in messages(caplog) if "of another process" in text) == 1
 
 
-def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient: None) -> None:
+def test_spool_sets_aside_what_is_no_record(make: Callable[..., App], impatient: None, tmp_path: Path) -> None:
     app = make()
-    app.client.get("/first")
-    file = writer_of(app)._spool
-    assert file is not None
-    for text in (b"{", b"[]", b'["2026-11-22", 1, 2]', b"1,2"):
-        file.append(text)
-    app.client.get("/last")
+    with Away(app):
+        for path in ("/first", "/1", "/2", "/3", "/4", "/last"):
+            app.client.get(path)
+        (file,) = (tmp_path / "spool").glob("*.journal")
+        header, first, *others, last, end = file.read_bytes().split(b"\n")
+        for place, text in enumerate((b"{", b"[]", b'["2026-11-22", 1, 2]', b"1,2")):
+            number, space, record = others[place].partition(b" ")
+            others[place] = number + space + text.ljust(len(record))  # where the next line begins may be known already
+        file.write_bytes(b"\n".join([header, first, *others, last, end]))
     until_stored(app, "/first", "/last")
     wait_until(lambda: app.json("health")["refused"] == 4, "not all are set aside")
     assert run(app, "status").output.count("unreadable record") == 4
