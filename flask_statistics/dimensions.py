@@ -31,10 +31,6 @@ _logger = logging.getLogger(__name__)
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
-_PANELS = "summary series paths recent requests exceptions failing missing links"
-RESERVED = frozenset([*parameters.NAMES, *_PANELS.split()])
-"""Names of query parameters and of panels that mean something else already."""
-
 
 OTHER_VALUE = "(other)"
 """What rollups show for values that were folded together."""
@@ -144,10 +140,10 @@ class Dimension:
         record: Callable[[], Any] | None = None,
         version: str = "",
     ) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in parameters.NAMES:
             raise SettingError(
                 f"The dimension's name is {name!r}, but must be lower-case letters, digits and _, "
-                f"and none of {', '.join(sorted(RESERVED))}."
+                f"and none of {', '.join(sorted(parameters.NAMES))}."
             )
         label = label or name.replace("_", " ").capitalize()
         fields = {

@@ -23,6 +23,7 @@ from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
+from .pages.panels import Panels, check_dimensions
 from .processes import Processes
 from .pruning import Pruner, bounds_of
 from .query import Query
@@ -117,6 +118,7 @@ class Statistics:
         bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
         metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
         known = available(raw.columns, dimensions)
+        check_dimensions(known)
         fillers = {
             dimension.column: _filler(app, dimension, raw) for dimension in dimensions if dimension.record is not None
         }
@@ -172,7 +174,9 @@ class Statistics:
         app, settings = state.app, state.settings
         options = {} if settings.subdomain is None else {"subdomain": settings.subdomain}
         host = (settings.host or views.ANY_HOST) if app.url_map.host_matching else None
-        app.register_blueprint(views.blueprint(host), url_prefix=settings.url_prefix, **options)
+        app.register_blueprint(
+            views.blueprint(Panels(state.dimensions), host), url_prefix=settings.url_prefix, **options
+        )
         views.guard_misses(app)
         views.exempt(app)
         app.cli.add_command(cli.group())

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from flask import Flask, Response, current_app, g, get_flashed_messages, request, session, url_for
 from jinja2 import ChoiceLoader, Environment, PackageLoader
+from markupsafe import Markup
 from werkzeug.datastructures import Headers
 
 _environments: WeakKeyDictionary[Flask, Environment] = WeakKeyDictionary()
@@ -34,17 +35,22 @@ class Answer(Response):
 
 def page(template: str, status: int = 200, **context: Any) -> Answer:
     """The page, or the part of one, that the template of this name under `flask_statistics/` makes of `context`."""
-    content = html(template, **context).encode()
+    return answer(html(template, **context), status)
+
+
+def answer(markup: str, status: int = 200) -> Answer:
+    """`markup` as an answer."""
+    content = markup.encode()
     # not a list: what writes itself into pages of the host's, such as Flask-DebugToolbar, leaves a stream alone
     return Answer(iter((content,)), status, {"Content-Length": str(len(content))})
 
 
-def html(template: str, **context: Any) -> str:
-    """What the template of this name under `flask_statistics/` makes of `context`."""
+def html(template: str, **context: Any) -> Markup:
+    """What the template of this name under `flask_statistics/` makes of `context`: other templates need not escape it."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if app not in _environments:
         _environments[app] = _environment(app)
-    return _environments[app].get_template(f"flask_statistics/{template}.html").render(context)
+    return Markup(_environments[app].get_template(f"flask_statistics/{template}.html").render(context))  # noqa: S704
 
 
 def data(value: Mapping[str, Any], status: int = 200) -> Answer:

@@ -10,12 +10,12 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache, partial, wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -31,6 +31,7 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from . import api, export, guards, health, rendering, trail
@@ -39,10 +40,12 @@ from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
-from .pages import breakdowns, errors, live, overview, request_log
+from .pages import breakdowns, live, request_log
 from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
+from .pages.panel import Cells, Panel, View, compose
+from .pages.panels import VIEWS, Panels
 from .places import Busy
 from .queries.interface import TooManyValues
 from .queries.remembering import Remembering
@@ -66,9 +69,17 @@ MAY_BE_EMPTY = ("q", "search", "start", "end", "span")
 """Fields of forms: left empty, they say nothing and are taken out of the URL."""
 
 
-def blueprint(host: str | None = None) -> Blueprint:
+class Dashboard(Blueprint):
+    """The dashboard of one app, with its panels."""
+
+    def __init__(self, panels: Panels) -> None:
+        super().__init__(NAME, __name__)
+        self.panels = panels
+
+
+def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
     """The dashboard of one app: pages, panels, exports, the API and static files; `host` where the app matches hosts."""
-    dashboard = Blueprint(NAME, __name__)
+    dashboard = Dashboard(panels)
     dashboard.enable_openapi = False  # type: ignore[attr-defined] # APIFlask asks each blueprint that has a before_request
     dashboard.before_request(_guard)
     dashboard.after_request(_protect)
@@ -78,9 +89,9 @@ def blueprint(host: str | None = None) -> Blueprint:
         dashboard.url_value_preprocessor(lambda _, values: values and values.pop("statistics_host"))
         dashboard.url_defaults(lambda _, values: values.setdefault("statistics_host", request.host))
     for rule, endpoint, view in (
-        ("/", "index", index),
-        ("/errors", "errors", errors_view),
-        ("/requests", "requests", requests_view),
+        ("/", "index", panels_view("index")),
+        ("/errors", "errors", panels_view("errors")),
+        ("/requests", "requests", panels_view("requests")),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/health", "health", health_view),
@@ -221,19 +232,35 @@ def _busy(error: Busy) -> Response:
     return response
 
 
-def index() -> ResponseReturnValue:
-    """The overview; filtered by one path, that path's page."""
-    return _show("index", "Overview", overview.overview, csv=lambda page: overview.grouping_of(page) or "series")
+def panels_view(name: str) -> Callable[[], ResponseReturnValue]:
+    """The route of a page that is made of panels."""
+    view = VIEWS[name]
+
+    def show() -> ResponseReturnValue:
+        return _show(name, view.title, partial(_composed, view), template=view.template, json=view.json, csv=view.file)
+
+    return show
 
 
-def errors_view() -> ResponseReturnValue:
-    """When requests failed, how and where."""
-    return _show("errors", "Errors", errors.errors, csv=lambda page: "exceptions")
+def _composed(view: View, page: Page) -> dict[str, Any]:
+    nothing = view.instead(page)
+    if nothing is not None:
+        return {"nothing": nothing}
+    grids = compose(page, _panels().on(view.name))
+    return {
+        "grids": [
+            {"width": grid.width, "panels": [_markup(each.panel, each.content) for each in grid.panels]}
+            for grid in grids
+        ]
+    }
 
 
-def requests_view() -> ResponseReturnValue:
-    """The request log."""
-    return _show("requests", "Requests", request_log.request_log, json="api_requests", csv=lambda page: "requests")
+def _panels() -> Panels:
+    return cast(Dashboard, current_app.blueprints[NAME]).panels
+
+
+def _markup(panel: Panel, content: Any) -> Markup:
+    return rendering.html(f"panels/{panel.template}", panel=content)
 
 
 def live_view() -> ResponseReturnValue:
@@ -275,7 +302,7 @@ def one_request(key: str) -> ResponseReturnValue:
         return request_log.one_request(page, row)
 
     try:
-        return _show("one_request", "Request", compose, json=None)
+        return _show("one_request", "Request", compose, template="request", json=None)
     except _NotStored:
         return _message(404, "This request is not stored", "It never was, or it has been deleted since.")
 
@@ -285,8 +312,9 @@ def _show(
     title: str,
     compose: Callable[[Page], Any],
     *,
+    template: str | None = None,
     json: str | None = "api_summary",
-    csv: Callable[[Page], str] | None = None,
+    csv: Callable[[Page], str | None] = lambda _: None,
 ) -> ResponseReturnValue:
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
     values, began = dict(request.view_args or {}), time.perf_counter()
@@ -295,27 +323,17 @@ def _show(
             return redirect(page.state.table_url_at(page.state.base))
         content = compose(page)
         page.asker.give_up_without_answer()
+        file = csv(page)
         framed = frame(
             page,
             endpoint,
             title=title,
             default=state_of(current_app).settings.default_date_span,
             json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
-            csv_url=None if csv is None else page.csv(csv(page)),
+            csv_url=None if file is None else page.csv(file),
         )
     helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began)
-    return _render(TEMPLATES[endpoint], frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
-
-
-TEMPLATES = {
-    "index": "overview",
-    "errors": "errors",
-    "requests": "requests",
-    "one_request": "request",
-    "live": "live",
-    "health": "health",
-    "list": "list",
-}
+    return _render(template or endpoint, frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
 
 
 @contextmanager
@@ -369,42 +387,15 @@ def _message(status: int, heading: str, text: str) -> Response:
 # ---- panels ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """One panel of a page, that can be asked for alone."""
-
-    endpoint: str
-    """The page it is on."""
-    compose: Callable[[Page], Any]
-    template: str = ""
-    """Its partial and what the partial calls it; empty: the panel's name."""
-
-
-PANELS = {
-    "summary": _Panel("index", overview.summary_alone),
-    "series": _Panel("index", overview.series_alone),
-    "paths": _Panel("index", overview.paths_alone),
-    "recent": _Panel("index", overview.recent, "requests"),
-    "requests": _Panel("requests", request_log.requests),
-    "exceptions": _Panel("errors", errors.exceptions),
-    "failing": _Panel("errors", errors.failing),
-    "missing": _Panel("errors", errors.missing),
-    "links": _Panel("errors", errors.links),
-}
-
-
 def panel(name: str) -> ResponseReturnValue:
-    """One panel with exactly the markup that its page includes; htmx then shows the page's URL."""
-    chosen = PANELS.get(name)
+    """One panel with exactly the markup that its page has; htmx then shows the page's URL."""
+    chosen = _panels().get(name)
     if chosen is None:
-        if name not in state_of(current_app).dimensions:
-            abort(404)
-        chosen = _Panel("index", lambda page: breakdowns.panels(page, (name,))[0], "breakdown")
-    with _page(_url(chosen.endpoint)) as page:
-        content = chosen.compose(page)
+        abort(404)
+    with _page(_url(chosen.page)) as page:
+        content = chosen.compose(replace(page, is_whole=False))
         page.asker.give_up_without_answer()
-    partial = chosen.template or name
-    response = _render(f"panels/_{partial}", **{partial: content})
+    response = rendering.answer(_markup(chosen, content))
     response.headers["HX-Push-Url"] = page.state.table_url_at(page.state.base)
     return response
 
@@ -415,13 +406,14 @@ def panel(name: str) -> ResponseReturnValue:
 def export_csv(name: str) -> ResponseReturnValue:
     """A table with all of its rows, sent as they are read."""
     state, now = state_of(current_app), utc_now()
-    if not export.is_table(name, state.dimensions):
+    chosen = _panels().get(name)
+    if chosen is None or chosen.rows is None:
         abort(404)
     with _page(_url("index")) as page:
         shown = page
     if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
         return rendering.Answer("\n".join(shown.state.notices), 400, mimetype="text/plain")
-    lines = _lines(state, shown, name)
+    lines = _lines(state, shown, chosen.rows)
     first = next(lines)  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")
     response = rendering.Answer(chain((first,), lines), mimetype="text/csv")
@@ -431,10 +423,11 @@ def export_csv(name: str) -> ResponseReturnValue:
     return response
 
 
-def _lines(state: State, page: Page, name: str) -> Generator[str]:
+def _lines(state: State, page: Page, rows: Callable[[Page], Iterator[Cells]]) -> Generator[str]:
     """The pieces of a file. Between two of them nothing is open: the reader sets the pace, and may have gone to lunch."""
+    page = replace(page, asker=Asker(state.queries_apart(), state.complaints.tell))
     with state.places.file() as sending:
-        for piece in export.lines(replace(page, asker=Asker(state.queries_apart(), state.complaints.tell)), name):
+        for piece in export.lines(page, rows(page)):
             yield piece
             sending.check()
 

@@ -31,6 +31,7 @@ from schemathesis.specs.openapi.checks import (
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 import flask_statistics
+from flask_statistics.pages.panels import BUILT_IN
 
 from .conftest import App
 
@@ -168,9 +169,9 @@ def check_case(case: schemathesis.Case[Any]) -> None:
 # ---- the dashboard ---------------------------------------------------------------------------------------------------
 
 PAGES = ("", "errors", "requests", "live", "health")
-PANELS = ("summary", "series", "paths", "recent", "requests", "exceptions", "failing", "missing", "links", "browser")
+PANELS = (*dict.fromkeys(panel.name for panel in BUILT_IN), "browser")
 LISTS = ("path", "referrer", "browser", "exception", "status_code", "nowhere")
-EXPORTS = ("requests", "series", "exceptions", "failing", "missing", "links", "path", "nowhere")
+EXPORTS = (*dict.fromkeys(panel.name for panel in BUILT_IN if panel.rows), "path", "nowhere")
 API = (
     "summary",
     "series",

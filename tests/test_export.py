@@ -119,7 +119,7 @@ def test_export_of_the_log(app: App) -> None:
 def test_export_has_what_was_there_at_its_beginning(
     make_app: Callable[..., App], database_url: str, monkeypatch: pytest.MonkeyPatch, rollups: bool
 ) -> None:
-    monkeypatch.setattr("flask_statistics.export.LOG_ROWS", 7)
+    monkeypatch.setattr("flask_statistics.pages.request_log.FILE_ROWS", 7)
     monkeypatch.setattr("flask_statistics.export.PIECE", 1)
     app = make_app(database_url, STATISTICS_ENABLED=False, STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False)
     now = datetime.now(timezone.utc).replace(tzinfo=None)

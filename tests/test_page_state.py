@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
-from flask_statistics.dimensions import RESERVED, Dimension, available
+from flask_statistics.dimensions import Dimension, available
 from flask_statistics.filters import Filters
 from flask_statistics.models import KNOWN_COLUMNS
 from flask_statistics.page_state import PageState, TableState, read_state
+from flask_statistics.parameters import NAMES
 
 NOW = datetime(2026, 11, 22, 14, 37)
 DIMENSIONS = available(dict.fromkeys(KNOWN_COLUMNS))
-PARAMETERS = [*DIMENSIONS, *RESERVED]
+PARAMETERS = [*DIMENSIONS, *NAMES]
 
 
 def read(query: str, *, zone: str = "UTC", dimensions: dict[str, Dimension] | None = None) -> PageState:

@@ -20,7 +20,7 @@ from werkzeug.test import Client, TestResponse
 from flask_statistics import Dimension, RequestMixin
 from flask_statistics.connections import READING
 from flask_statistics.guards import everybody
-from flask_statistics.views import PANELS
+from flask_statistics.pages.panels import BUILT_IN
 
 from .conftest import App, a_fortnight, original_model
 
@@ -41,7 +41,7 @@ VIEWS = (
     "?start=2020-01-01&end=2020-01-07",
     "requests/none",
 )
-PARTIALS = (*PANELS, "browser", "status_code", "exception")
+PARTIALS = (*dict.fromkeys(panel.name for panel in BUILT_IN), "browser", "status_code", "exception")
 
 
 @pytest.fixture(scope="module")
@@ -322,8 +322,7 @@ def test_view_offers_a_comparison_where_it_shows_one(app: App) -> None:
 
 @pytest.mark.parametrize("name", PARTIALS)
 def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
-    panel = PANELS.get(name)
-    page = {"index": "", "requests": "requests", "errors": "errors"}[panel.endpoint if panel else "index"]
+    page = next((panel.page for panel in BUILT_IN if panel.name == name), "index").replace("index", "")
     query = "?path=/&span=28d" if name == "recent" else "?span=28d&sort=-p95&device!=bot"
     response = app.client.get(f"/statistics/panel/{name}{query}")
     assert steady(response.text) in steady(get(app, page + query))

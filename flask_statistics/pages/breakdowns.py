@@ -5,17 +5,22 @@ The columns of the table stand here once, for the page and for its export.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from ..dimensions import Dimension
 from ..formatting import clock, compact, duration, number, share
 from ..queries.answers import Breakdown, Row
 from .frame import Link
 from .page import Page, plural
+from .panel import EVERY_ROW, Cells, Panel
 
 PANEL_ROWS = 6
 LIST_ROWS = 50
+LISTED = ("path", "route")
+"""Dimensions that the table of paths lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class PanelRow:
-    """One value of a panel."""
+class TopValue:
+    """One of the most frequent values."""
 
     label: str
     url: str
@@ -123,13 +128,13 @@ class PanelRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class TopValues:
     """The most frequent values of a dimension."""
 
     name: str
     heading: str
     label: str
-    rows: tuple[PanelRow, ...] | None
+    rows: tuple[TopValue, ...] | None
     """None: could not be computed."""
     empty: str
     note: str | None
@@ -142,30 +147,46 @@ class Panel:
 # ---- panels ----------------------------------------------------------------------------------------------------------
 
 
-def panels(page: Page, names: tuple[str, ...]) -> tuple[Panel, ...]:
-    """A panel for each of these dimensions. If asking for all at once fails, each is asked for alone."""
-    if not names:
-        return ()
-    found = _ask_panels(page, names)
+def panel_of(dimension: Dimension) -> Panel:
+    """The panel of a dimension's most frequent values. The table of paths lists paths and routes in the overview's stead."""
+    name = dimension.name
+    return Panel(
+        name=name,
+        page="index",
+        title=dimension.plural,
+        compose=partial(top_values, name=name),
+        template="_breakdown",
+        rows=partial(rows, name=name),
+        offered=lambda _: name not in LISTED,
+        width="third",
+        cost=("breakdowns",),
+    )
+
+
+def top_values(page: Page, name: str) -> TopValues:
+    """The most frequent values of a dimension.
+
+    A whole page asks for all of its dimensions at once; if that fails, for each alone.
+    """
+    names = tuple(each for each in page.site.dimensions if each not in LISTED) if page.is_whole else (name,)
+    found = _ask_top_values(page, names)
     if found is None and len(names) > 1:
-        found = {}
-        for name in names:
-            found |= _ask_panels(page, (name,)) or {}
-    return tuple(_panel(page, name, (found or {}).get(name)) for name in names)
+        found = _ask_top_values(page, (name,))
+    return _top_values(page, name, None if found is None else found[name])
 
 
-def _ask_panels(page: Page, names: tuple[str, ...]) -> dict[str, Breakdown] | None:
+def _ask_top_values(page: Page, names: tuple[str, ...]) -> dict[str, Breakdown] | None:
     state = page.state
     return page.ask(page.queries.breakdowns, names, state.span, state.filters, limit=PANEL_ROWS)
 
 
-def _panel(page: Page, name: str, found: Breakdown | None) -> Panel:
+def _top_values(page: Page, name: str, found: Breakdown | None) -> TopValues:
     dimension = page.site.dimensions[name]
-    return Panel(
+    return TopValues(
         name=name,
         heading=dimension.plural,
         label=dimension.label,
-        rows=None if found is None else tuple(_panel_row(page, found, row) for row in _interesting(name, found)),
+        rows=None if found is None else tuple(_top_value(page, found, row) for row in _interesting(name, found)),
         empty=f"No {lower_first(dimension.plural)} in this span.",
         note=None if found is None else _not_before(page, found),
         all_text=f"All {lower_first(dimension.plural)}",
@@ -186,9 +207,9 @@ def _interesting(name: str, found: Breakdown) -> tuple[Row, ...]:
     return tuple(row for row in found.rows if not (name == "exception" and row.value is None))
 
 
-def _panel_row(page: Page, found: Breakdown, row: Row) -> PanelRow:
+def _top_value(page: Page, found: Breakdown, row: Row) -> TopValue:
     text = page.site.dimensions[found.dimension].text_of(row.value)
-    return PanelRow(
+    return TopValue(
         label=page.label(found.dimension, row.value),
         url=page.toggled(found.dimension, text),
         current=text in page.state.filters.texts(found.dimension),
@@ -210,7 +231,7 @@ def paths(page: Page, dimension: str) -> Table | None:
         return None
     more_rows = next((rows for rows in (50, 200) if rows > state.table.rows), None)
     more = _more(page, found, more_rows)
-    groupings = tuple(name for name in ("route", "path") if name in page.site.dimensions)
+    groupings = tuple(name for name in reversed(LISTED) if name in page.site.dimensions)
     return _table(
         page,
         found,
@@ -358,6 +379,28 @@ def _shown(offset: int, found: Breakdown, noun: str) -> str:
     if not found.rows:
         return ""
     return f"{offset + 1:,}–{offset + len(found.rows):,} of {plural(found.total, noun)}"
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+FILE_LABELS = {"p50": "Median (s)", "p95": "p95 (s)", "server_error_share": "5xx"}
+
+
+def rows(page: Page, name: str) -> Iterator[Cells]:
+    """All values of a dimension, sorted and searched as the page's state says."""
+    state, dimension = page.state, page.site.dimensions[name]
+    columns = offered_columns(page)
+    yield [dimension.label, *(FILE_LABELS.get(column.sort, column.label) for column in columns)]
+    found = page.queries.breakdown(
+        name,
+        state.span,
+        state.filters,
+        sort=state.table.sort,
+        search=state.table.search,
+        limit=EVERY_ROW,
+    )
+    for row in found.rows:
+        yield [dimension.label_of(row.value), *(column.value(row) for column in columns)]
 
 
 def _percent(part: int, whole: int) -> float:

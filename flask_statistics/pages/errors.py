@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
 from ..dimensions import referrer_host
+from ..filters import Filters
 from ..formatting import clipped, clock, number, share
 from ..queries import answers
 from ..queries.answers import Row
 from ..queries.interface import CHEAP
 from .nothing import Nothing, nothing
 from .page import Page, covered
+from .panel import EVERY_ROW, Cells, Panel, View
 from .request_log import web_url
-from .series import Series, series
+from .series import rows as series_rows
+from .series import series
 from .summary import ERROR_TILES, Summary, ask_measures, offered, summary
 
 SHOWN = 10
@@ -96,36 +100,9 @@ class ErrorTable:
     """Whether there are more rows than these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """The errors view's parts. `nothing` stands instead of all others; a part that is None has no column to read."""
-
-    nothing: Nothing | None = None
-    summary: Summary | None = None
-    series: Series | None = None
-    exceptions: ErrorTable | None = None
-    failing: ErrorTable | None = None
-    missing: ErrorTable | None = None
-    links: ErrorTable | None = None
-
-
-def errors(page: Page) -> Errors:
-    """What the errors view shows."""
+def _instead(page: Page) -> Nothing | None:
     measures = ask_measures(page, want=CHEAP)
-    if measures is not None and not measures.hits:
-        return Errors(nothing=nothing(page))
-    label = covered(page)
-    found = ask_links(page) if has_links(page) else None
-    return Errors(
-        summary=None
-        if measures is None
-        else summary(page, measures, label=label, names=ERROR_TILES, want=CHEAP, urls=_tile_urls(page)),
-        series=series(page, metric="errors", label=label),
-        exceptions=exceptions(page) if page.has("exception") else None,
-        failing=failing(page) if has_failing(page) else None,
-        missing=_missing(page, found) if has_failing(page) else None,
-        links=_links(page, found) if has_links(page) else None,
-    )
+    return nothing(page) if measures is not None and not measures.hits else None
 
 
 def has_failing(page: Page) -> bool:
@@ -136,6 +113,10 @@ def has_failing(page: Page) -> bool:
 def has_links(page: Page) -> bool:
     """Whether the model tells which page led to a path that was not found."""
     return has_failing(page) and page.has("referrer")
+
+
+def _summary(page: Page) -> Summary | None:
+    return summary(page, names=ERROR_TILES, want=CHEAP, urls=_tile_urls(page))
 
 
 def _tile_urls(page: Page) -> dict[str, str]:
@@ -153,7 +134,8 @@ def _tile_urls(page: Page) -> dict[str, str]:
 
 def exceptions(page: Page) -> ErrorTable:
     """Exceptions by type, message and path, most frequent first."""
-    groups = ask_exceptions(page, SHOWN + 1)
+    state = page.state
+    groups = page.ask(page.queries.exceptions, state.span, state.filters, limit=SHOWN + 1)
     return ErrorTable(
         rows=None if groups is None else tuple(_exception_row(page, group) for group in groups[:SHOWN]),
         csv_url=page.csv("exceptions"),
@@ -161,10 +143,12 @@ def exceptions(page: Page) -> ErrorTable:
     )
 
 
-def ask_exceptions(page: Page, limit: int) -> list[answers.ExceptionGroup] | None:
-    """The groups of exceptions; None if the question failed."""
-    state = page.state
-    return page.ask(page.queries.exceptions, state.span, state.filters, limit=limit)
+def exception_rows(page: Page) -> Iterator[Cells]:
+    """All of them."""
+    yield ["Exception", "Message", "Path", "Count", "First seen", "Last seen"]
+    for group in page.queries.exceptions(page.state.span, page.state.filters, limit=EVERY_ROW):
+        type_and_message = split_exception(page, group.exception)
+        yield [*type_and_message, group.path, group.hits, group.first_requested, group.last_requested]
 
 
 def _exception_row(page: Page, group: answers.ExceptionGroup) -> ExceptionRow:
@@ -197,7 +181,7 @@ def split_exception(page: Page, stored: str) -> tuple[str, str]:
 
 def failing(page: Page) -> ErrorTable:
     """Paths by their server errors."""
-    found = ask_failing(page, SHOWN)
+    found = page.ask(_failing, page, SHOWN)
     return ErrorTable(
         rows=None if found is None else tuple(_failing_row(page, row) for row in found),
         csv_url=page.csv("failing"),
@@ -205,13 +189,18 @@ def failing(page: Page) -> ErrorTable:
     )
 
 
-def ask_failing(page: Page, limit: int) -> list[Row] | None:
-    """The paths that had server errors, most of them first; None if the question failed."""
+def _failing(page: Page, limit: int) -> list[Row]:
+    """The paths that had server errors, most of them first."""
     state = page.state
-    found = page.ask(
-        page.queries.breakdown, "path", state.span, state.filters, sort="-server_errors", limit=limit, want=CHEAP
-    )
-    return None if found is None else [row for row in found.rows if row.measures.server_errors]
+    found = page.queries.breakdown("path", state.span, state.filters, sort="-server_errors", limit=limit, want=CHEAP)
+    return [row for row in found.rows if row.measures.server_errors]
+
+
+def failing_rows(page: Page) -> Iterator[Cells]:
+    """All of them."""
+    yield ["Path", "5xx", "Hits", "Last request"]
+    for row in _failing(page, EVERY_ROW):
+        yield [row.value, row.measures.server_errors, row.measures.hits, row.measures.last_requested]
 
 
 def _failing_row(page: Page, row: Row) -> FailingRow:
@@ -228,26 +217,30 @@ def _failing_row(page: Page, row: Row) -> FailingRow:
 
 def missing(page: Page) -> ErrorTable:
     """Paths that were not found, with the page that most of those requests came from."""
-    return _missing(page, ask_links(page) if has_links(page) else None)
-
-
-def _missing(page: Page, found: list[answers.Link] | None) -> ErrorTable:
-    rows = ask_missing(page, SHOWN)
+    rows = page.ask(_missing, page, SHOWN)
+    tops = top_referrers(page.ask(_links, page, LOOKED_AT) if rows and has_links(page) else None)
     return ErrorTable(
-        rows=None if rows is None else tuple(_missing_row(page, row, top_referrers(found)) for row in rows),
+        rows=None if rows is None else tuple(_missing_row(page, row, tops) for row in rows),
         csv_url=page.csv("missing"),
-        all_url=page.state.at(
-            page.site.url("list", dimension="path"), filters=page.state.filters.only("status_code", "404")
-        ),
+        all_url=page.state.at(page.site.url("list", dimension="path"), filters=_not_found(page)),
     )
 
 
-def ask_missing(page: Page, limit: int) -> list[Row] | None:
-    """The paths that were not found, most hits first; None if the question failed."""
-    state = page.state
-    not_found = state.filters.only("status_code", "404")
-    found = page.ask(page.queries.breakdown, "path", state.span, not_found, limit=limit, want=CHEAP)
-    return None if found is None else list(found.rows)
+def _missing(page: Page, limit: int) -> list[Row]:
+    """The paths that were not found, most hits first."""
+    return list(page.queries.breakdown("path", page.state.span, _not_found(page), limit=limit, want=CHEAP).rows)
+
+
+def _not_found(page: Page) -> Filters:
+    return page.state.filters.only("status_code", "404")
+
+
+def missing_rows(page: Page) -> Iterator[Cells]:
+    """All of them."""
+    yield ["Path", "Hits", "Top referrer", "Last seen"]
+    tops = top_referrers(_links(page, EVERY_ROW) if has_links(page) else None)
+    for row in _missing(page, EVERY_ROW):
+        yield [row.value, row.measures.hits, tops.get(str(row.value)), row.measures.last_requested]
 
 
 def top_referrers(found: list[answers.Link] | None) -> dict[str, str]:
@@ -278,10 +271,7 @@ def _missing_row(page: Page, row: Row, tops: dict[str, str]) -> MissingRow:
 
 def links(page: Page) -> ErrorTable:
     """Pages that link to paths that were not found: the app's own ones can be mended at once."""
-    return _links(page, ask_links(page))
-
-
-def _links(page: Page, found: list[answers.Link] | None) -> ErrorTable:
+    found = page.ask(_links, page, LOOKED_AT)
     return ErrorTable(
         rows=None if found is None else tuple(_link_row(page, link) for link in found[:SHOWN]),
         csv_url=page.csv("links"),
@@ -289,11 +279,22 @@ def _links(page: Page, found: list[answers.Link] | None) -> ErrorTable:
     )
 
 
-def ask_links(page: Page, limit: int = LOOKED_AT) -> list[answers.Link] | None:
-    """The links to paths that were not found; None if the question failed."""
-    state = page.state
-    not_found = state.filters.only("status_code", "404")
-    return page.ask(page.queries.links, state.span, not_found, limit=limit)
+def _links(page: Page, limit: int) -> list[answers.Link]:
+    """The links to paths that were not found, most hits first."""
+    return page.queries.links(page.state.span, _not_found(page), limit=limit)
+
+
+def link_rows(page: Page) -> Iterator[Cells]:
+    """All of them."""
+    yield ["Referrer", "Internal", "Path", "Hits", "Last seen"]
+    for link in _links(page, EVERY_ROW):
+        yield [
+            link.referrer,
+            "yes" if is_internal(page, link.referrer) else "no",
+            link.path,
+            link.hits,
+            link.last_requested,
+        ]
 
 
 def is_internal(page: Page, referrer: str) -> bool:
@@ -326,3 +327,69 @@ def _link_row(page: Page, link: answers.Link) -> LinkRow:
 def _when(page: Page, moment: datetime) -> When:
     at = page.local(moment)
     return When(clock(at, now=page.local_now), at.isoformat(timespec="seconds"))
+
+
+# ---- the view --------------------------------------------------------------------------------------------------------
+
+VIEW = View(
+    name="errors",
+    title="Errors",
+    template="errors",
+    instead=_instead,
+    file=lambda _: "exceptions",
+    json="api_summary",
+)
+PANELS = (
+    Panel(name="summary", page="errors", title="Totals", compose=_summary, template="_summary", cost=("summary",)),
+    Panel(
+        name="series",
+        page="errors",
+        title="Chart",
+        compose=lambda page: series(page, metric="errors", label=covered(page)),
+        template="_series",
+        rows=series_rows,
+        cost=("series",),
+    ),
+    Panel(
+        name="exceptions",
+        page="errors",
+        title="Exceptions",
+        compose=exceptions,
+        template="_exceptions",
+        rows=exception_rows,
+        offered=lambda page: page.has("exception"),
+        cost=("exceptions",),
+    ),
+    Panel(
+        name="failing",
+        page="errors",
+        title="Failing paths",
+        compose=failing,
+        template="_failing",
+        rows=failing_rows,
+        offered=has_failing,
+        width="half",
+        cost=("breakdown",),
+    ),
+    Panel(
+        name="missing",
+        page="errors",
+        title="Not found",
+        compose=missing,
+        template="_missing",
+        rows=missing_rows,
+        offered=has_failing,
+        width="half",
+        cost=("breakdown", "links"),
+    ),
+    Panel(
+        name="links",
+        page="errors",
+        title="Broken links",
+        compose=links,
+        template="_links",
+        rows=link_rows,
+        offered=has_links,
+        cost=("links",),
+    ),
+)

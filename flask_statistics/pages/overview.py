@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..formatting import clipped
 from . import breakdowns, request_log
-from .breakdowns import Panel, Table
 from .nothing import Nothing, nothing
 from .page import Page, covered
-from .series import Series, series
-from .summary import Summary, ask_measures, summary
+from .panel import Panel, View
+from .series import rows, series
+from .summary import ask_measures, summary
 
 RECENT = 20
 """Requests of a path that its page shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The overview's parts. `nothing` stands instead of all the others; a part that is None could not be computed."""
-
-    nothing: Nothing | None = None
-    summary: Summary | None = None
-    series: Series | None = None
-    path: str | None = None
-    """The one path that is shown; None: many."""
-    recent: request_log.RequestTable | None = None
-    """Its latest requests."""
-    grouped: bool = True
-    """Whether there are paths to list."""
-    paths: Table | None = None
-    panels: tuple[Panel, ...] = ()
-
-
-def overview(page: Page) -> Overview:
-    """What the overview shows. Without requests it asks no more than whether there ever was one."""
-    measures = ask_measures(page)
-    if measures is not None and not measures.hits:
-        return Overview(nothing=nothing(page))
-    label, path = covered(page), the_path(page)
-    grouping = None if path else grouping_of(page)
-    return Overview(
-        summary=None if measures is None else summary(page, measures, label=label),
-        series=series_alone(page),
-        path=path,
-        recent=recent(page) if path else None,
-        grouped=grouping is not None,
-        paths=breakdowns.paths(page, grouping) if grouping else None,
-        panels=breakdowns.panels(page, panel_names(page)),
-    )
-
-
-def summary_alone(page: Page) -> Summary | None:
-    """The summary as the overview shows it."""
-    measures = ask_measures(page)
-    return None if measures is None else summary(page, measures, label=covered(page))
-
-
-def series_alone(page: Page) -> Series | None:
-    """The series as the overview shows it."""
-    return series(page, metric=page.state.metric, label=covered(page))
-
-
-def paths_alone(page: Page) -> Table | None:
-    """The table of paths as the overview shows it."""
-    grouping = grouping_of(page)
-    return breakdowns.paths(page, grouping) if grouping else None
-
-
-def recent(page: Page) -> request_log.RequestTable | None:
-    """The latest requests as the page of a path shows them."""
-    return request_log.recent(page, limit=RECENT)
-
-
-def the_path(page: Page) -> str | None:
-    """The one path that the filters let through, as shown; None if there may be several."""
+def has_one_path(page: Page) -> bool:
+    """Whether the filters let one path through."""
     texts = page.state.filters.texts("path")
-    return clipped(texts[0]) if len(texts) == 1 and texts[0] else None
+    return len(texts) == 1 and bool(texts[0])
 
 
 def grouping_of(page: Page) -> str | None:
@@ -85,6 +25,53 @@ def grouping_of(page: Page) -> str | None:
     return by if by in page.site.dimensions else None
 
 
-def panel_names(page: Page) -> tuple[str, ...]:
-    """Every registered dimension that the table of paths does not list."""
-    return tuple(name for name in page.site.dimensions if name not in ("path", "route"))
+def _paths(page: Page) -> breakdowns.Table | None:
+    grouping = grouping_of(page)
+    return breakdowns.paths(page, grouping) if grouping else None
+
+
+def _instead(page: Page) -> Nothing | None:
+    """Without requests it is asked no more than whether there ever was one."""
+    measures = ask_measures(page)
+    return nothing(page) if measures is not None and not measures.hits else None
+
+
+VIEW = View(
+    name="index",
+    title="Overview",
+    template="overview",
+    instead=_instead,
+    file=lambda page: grouping_of(page) or "series",
+    json="api_summary",
+)
+PANELS = (
+    Panel(name="summary", page="index", title="Totals", compose=summary, template="_summary", cost=("summary",)),
+    Panel(
+        name="series",
+        page="index",
+        title="Chart",
+        compose=lambda page: series(page, metric=page.state.metric, label=covered(page)),
+        template="_series",
+        rows=rows,
+        cost=("series",),
+    ),
+    Panel(
+        name="paths",
+        page="index",
+        title="Paths",
+        compose=_paths,
+        template="_paths",
+        offered=lambda page: not has_one_path(page) and grouping_of(page) is not None,
+        cost=("breakdown",),
+    ),
+    Panel(
+        name="recent",
+        page="index",
+        title="Latest requests",
+        compose=lambda page: request_log.recent(page, limit=RECENT),
+        template="_requests",
+        offered=has_one_path,
+        cost=("requests",),
+    ),
+)
+"""Those of the dimensions follow."""

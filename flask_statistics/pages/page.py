@@ -107,6 +107,8 @@ class Page:
     asker: Asker = field(repr=False)
     now: datetime
     """Naive UTC, the same for all of the page."""
+    is_whole: bool = True
+    """Whether all of its panels are composed, and not one alone."""
 
     @property
     def queries(self) -> Queries:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..formatting import clipped, day, duration, number, size, status_text, visible
+from ..models import KNOWN_COLUMNS
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
-from .series import Series, series
+from .panel import Cells, Panel, View
+from .series import rows as series_rows
+from .series import series
 
 LOG_ROWS = 50
+FILE_ROWS = 1000
+"""Requests read at once for a file, so that memory does not grow with the length of the log."""
 LONGEST_TEXT = 20_000
 """Characters of one stored value that a page shows."""
 
@@ -64,15 +70,6 @@ class RequestTable:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLogView:
-    """The requests view. `nothing` stands instead of all others; what is None could not be computed."""
-
-    nothing: Nothing | None = None
-    series: Series | None = None
-    requests: RequestTable | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
     """One stored column of a request."""
 
@@ -101,18 +98,10 @@ class OneRequest:
 # ---- the log ---------------------------------------------------------------------------------------------------------
 
 
-def request_log(page: Page) -> RequestLogView:
-    """The whole view: when the requests came, and the log."""
-    table = requests(page)
-    if table is not None and not table.rows and not (page.state.table.before or page.state.table.after):
-        return RequestLogView(nothing=nothing(page))
-    return RequestLogView(series=series(page, metric="hits", label=covered(page), compare=False), requests=table)
-
-
 def requests(page: Page) -> RequestTable | None:
     """The page of the log that the state asks for; an unknown place in it falls back to the newest."""
     state = page.state
-    log = page.ask(_requests, page)
+    log = _ask_page(page)
     if log is None:
         return None
     return replace(
@@ -131,6 +120,10 @@ def recent(page: Page, *, limit: int, heading: str = "Latest requests") -> Reque
     return replace(_table(page, log, heading=heading), all_url=page.other("requests") if log.older else None)
 
 
+def _ask_page(page: Page) -> RequestLog | None:
+    return page.ask(_requests, page)
+
+
 def _requests(page: Page) -> RequestLog:
     state, table, ask = page.state, page.state.table, page.queries.requests
     try:
@@ -138,6 +131,67 @@ def _requests(page: Page) -> RequestLog:
         return ask(state.span, state.filters, limit=LOG_ROWS, before=table.before, after=after)
     except UnknownRequest:
         return ask(state.span, state.filters, limit=LOG_ROWS)
+
+
+def _instead(page: Page) -> Nothing | None:
+    log, table = _ask_page(page), page.state.table
+    return nothing(page) if log is not None and not log.rows and not (table.before or table.after) else None
+
+
+def rows(page: Page) -> Iterator[Cells]:
+    """Every request of the span with every stored column but the traceback, newest first, as many at a time as memory bears."""
+    names: list[str] | None = None
+    log = page.queries.requests(page.state.span, page.state.filters, limit=FILE_ROWS)
+    while True:
+        for row in log.rows:
+            if names is None:
+                names = list(row)
+                yield names
+            yield [row[name] for name in names]
+        older = None if log.older is None else _older(page, log)
+        if older is None:
+            break
+        log = older
+    if names is None:
+        yield ["id", *(name for name in page.site.columns if name in KNOWN_COLUMNS and name != "traceback")]
+
+
+def _older(page: Page, log: RequestLog) -> RequestLog | None:
+    """The requests before those of `log`, behind the last one that was not deleted meanwhile; None: all of them were."""
+    for row in reversed(log.rows):
+        with suppress(UnknownRequest):
+            return page.queries.requests(page.state.span, page.state.filters, limit=FILE_ROWS, before=str(row["id"]))
+    return None
+
+
+VIEW = View(
+    name="requests",
+    title="Requests",
+    template="requests",
+    instead=_instead,
+    file=lambda _: "requests",
+    json="api_requests",
+)
+PANELS = (
+    Panel(
+        name="series",
+        page="requests",
+        title="Chart",
+        compose=lambda page: series(page, metric="hits", label=covered(page), compare=False),
+        template="_series",
+        rows=series_rows,
+        cost=("series",),
+    ),
+    Panel(
+        name="requests",
+        page="requests",
+        title="Requests",
+        compose=requests,
+        template="_requests",
+        rows=rows,
+        cost=("requests",),
+    ),
+)
 
 
 def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:

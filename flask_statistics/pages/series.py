@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from .. import charts
 from ..formatting import compact, duration, number
@@ -14,6 +15,7 @@ from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span, from_wall
 from .frame import Link
 from .page import Page
+from .panel import Cells
 from .summary import NEEDS, comparable_span, value_of
 
 
@@ -132,3 +134,24 @@ def bucket_url(page: Page, hit: charts.HitArea) -> str:
     zone = page.state.span.zone
     start, end = (from_wall(edge.replace(tzinfo=None), zone) for edge in (hit.start, hit.end))
     return page.state.url(span=Span(start, end, zone))
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def rows(page: Page) -> Iterator[Cells]:
+    """The series of the page's metric, a bucket a row, beside the period before."""
+    state, metric = page.state, metric_of(page, page.state.metric)
+    before = comparable_span(page)
+    previous = ["Previous"] if before is not None else []
+    yield ["Start", "End", *(label for _, label in metric.measures), *previous]
+    points = page.queries.series(state.span, state.unit, state.filters, want=metric.want)
+    first = metric.measures[0][0]
+    earlier: list[Any] = []
+    if before is not None:
+        earlier = page.queries.series(before, state.unit, state.filters, want=metric.want)
+    for place, point in enumerate(points):
+        values = [value_of(name, point.measures) for name, _ in metric.measures]
+        if before is not None:
+            values.append(value_of(first, earlier[place].measures) if place < len(earlier) else None)
+        yield [point.start, point.end, *values]

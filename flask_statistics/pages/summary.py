@@ -10,7 +10,7 @@ from ..formatting import Change, change, compact, day, duration, number, share
 from ..queries.answers import Measures
 from ..queries.interface import EVERYTHING
 from ..spans import Span, next_edge
-from .page import Page
+from .page import Page, covered
 
 VERSUS = {"prev": "vs previous", "year": "vs last year"}
 ALL_TILES = ("hits", "visitors", "p50", "p95", "server_errors", "client_errors")
@@ -117,17 +117,18 @@ def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures |
 
 def summary(
     page: Page,
-    measures: Measures,
     *,
-    label: str,
     names: tuple[str, ...] = ALL_TILES,
     want: frozenset[str] = EVERYTHING,
     urls: Mapping[str, str] | None = None,
-) -> Summary:
-    """The tiles `names` of `measures`, as far as the model has what they need.
+) -> Summary | None:
+    """The tiles `names` of the page's span, as far as the model has what they need; None if the question failed.
 
     A tile leads to its page in `urls`; without them it selects what the chart draws.
     """
+    measures = ask_measures(page, want=want)
+    if measures is None:
+        return None
     before = comparable_span(page)
     previous = None
     if before is not None:
@@ -137,7 +138,7 @@ def summary(
     tiles = (_tile(page, name, measures, previous, versus) for name in offered(page, names))
     if urls is not None:
         tiles = (replace(tile, url=urls[tile.measure], current=False) for tile in tiles)
-    return Summary(label, tuple(tiles), _incomparable(page))
+    return Summary(covered(page), tuple(tiles), _incomparable(page))
 
 
 def offered(page: Page, names: tuple[str, ...]) -> tuple[str, ...]:

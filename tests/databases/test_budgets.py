@@ -214,7 +214,7 @@ def test_page_without_any_answer_says_why(slow: App) -> None:
 def test_export_may_take_longer_than_its_pieces(
     make_app: MakeApp, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_statistics.export.LOG_ROWS", 1)
+    monkeypatch.setattr("flask_statistics.pages.request_log.FILE_ROWS", 1)
     monkeypatch.setattr("flask_statistics.export.PIECE", 1)
     limit, late = timedelta(seconds=10), [0.0]
     monkeypatch.setattr(budgets, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))

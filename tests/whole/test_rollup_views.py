@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from flask_statistics.views import PANELS
+from flask_statistics.pages.panels import BUILT_IN
 
 from ..conftest import App, a_fortnight
 
 NOW = datetime.now(timezone.utc).replace(tzinfo=None)
+NAMES = tuple(panel.name for panel in BUILT_IN)
 VIEWS = ("", "errors", "requests", "requests/3", "live", "list/path", "list/browser", "list/referrer", "list/exception")
-PARTIALS = tuple(f"panel/{name}" for name in (*PANELS, "browser", "status_code", "exception"))
-EXPORTS = tuple(
-    f"export/{name}.csv" for name in ("path", "series", "exceptions", "failing", "missing", "links", "requests")
-)
+PARTIALS = tuple(f"panel/{name}" for name in dict.fromkeys([*NAMES, "browser", "status_code", "exception"]))
+EXPORTS = tuple(f"export/{name}.csv" for name in dict.fromkeys(panel.name for panel in BUILT_IN if panel.rows))
 QUERIES = (
     "",
     "span=28d&unit=week&metric=time",
@@ -68,7 +67,7 @@ def shown(app: App, url: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@pytest.mark.parametrize("view", [*VIEWS, *PARTIALS, *EXPORTS])
+@pytest.mark.parametrize("view", [*VIEWS, *PARTIALS, *EXPORTS, "export/path.csv"])
 def test_rollup_view_is_the_raw_one(both: Both, view: str, query: str) -> None:
     url = f"{view}?{query}"
     assert shown(both.rolled, url) == shown(both.raw, url)

@@ -1,0 +1,47 @@
+"""The registry of panels, in the order of their pages: page, partial, file and API know of them from here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from ..config import SettingError
+from ..dimensions import Dimension
+from . import breakdowns, errors, overview, request_log
+from .panel import Panel
+
+BUILT_IN = (*overview.PANELS, *errors.PANELS, *request_log.PANELS)
+"""Beside one for each dimension."""
+VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW)}
+NAMES = frozenset(panel.name for panel in BUILT_IN)
+"""What no dimension can be called: both have their place under `panel/` and `export/`."""
+
+
+class Panels:
+    """The panels of one app."""
+
+    def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
+        self._of_dimensions = tuple(map(breakdowns.panel_of, dimensions.values()))
+
+    def __iter__(self) -> Iterator[Panel]:
+        yield from overview.PANELS
+        yield from self._of_dimensions
+        yield from errors.PANELS
+        yield from request_log.PANELS
+
+    def on(self, page: str) -> list[Panel]:
+        """Those of one page, in its order."""
+        return [panel for panel in self if panel.page == page]
+
+    def get(self, name: str) -> Panel | None:
+        """The panel called `name`, of the first page that has one; None: there is none."""
+        return next((panel for panel in self if panel.name == name), None)
+
+
+def check_dimensions(names: Collection[str]) -> None:
+    """Raise `SettingError` for a dimension that is called like a panel."""
+    for name in names:
+        if name in NAMES:
+            raise SettingError(
+                f"The dimension's name is {name!r}, which a panel has: {', '.join(sorted(NAMES))} are taken. "
+                "Give yours another name."
+            )
