@@ -168,6 +168,11 @@ class StubQueries:
     def earliest(self) -> datetime:
         return NOW - timedelta(days=100)
 
+    def complete_from(self, span: Span, filters: Filters, dimensions: Any = ()) -> None: ...
+
+    def undecided(self, span: Span, filters: Filters) -> int:
+        return 0
+
     def summary(self, span: Span, filters: Filters, **_: Any) -> Measures:
         return self.measures
 
