@@ -195,7 +195,7 @@ class State:
     @contextmanager
     def _asking(self, connections: Connections, newest: Any = None) -> Iterator[Queries]:
         raw = RawQueries(connections.raw, self.raw, self.dimensions)
-        raw.newest = newest
+        raw.conditions.newest = newest
         if connections.in_pieces is None:
             yield self._over(raw, connections)
             return

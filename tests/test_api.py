@@ -190,7 +190,7 @@ MANY = [
 @pytest.fixture
 def flooded(make_app: MakeApp, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     """An app with more different values than fit into memory, as a stranger can bring about."""
-    monkeypatch.setattr("flask_statistics.queries.raw.MOST_GROUPS", 5)
+    monkeypatch.setattr("flask_statistics.queries.interface.MOST_GROUPS", 5)
     app = make_app(database_url)
     app.insert(*MANY)
     yield app

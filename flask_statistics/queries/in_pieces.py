@@ -50,7 +50,7 @@ class QueriesInPieces:
         budget.statement_s = LONGEST_READ_S
         self._earliest: datetime | None = None
         """As it was before there was a copy."""
-        self._newest: Any = queries.newest
+        self._newest: Any = queries.conditions.newest
         self._begun = False
 
     def _begin(self) -> None:
@@ -58,7 +58,7 @@ class QueriesInPieces:
         self._begun, raw, connection, queries = True, self._raw, self._connection, self._queries
         if self._newest is None and raw.key.type.python_type is int:
             self._newest = connection.scalar(sa.select(sa.func.max(raw.key)))
-            queries.newest = self._newest
+            queries.conditions.newest = self._newest
 
     def close(self) -> None:
         """Drop what was copied: else it would be found in the raw table's stead by whoever has the connection next."""

@@ -37,6 +37,8 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 """What a breakdown can be sorted by, besides `value`; `-` before it: largest first."""
 SORT_NAMES = ("value", *SORTS)
 PERCENTILE_SORTS = frozenset({"p50", "p95", "p99"})
+MOST_GROUPS = 100_000
+"""Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
 
 
 class Queries(Protocol):
