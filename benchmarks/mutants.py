@@ -69,7 +69,7 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("if left.hits != one.hits:", "if left.hits == one.hits:"),
         ("return segment if last - first == segment.hits else", "return segment if last - first >= 0 else"),
-        ("if not erased.left:", "if erased.left:"),
+        ("if not forgotten.left:", "if forgotten.left:"),
         (" or since <= -pause", ""),
         ("if first is not None and first < frozen_before:", "if first is not None and first > frozen_before:"),
         (

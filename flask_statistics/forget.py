@@ -29,18 +29,18 @@ from .writers.spool import client as spool_client
 DELETED_A_TIME = 1_000
 """Raw rows deleted in one transaction."""
 MOVED_WITHIN_S = 10.0
-"""How long what waits in the spool may take to be moved into the raw table, where it is erased."""
+"""How long what waits in the spool may take to be moved into the raw table, where it is forgotten."""
 NAMED_A_TIME = 400
 """Of them, keys in one statement."""
 
 
 class AtWork(Exception):
-    """Another process works on the rollups, so nothing was erased."""
+    """Another process works on the rollups, so nothing was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was erased."""
+    """What was forgotten."""
 
     raw_rows: int
     requests: int
@@ -54,7 +54,7 @@ class Forgotten:
     set_aside: int = 0
     """Requests that the raw table had refused and that were deleted from the spool."""
     unreadable: tuple[str, ...] = ()
-    """Names of files of the spool that cannot be read, or not all: what they have of the visitor is not erased."""
+    """Names of files of the spool that cannot be read, or not all: what they have of the visitor is not forgotten."""
 
 
 class NoAddress(ValueError):
@@ -116,10 +116,10 @@ def forget(
                 pace.pause(deleted)
     else:
         job = state.rollups.job()
-        erased = job.forget(forms, now, delete_raw=delete_some, progress=progress)
-        if erased is None:
+        forgotten = job.forget(forms, now, delete_raw=delete_some, progress=progress)
+        if forgotten is None:
             raise AtWork
-        raw_rows, requests, periods, left = erased.raw_rows, erased.requests, erased.periods, erased.left
+        raw_rows, requests, periods, left = forgotten.raw_rows, forgotten.requests, forgotten.periods, forgotten.left
         differing = len(job.differences(datetime(FIRST_YEAR, 1, 1), now))
     left += count(state, forms)
     return Forgotten(raw_rows, requests, periods, left + waiting, differing, aside, unreadable)

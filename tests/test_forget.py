@@ -247,7 +247,7 @@ def test_forget_while_the_job_runs(make_app: MakeApp) -> None:
         connection.execute(sa.insert(rollups.tables.lease).values(lease))
     result = command(app, "forget", THEM, "--yes")
     assert (result.exit_code, len(app.rows())) == (1, 170)
-    assert "Another process is at work on the rollups; nothing was erased." in result.output
+    assert "Another process is at work on the rollups; nothing was forgotten." in result.output
 
 
 @given(
@@ -258,7 +258,8 @@ def test_forget_while_the_job_runs(make_app: MakeApp) -> None:
 def test_forget_is_as_if_they_had_never_been(
     tmp_path_factory: Any, addresses: list[str | None], kept_days: int
 ) -> None:
-    some = rows(addresses)
+    # both are rolled up as far
+    some = [*rows(addresses), {"date": NOW - timedelta(minutes=1), "path": "/", "remote_address": OTHER}]
     found = []
     for forgets in (True, False):
         rolled = Rolled(f"sqlite:///{tmp_path_factory.mktemp('forget') / 'app.sqlite'}")
@@ -268,10 +269,10 @@ def test_forget_is_as_if_they_had_never_been(
         with rolled.engine.begin() as connection:
             connection.execute(sa.delete(raw.table).where(raw.columns["date"] < NOW - timedelta(days=kept_days)))
         if forgets:
-            erased = rolled.job.forget([THEM], NOW, delete_raw=delete_theirs, progress=lambda at: None)
-            assert erased is not None
-            assert erased.left == 0
-            assert erased.requests == sum(row["remote_address"] == THEM for row in some)
+            forgotten = rolled.job.forget([THEM], NOW, delete_raw=delete_theirs, progress=lambda at: None)
+            assert forgotten is not None
+            assert forgotten.left == 0
+            assert forgotten.requests == sum(row["remote_address"] == THEM for row in some)
         found.append(stored(rolled))
         rolled.close()
     assert found[0] == found[1]

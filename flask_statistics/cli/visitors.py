@@ -81,7 +81,7 @@ def forget(address: str, yes: bool) -> None:
         try:
             done = forget_visitor.forget(state, forms, now, progress=progress)
         except forget_visitor.AtWork:
-            raise click.ClickException("Another process is at work on the rollups; nothing was erased.") from None
+            raise click.ClickException("Another process is at work on the rollups; nothing was forgotten.") from None
     trail.note(state.app, "forgot", f"a client with {count_of(done.raw_rows, 'raw row')}")
     click.echo(f"{count_of(done.raw_rows, 'raw row')} deleted.")
     if done.set_aside:

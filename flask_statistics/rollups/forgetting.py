@@ -5,21 +5,89 @@ A segment holds all that there is to know of its requests, so this needs no raw 
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from . import bitmaps, store, writing
+from ..pace import Pace
+from . import bitmaps, store, sweep, writing
 from .building import MONTH_FACTOR
+from .dictionary import FORGOTTEN, VISITOR_KEY
 from .holder import Holder
 from .measuring import Measured, measured
+from .meta import read_meta, write_meta
 from .segment import Segment, between, chosen, hours_of
 from .store import Draft, Header
 from .tables import TOTAL, Tables
 from .writing import Change
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """What was forgotten of some visitors."""
+
+    raw_rows: int = 0
+    """Raw rows deleted."""
+    requests: int = 0
+    """Requests taken out of segments."""
+    periods: int = 0
+    """Segments corrected."""
+    left: int = 0
+    """Requests in segments in which they are found all the same: 0, or something is wrong."""
+
+
+def forget_visitors(
+    holder: Holder,
+    addresses: Collection[str],
+    delete_raw: Callable[[sa.Connection], int],
+    progress: Callable[[datetime], None],
+) -> Forgotten:
+    """Forget the visitors with these stored addresses, in raw rows by `delete_raw` and in rollups; see `Job.forget`."""
+    forgotten = Forgotten()
+    # the lease keeps segments as they are, so they are looked through without a transaction, in which others would wait
+    with holder.engine.connect() as connection:
+        numbered = holder.dictionary(connection).numbered_visitors(addresses)
+        visitors = BitMap(numbered.values())
+        found = holding(connection, holder.tables, visitors) if numbered else []
+    pace = Pace()
+    while deleted := _delete_some(holder, delete_raw):
+        forgotten.raw_rows += deleted
+        pace.pause(deleted)
+    for number, header in enumerate(found, 1):
+        forgotten.requests += forget(holder, header, visitors, later=found[number:])
+        forgotten.periods += 1
+        progress(header.start)
+    with holder.engine.connect() as connection:
+        forgotten.left = sum(header.hits for header in holding(connection, holder.tables, visitors))
+    if not forgotten.left:  # or the next try would not find them
+        with holder.transaction() as connection:
+            holder.dictionary(connection).forget_visitors(numbered)
+            write_meta(connection, holder.tables, {FORGOTTEN: secrets.token_hex(8)})
+    sweep.sweep_values(holder)
+    return forgotten
+
+
+def held(holder: Holder, addresses: Collection[str]) -> list[tuple[str, datetime, int]]:
+    """Unit, start and number of requests of each period whose rollups know the visitors with these stored addresses."""
+    with holder.reading() as (connection, _):
+        if VISITOR_KEY not in read_meta(connection, holder.tables):  # no run has begun yet
+            return []
+        visitors = BitMap(holder.dictionary(connection).numbered_visitors(addresses).values())
+        if not visitors:
+            return []
+        found = holding(connection, holder.tables, visitors)
+        return [(header.unit, header.start, count(connection, holder, header, visitors)) for header in found]
+
+
+def _delete_some(holder: Holder, delete_raw: Callable[[sa.Connection], int]) -> int:
+    with holder.transaction() as connection, holder.raw_beside(connection) as raw:
+        return delete_raw(raw)
 
 
 def holding(connection: sa.Connection, tables: Tables, visitors: BitMap) -> list[Header]:
@@ -43,7 +111,7 @@ def count(connection: sa.Connection, holder: Holder, header: Header, visitors: B
 def forget(holder: Holder, header: Header, visitors: BitMap, *, later: Sequence[Header]) -> int:
     """Take `visitors` out of a segment, and out of all that was measured of its requests; how many requests those were.
 
-    What was measured of a whole month of which one of the segments that are erased `later` is a part waits for that one.
+    What was measured of a whole month of which one of the segments that are corrected `later` is a part waits for that one.
     """
     with holder.engine.connect() as connection:
         dictionary = holder.dictionary(connection)

@@ -10,16 +10,13 @@ month from its days; days from before the first run are built newest first.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from pyroaring import BitMap
 
-from ..pace import Pace
 from ..spans import next_edge, to_local
 from . import (
     closing,
@@ -36,7 +33,8 @@ from . import (
     writing,
 )
 from .building import build_day, build_month, rows_noted
-from .dictionary import FORGOTTEN, VISITOR_KEY, new_key
+from .dictionary import VISITOR_KEY, new_key
+from .forgetting import Forgotten
 from .holder import Holder
 from .meta import (
     ALWAYS,
@@ -65,20 +63,6 @@ KEPT, MOST_KEPT = "kept", 20
 """In `statistics_meta`: what the last run left as it was, the first so many periods, and why."""
 EARLY = 0.1
 """Of the time between two runs, by which a run may be early: timers are not exact."""
-
-
-@dataclass(slots=True)
-class Erased:
-    """What was erased of some visitors."""
-
-    raw_rows: int = 0
-    """Raw rows deleted."""
-    requests: int = 0
-    """Requests taken out of segments."""
-    periods: int = 0
-    """Segments corrected."""
-    left: int = 0
-    """Requests in segments in which they are found all the same: 0, or something is wrong."""
 
 
 @dataclass(slots=True)
@@ -208,54 +192,22 @@ class Job(Holder):
         *,
         delete_raw: Callable[[sa.Connection], int],
         progress: Callable[[datetime], None],
-    ) -> Erased | None:
+    ) -> Forgotten | None:
         """Erase the visitors with these stored addresses from all rollups, and from the raw table by `delete_raw`.
 
         `delete_raw` deletes some rows of theirs and says how many, 0 at the end. `progress` is told each period that was
         corrected. Stopped halfway, the same call goes on. None: another runner has the lease.
         """
 
-        def work() -> Erased:
+        def work() -> Forgotten:
             self._check()
-            erased = Erased()
-            with self.transaction() as connection:
-                numbered = self.dictionary(connection).numbered_visitors(addresses)
-                visitors = BitMap(numbered.values())
-                held = forgetting.holding(connection, self.tables, visitors) if numbered else []
-            pace = Pace()
-            while deleted := self._delete_some(delete_raw):
-                erased.raw_rows += deleted
-                pace.pause(deleted)
-            for number, header in enumerate(held, 1):
-                erased.requests += forgetting.forget(self, header, visitors, later=held[number:])
-                erased.periods += 1
-                progress(header.start)
-            with self.transaction() as connection:
-                erased.left = sum(header.hits for header in forgetting.holding(connection, self.tables, visitors))
-                if not erased.left:  # or the next try would not find them
-                    self.dictionary(connection).forget_visitors(numbered)
-                    write_meta(connection, self.tables, {FORGOTTEN: secrets.token_hex(8)})
-            sweep.sweep_values(self)
-            return erased
+            return forgetting.forget_visitors(self, addresses, delete_raw, progress)
 
         return self.as_holder(now, work)
 
     def held(self, addresses: Collection[str]) -> list[tuple[str, datetime, int]]:
         """Unit, start and number of requests of each period whose rollups know the visitors with these stored addresses."""
-        with self.reading() as (connection, _):
-            if VISITOR_KEY not in read_meta(connection, self.tables):  # no run has begun yet
-                return []
-            visitors = BitMap(self.dictionary(connection).numbered_visitors(addresses).values())
-            if not visitors:
-                return []
-            found = forgetting.holding(connection, self.tables, visitors)
-            return [
-                (header.unit, header.start, forgetting.count(connection, self, header, visitors)) for header in found
-            ]
-
-    def _delete_some(self, delete_raw: Callable[[sa.Connection], int]) -> int:
-        with self.transaction() as connection, self.raw_beside(connection) as raw:
-            return delete_raw(raw)
+        return forgetting.held(self, addresses)
 
     def _refuse_frozen(self, days: Sequence[datetime], months: Mapping[datetime, datetime]) -> None:
         """Raise `RollupError` if `days`, or `months` that are built as a whole, have too few raw rows for it."""

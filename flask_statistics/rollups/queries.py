@@ -8,63 +8,36 @@ the stored ones do.
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
-from pyroaring import BitMap
 
-from ..dimensions import OTHER_VALUE, Value
+from ..dimensions import OTHER_VALUE
 from ..filters import Filters
-from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
-from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS, cut
+from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
+from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc
 from . import store
-from .contents import Contents, Detail, parts_for
+from .breakdowns import NEEDED, Breakdowns
+from .contents import Contents
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
-from .grouping import counted, grouped, last_of
 from .meta import Coverage
-from .plans import Plan, Planner, Precomputed
+from .plans import Planner, Precomputed
 from .source import Source
 from .stored import StoredMeasures, granularity_for, has_sets
-from .sums import Columns, Groups, Sums
 from .tables import TOTAL, Tables
+from .totals import Total, Totals
 
 MOST_LISTED = 20_000
 """Raw rows of each audience looked at for exceptions and links, the newest."""
-MOST_NAMED = 1_000
-"""Values named by one statement."""
-_NEEDED = {
-    "visitors": frozenset({VISITORS}),
-    "p50": frozenset({PERCENTILES, SUMS}),  # no percentile exceeds the longest time
-    "p95": frozenset({PERCENTILES, SUMS}),
-    "p99": frozenset({PERCENTILES, SUMS}),
-}
-"""What must be measured of every value to sort by it, where it is not among the sums."""
-
-
-@dataclass(slots=True)
-class Found:
-    """Sums of one value, and where its latest request is."""
-
-    sums: Sums = field(default_factory=Sums)
-    last: dict[int, tuple[Detail, int]] = field(default_factory=dict)
-    """For each audience, the latest detailed segment and the ordinal in it."""
-
-    def add_last(self, detail: Detail, ordinal: int) -> None:
-        """Remember that request if it is later than what is known."""
-        before = self.last.get(detail.audience)
-        if before is None or before[0].start <= detail.start:
-            self.last[detail.audience] = (detail, ordinal)
 
 
 class RollupQueries:
@@ -101,6 +74,8 @@ class RollupQueries:
             dictionary=dictionary,
             contents=self._contents,
         )
+        self._totals = Totals(source, self._contents)
+        self._breakdowns = Breakdowns(source, dictionary, self._contents, self._stored, self._planner, self._totals)
 
     # ---- questions ------------------------------------------------------------------------------------------------
 
@@ -143,7 +118,7 @@ class RollupQueries:
     def summary(self, span: Span, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> Measures:
         precomputed = self._planner.precomputed_for(filters)
         plan = self._planner.plan(span, filters, precomputed, granularity=granularity_for(precomputed, want))
-        found = Found()
+        found = Total()
         if plan.precomputed is not None:
             for one in self._stored.sums(plan.stored, plan.precomputed, want).values():
                 found.sums.add(one)
@@ -151,7 +126,7 @@ class RollupQueries:
             found.sums.hits += len(members)
             found.sums.add(columns.sums(timed=PERCENTILES in want))
             found.add_last(detail, members.max())
-        return self._measures(found, want)
+        return self._totals.measures(found, want)
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         edges = span.edges(unit)
@@ -160,7 +135,7 @@ class RollupQueries:
         plan = self._planner.plan(
             span, filters, precomputed, tuple(edges), granularity=granularity_for(precomputed, want)
         )
-        found = [Found() for _ in buckets]
+        found = [Total() for _ in buckets]
         if plan.precomputed is not None:
             starts = {header.id: header.start for header in plan.stored}
             for segment, one in self._stored.sums(plan.stored, plan.precomputed, want, by="segment_id").items():
@@ -179,7 +154,10 @@ class RollupQueries:
                 if until == len(members):
                     break
                 since = until
-        return [Point(start, end, self._measures(one, want)) for (start, end), one in zip(buckets, found, strict=True)]
+        return [
+            Point(start, end, self._totals.measures(one, want))
+            for (start, end), one in zip(buckets, found, strict=True)
+        ]
 
     def breakdown(
         self,
@@ -194,7 +172,7 @@ class RollupQueries:
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
         name = sort.removeprefix("-")
-        needed = want | _NEEDED.get(name, CHEAP)
+        needed = want | NEEDED.get(name, CHEAP)
         granularity = MONTHS if self._source.dimensions[dimension].many else SETS if has_sets(needed) else ANY
         plan = self._planner.plan(
             span,
@@ -204,18 +182,18 @@ class RollupQueries:
             dimensions=(dimension,),
         )
         complete_from = self.complete_from(span, filters, (dimension,))
-        hits = self._hits_of([dimension], plan)[dimension]
+        hits = self._breakdowns.hits([dimension], plan)[dimension]
         if search:
-            hits = self._searched(dimension, hits, search)
+            hits = self._breakdowns.searched(dimension, hits, search)
         if name in ("hits", "value"):
-            shown = self._page(dimension, hits, sort, limit, offset)
-            return replace(self._breakdown(dimension, hits, shown, plan, want), complete_from=complete_from)
+            shown = self._breakdowns.page(dimension, hits, sort, limit, offset)
+            return replace(self._breakdowns.answer(dimension, hits, shown, plan, want), complete_from=complete_from)
         texts = self._dictionary.texts(dimension, hits)
         all_values = {number: texts[number] for number in hits}
-        ranked = self._breakdown(dimension, hits, all_values, plan, _NEEDED.get(name, CHEAP))
+        ranked = self._breakdowns.answer(dimension, hits, all_values, plan, NEEDED.get(name, CHEAP))
         rows = cut(list(ranked.rows), sort=sort, limit=limit, offset=offset)
         numbers = {value: number for number, value in all_values.items()}
-        answer = self._breakdown(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)
+        answer = self._breakdowns.answer(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)
         return replace(answer, complete_from=complete_from)
 
     def breakdowns(
@@ -232,9 +210,11 @@ class RollupQueries:
                 span, others, total, granularity=MONTHS if many.intersection(names) else ANY, dimensions=names
             )
             complete_from = self.complete_from(span, others, names)
-            for name, hits in self._hits_of(names, plan).items():
-                shown = self._page(name, hits, "-hits", limit, 0)
-                found[name] = replace(self._breakdown(name, hits, shown, plan, HITS), complete_from=complete_from)
+            for name, hits in self._breakdowns.hits(names, plan).items():
+                shown = self._breakdowns.page(name, hits, "-hits", limit, 0)
+                found[name] = replace(
+                    self._breakdowns.answer(name, hits, shown, plan, HITS), complete_from=complete_from
+                )
         return {name: found[name] for name in dimensions}
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
@@ -278,120 +258,7 @@ class RollupQueries:
     def request(self, key: str) -> dict[str, Any] | None:
         return self._raw.request(key)
 
-    # ---- values ---------------------------------------------------------------------------------------------------
-
-    def _hits_of(self, names: Sequence[str], plan: Plan) -> dict[str, Counter[int]]:
-        """How many requests each value of each dimension has."""
-        found = self._stored.hits(names, plan) if plan.precomputed is not None else {name: Counter() for name in names}
-        parts = [self._planner.part(name) for name in names]
-        for batch in self._contents.batches(plan.selected, parts):
-            self._contents.need([detail for detail, _ in batch], parts)
-            for name in names:
-                if self._source.dimensions[name].many:
-                    found[name].update(counted(detail.segment.ids_of(name, members) for detail, members in batch))
-                else:
-                    for detail, members in batch:
-                        found[name].update(detail.segment.counts(name, members))
-        return found
-
-    def _searched(self, dimension: str, hits: Counter[int], search: str) -> Counter[int]:
-        needle, label_of = search.casefold(), self._source.dimensions[dimension].label_of
-        texts = self._dictionary.texts(dimension, hits)
-        return Counter({n: count for n, count in hits.items() if needle in label_of(texts[n]).casefold()})
-
-    def _page(self, dimension: str, hits: Counter[int], sort: str, limit: int, offset: int) -> dict[int, Value]:
-        """The values of one page by number, sorted by hits or by value; texts are read for those that may be on it."""
-        candidates: list[int] = list(hits)
-        if sort == "-hits":
-            ranked = heapq.nlargest(offset + limit, hits.values())
-            candidates = [number for number, count in hits.items() if count >= ranked[-1]]
-        texts = self._dictionary.texts(dimension, candidates)
-        numbers = {texts[number]: number for number in candidates}
-        rows = [Row(texts[number], Tally(hits=hits[number]).measures()) for number in candidates]
-        return {numbers[row.value]: row.value for row in cut(rows, sort=sort, limit=limit, offset=offset)}
-
-    def _breakdown(
-        self, dimension: str, hits: Counter[int], shown: Mapping[int, Value], plan: Plan, want: frozenset[str]
-    ) -> Breakdown:
-        """The answer with the rows `shown`, and all that is wanted of them."""
-        found = {number: Found(Sums(hits=hits[number])) for number in shown}
-        if want:
-            found = self._fill(dimension, shown, plan, want)
-        rows = tuple(Row(value, self._measures(found[number], want)) for number, value in shown.items())
-        return Breakdown(dimension, len(hits), rows, sum(hits.values()))
-
-    def _fill(self, dimension: str, shown: Mapping[int, Value], plan: Plan, want: frozenset[str]) -> dict[int, Found]:
-        found = {number: Found() for number in shown}
-        number = self._dictionary.number_of(dimension)
-        if plan.precomputed is not None and number is not None and shown:
-            # all values, where a list of those that are shown would be too long for a statement
-            precomputed = Precomputed(number, frozenset(shown) if len(shown) <= MOST_NAMED else None, False)
-            for value, sums in self._stored.sums(plan.stored, precomputed, want, by="value_id").items():
-                if value in found:
-                    found[value].sums.add(sums)
-        part = self._planner.part(dimension)
-        for batch in self._contents.batches(plan.selected, [part, *parts_for(want)]) if shown else ():
-            self._contents.need([detail for detail, _ in batch], [part])
-            self._fill_from(batch, dimension, found, want, plan.measured)
-        return found
-
-    def _fill_from(
-        self,
-        selected: Sequence[tuple[Detail, BitMap]],
-        dimension: str,
-        found: Mapping[int, Found],
-        want: frozenset[str],
-        known: Mapping[int, Columns],
-    ) -> None:
-        """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds.
-
-        `known`: what is measured of all members, where that is known.
-        """
-        picked = [detail.segment.picked(dimension, found, members) for detail, members in selected]
-        ids = np.concatenate([ids for _, ids in picked])
-        if not len(ids):
-            return
-        wanted = [(detail, members, places) for (detail, members), (places, _) in zip(selected, picked, strict=True)]
-        order, starts, values = grouped(ids)
-        groups = Groups(Columns.joined(self._contents.columns(wanted, want, known)), timed=PERCENTILES in want)
-        for value, sums in zip(values, groups.sums(order, starts), strict=True):
-            found[value].sums.add(sums)
-        ordinals = np.concatenate([places for places, _ in picked])
-        detail_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
-        audiences = np.array([detail.audience for detail, _ in selected])[detail_of]
-        for audience in set(audiences.tolist()):
-            mine = np.flatnonzero(audiences == audience)
-            order, starts, values = grouped(ids[mine])
-            lasts = mine[last_of(order, starts)]
-            for value, number, ordinal in zip(values, detail_of[lasts].tolist(), ordinals[lasts].tolist(), strict=True):
-                found[value].add_last(selected[number][0], ordinal)
-
-    # ---- measures -------------------------------------------------------------------------------------------------
-
-    def _measures(self, found: Found, want: frozenset[str]) -> Measures:
-        """The measures as every answer has them: None for what the model lacks or was not asked for."""
-        sums, has = found.sums, self._source.raw.has
-        summed = SUMS in want
-        return Tally(
-            hits=sums.hits,
-            visitors=len(sums.visitors) if VISITORS in want and has("remote_address") else None,
-            client_errors=sums.client_errors if summed and has("status_code") else None,
-            server_errors=sums.server_errors if summed and has("status_code") else None,
-            size=sums.size if summed and has("size") else None,
-            seconds=sums.time_us / 1_000_000,
-            timed=sums.timed,
-            longest=sums.longest_us / 1_000_000 if sums.timed else None,
-            last=self._last(found) if want else None,
-            latency=Counter(sums.latency),
-        ).measures()
-
-    def _last(self, found: Found) -> datetime | None:
-        last = found.sums.last
-        for detail, ordinal in found.last.values():
-            self._contents.need([detail], (":hours", ":offsets"))
-            moment = detail.segment.moment(ordinal)
-            last = moment if last is None or moment > last else last
-        return last
+    # ---- rows ------------------------------------------------------------------------------------------------------
 
     def _has_keys(self) -> bool:
         """Whether the model's keys are whole numbers, which segments have; if not, the raw table is asked."""

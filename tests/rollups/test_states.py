@@ -175,9 +175,11 @@ class Rollups(RuleBasedStateMachine):
             theirs = RAW.table.c.remote_address == visitor
             return int(connection.execute(sa.delete(RAW.table).where(theirs)).rowcount)
 
-        erased = self.rolled.another_job().forget([visitor], self.now, delete_raw=delete_raw, progress=lambda day: None)
-        assert erased is not None
-        assert erased.left == 0
+        forgotten = self.rolled.another_job().forget(
+            [visitor], self.now, delete_raw=delete_raw, progress=lambda day: None
+        )
+        assert forgotten is not None
+        assert forgotten.left == 0
         with self.expected.engine.begin() as connection:
             delete_raw(connection)
 

@@ -1,0 +1,61 @@
+"""What questions add up: the sums of one bucket or value, and the measures that these make. Reads contents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..queries.answers import Measures, Tally
+from ..queries.interface import SUMS, VISITORS
+from .contents import Contents, Detail
+from .source import Source
+from .sums import Sums
+
+
+@dataclass(slots=True)
+class Total:
+    """Sums of one value, and where its latest request is."""
+
+    sums: Sums = field(default_factory=Sums)
+    last: dict[int, tuple[Detail, int]] = field(default_factory=dict)
+    """For each audience, the latest detailed segment and the ordinal in it."""
+
+    def add_last(self, detail: Detail, ordinal: int) -> None:
+        """Remember that request if it is later than what is known."""
+        before = self.last.get(detail.audience)
+        if before is None or before[0].start <= detail.start:
+            self.last[detail.audience] = (detail, ordinal)
+
+
+class Totals:
+    """Makes measures of totals."""
+
+    def __init__(self, source: Source, contents: Contents) -> None:
+        self._source = source
+        self._contents = contents
+
+    def measures(self, total: Total, want: frozenset[str]) -> Measures:
+        """The measures as every answer has them: None for what the model lacks or was not asked for."""
+        sums, has = total.sums, self._source.raw.has
+        summed = SUMS in want
+        return Tally(
+            hits=sums.hits,
+            visitors=len(sums.visitors) if VISITORS in want and has("remote_address") else None,
+            client_errors=sums.client_errors if summed and has("status_code") else None,
+            server_errors=sums.server_errors if summed and has("status_code") else None,
+            size=sums.size if summed and has("size") else None,
+            seconds=sums.time_us / 1_000_000,
+            timed=sums.timed,
+            longest=sums.longest_us / 1_000_000 if sums.timed else None,
+            last=self._last(total) if want else None,
+            latency=Counter(sums.latency),
+        ).measures()
+
+    def _last(self, total: Total) -> datetime | None:
+        last = total.sums.last
+        for detail, ordinal in total.last.values():
+            self._contents.need([detail], (":hours", ":offsets"))
+            moment = detail.segment.moment(ordinal)
+            last = moment if last is None or moment > last else last
+        return last
