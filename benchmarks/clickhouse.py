@@ -35,7 +35,8 @@ from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
 from flask_statistics.writers.spool.file import SpoolFile
 from flask_statistics.writers.spool.keyed import KeyedMover
-from flask_statistics.writers.spool.moving import FIELDS, encode, spool_table
+from flask_statistics.writers.spool.lines import FIELDS, encode
+from flask_statistics.writers.spool.table import spool_table
 from tests.shapes import sql_of
 
 from .rollups import FILTERS, NOW, PANELS

@@ -16,8 +16,8 @@ from flask import Flask
 from flask_statistics import traffic
 from flask_statistics.state import state_of
 from flask_statistics.writers.rows import insert_rows
+from flask_statistics.writers.spool.folder import folder_for
 from flask_statistics.writers.spool.listing import read_backlog
-from flask_statistics.writers.spool.writer import spool_folder
 
 from .common import make_app
 from .serving import Server, gunicorn, wait_until
@@ -125,7 +125,7 @@ class Noted:
         """How many records are in the spools of these hosts."""
         state = state_of(self.app)
         folders = [
-            spool_folder(server.log.parent / "spool", state.engine().url, state.raw.table, self.app.logger)
+            folder_for(server.log.parent / "spool", state.engine().url, state.raw.table, self.app.logger)
             for server in servers
         ]
         return sum(read_backlog(folder).waiting for folder in folders)

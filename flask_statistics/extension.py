@@ -14,13 +14,14 @@ from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
 from . import cli, databases, guards, processes, trail, views
-from .access_log import import_table
+from .access_log.table import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .dimensions import Dimension, available
 from .guards import Guard, closed
+from .local_files import name_of
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
 from .pages.panels import Panels, check_dimensions
@@ -31,10 +32,7 @@ from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
-from .writers.direct import DirectWriter
-from .writers.spool.ending import stop_at_sigterm
-from .writers.spool.moving import spool_table
-from .writers.spool.writer import SpoolWriter, name_of
+from .writers.spool.table import spool_table
 
 
 class Statistics:
@@ -179,7 +177,7 @@ class Statistics:
         )
         views.guard_misses(app)
         views.exempt(app)
-        app.cli.add_command(cli.group())
+        app.cli.add_command(cli.commands)
         trail.start()
         old = state.left_behind()
         if old is not None:
@@ -339,14 +337,19 @@ def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings,
 
 
 def _make_writer(state: State, counters: Counters) -> Writer:
-    """The writer that `STATISTICS_WRITER` names. Nothing of it runs before the first request."""
+    """The writer that `STATISTICS_WRITER` names, alone of both imported. Nothing of it runs before the first request."""
     app, raw_engine, our_engine = (
         state.app,
         partial(state.raw_engine_for, RECORDING),
         partial(state.our_engine_for, RECORDING),
     )
     if state.spool is None:
+        from .writers.direct import DirectWriter
+
         return DirectWriter(state.raw, raw_engine, app.logger, begun=partial(_begin, state))
+    from .writers.spool.ending import stop_at_sigterm
+    from .writers.spool.writer import SpoolWriter
+
     stop_at_sigterm()
     return SpoolWriter(
         raw=state.raw,

@@ -17,8 +17,7 @@ from .models import RawTable
 from .scanning import scanned
 from .state import State
 from .writers.spool import client as spool_client
-from .writers.spool.folder import SpoolFolder
-from .writers.spool.writer import spool_folder
+from .writers.spool.folder import SpoolFolder, folder_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def folder_of(state: State) -> SpoolFolder | None:
     """The folder of the app's spool; None: `STATISTICS_WRITER` is not "spool", or nothing was ever written there."""
     if state.spool is None or not state.spool_path.is_dir():
         return None
-    return spool_folder(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
+    return folder_for(state.spool_path, state.engine().url, state.raw.table, state.app.logger)
 
 
 def is_one_of(forms: Collection[str]) -> spool_client.Theirs:

@@ -5,7 +5,7 @@ Reads a model's mapper; writes nothing. A model may lack any column: what needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from ipaddress import ip_address
@@ -19,31 +19,10 @@ from sqlalchemy.orm import Mapped, Mapper, mapped_column
 from .columns import check, default_of, is_of_addresses, most, plain, takes_aware, takes_uuid
 from .config import SettingError
 
-ORIGINAL_COLUMNS = (
-    "response_time",
-    "date",
-    "method",
-    "size",
-    "status_code",
-    "path",
-    "user_agent",
-    "remote_address",
-    "exception",
-    "referrer",
-    "browser",
-    "platform",
-    "mimetype",
-)
-EXTRA_COLUMNS = ("route", "device", "bot", "query_string", "traceback")
 OURS = "flask_statistics"
 """Key in `Table.info` that marks the tables that belong to this package."""
 LONGEST_TEXT = 20_000
 """Characters kept of a text whose column names no length: a client may send as many as the server takes."""
-KNOWN_COLUMNS = ORIGINAL_COLUMNS + EXTRA_COLUMNS
-TEXTS = tuple(
-    name for name in KNOWN_COLUMNS if name not in ("date", "status_code", "size", "response_time", "remote_address")
-)
-"""Those that hold whatever text a client sends, or a server's words."""
 
 
 def text(length: int) -> sa.types.TypeEngine[str]:
@@ -115,6 +94,13 @@ class RequestMixin:
     """Traceback of that exception; NULL if there was none."""
 
 
+KNOWN_COLUMNS = tuple(name for name in RequestMixin.__annotations__ if name != "index")
+TEXTS = tuple(
+    name for name in KNOWN_COLUMNS if name not in ("date", "status_code", "size", "response_time", "remote_address")
+)
+"""Those that hold whatever text a client sends, or a server's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawTable:
     """How a user's model maps to the columns we know."""
@@ -163,17 +149,17 @@ class RawTable:
             key: values[name] if fit is None else fit(values[name]) for name, key, fit in self.fits if name in values
         }
 
-    def rows(self, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The same of many, which have the same names: column by column, in a fourth of the time."""
-        if not many:
-            return []
-        fits = [(name, key, fit) for name, key, fit in self.fits if name in many[0]]
-        columns = []
-        for name, _, fit in fits:
-            values = [one[name] for one in many]
-            columns.append(values if fit is None or fit.has_nothing_to_do(values) else list(map(fit, values)))
-        keys = [key for _, key, _ in fits]
-        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+    def fitted(self, values: Mapping[str, Sequence[Any]], *, fitting: Collection[str] = ()) -> dict[str, Sequence[Any]]:
+        """The values of many rows, column by column, by attribute name as by key in an insert; the same is done to each.
+
+        Of the attributes `fitting`, all values are known to fit their columns.
+        """
+        return {
+            key: column if fit is None or name in fitting or fit.has_nothing_to_do(column) else [*map(fit, column)]
+            for name, key, fit, column in (
+                (name, key, fit, values[name]) for name, key, fit in self.fits if name in values
+            )
+        }
 
 
 def own_table(

@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from . import forks
+from .local_files import identity_of, make_folder, try_lock
 from .record import Backlog, Counters
-from .writers.spool.folder import make_folder, try_lock
-from .writers.spool.journal import identity_of
 
 EVERY_S = 1.0
 """At most as often is a file written."""

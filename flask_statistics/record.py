@@ -17,16 +17,20 @@ MOST_TIMED = 1_000
 
 @dataclass(slots=True)
 class Record:
-    """One request, by attribute names of the raw table; user agents are parsed later, by the writer."""
+    """One request, by attribute names of the raw table; user agents are parsed later, by the writer.
+
+    Its fields and their types say all that is noted of a request: the journal's lines and the rows are made by them. A
+    field with a default may be missing in lines of before.
+    """
 
     date: datetime
     method: str
     path: str
-    route: str | None
-    query_string: str | None
-    remote_address: str | None
-    user_agent: str
-    referrer: str | None
+    route: str | None = None
+    query_string: str | None = None
+    remote_address: str | None = None
+    user_agent: str = ""
+    referrer: str | None = None
     status_code: int = 500
     size: int | None = None
     mimetype: str | None = None
@@ -44,7 +48,7 @@ class Record:
 
     def misfits(self) -> list[str]:
         """The names of the attributes that have a value which cannot be theirs, for whoever let others change it; empty: none."""
-        found = [name for name, kind in _TYPES.items() if not isinstance(getattr(self, name), kind)]
+        found = [name for name, kind in _KINDS.items() if not isinstance(getattr(self, name), kind)]
         if "date" not in found and self.date.tzinfo is not None:
             found.append("date")
         if "response_time" not in found and not isfinite(self.response_time):
@@ -59,7 +63,9 @@ class Record:
 
 FIELDS = tuple(one.name for one in fields(Record) if one.name not in ("own", "dropped"))
 """What every record consists of."""
-_TYPES = {name: dict | type(None) if name == "own" else kind for name, kind in get_type_hints(Record).items()}
+TYPES: dict[str, Any] = {name: kind for name, kind in get_type_hints(Record).items() if name != "dropped"}
+"""The type of each of them, and of `own`."""
+_KINDS = TYPES | {"own": dict | None}
 
 
 class Writer(ABC):

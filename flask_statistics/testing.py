@@ -45,7 +45,7 @@ class InMemory(_Nothing):
 
     def write(self, record: Record, *, host_in_transaction: bool) -> int:
         """Keep it."""
-        row = row_of(record.values(), self._raw)
+        row = row_of(record, self._raw)
         self.requests.append(RecordedRequest(**{name: row[key] for name, key, _ in self._raw.fits if key in row}))
         return 1
 

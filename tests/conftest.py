@@ -303,6 +303,13 @@ def whole_model(db: SQLAlchemy) -> type[Any]:
     return type("Request", (RequestMixin, db.Model), {})
 
 
+ORIGINAL_COLUMNS = (
+    *("response_time", "date", "method", "size", "status_code", "path", "user_agent", "remote_address"),
+    *("exception", "referrer", "browser", "platform", "mimetype"),
+)
+"""Those that version 1 had."""
+
+
 def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
     """The model that the original package's README shows; its text has a `length` for databases that ask for one."""
     text, number = db.Column, db.Integer

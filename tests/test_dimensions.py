@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from flask_statistics import Dimension, SettingError
 from flask_statistics.dimensions import BUILT_IN, available, exception_type, referrer_host
-from flask_statistics.models import KNOWN_COLUMNS, ORIGINAL_COLUMNS
+from flask_statistics.models import KNOWN_COLUMNS
 
-from .conftest import App
+from .conftest import ORIGINAL_COLUMNS, App
 
 WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 

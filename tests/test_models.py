@@ -14,10 +14,12 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_statistics import RequestMixin, SettingError
-from flask_statistics.models import EXTRA_COLUMNS, KNOWN_COLUMNS, ORIGINAL_COLUMNS, fit, map_model
+from flask_statistics.models import KNOWN_COLUMNS, fit, map_model
+from flask_statistics.record import FIELDS
 from flask_statistics.state import state_of
+from flask_statistics.user_agents import columns_of
 
-from .conftest import App, original_model
+from .conftest import ORIGINAL_COLUMNS, App, original_model
 
 MakeApp = Callable[..., App]
 
@@ -54,9 +56,8 @@ def test_mixin_has_the_known_columns() -> None:
     assert [column.name for column in Request.__table__.indexes.pop().columns] == ["date"]  # type: ignore[attr-defined]
 
 
-def test_original_columns_are_the_thirteen() -> None:
-    assert len(ORIGINAL_COLUMNS) == 13
-    assert EXTRA_COLUMNS == ("route", "device", "bot", "query_string", "traceback")
+def test_known_columns_are_what_records_and_user_agents_have() -> None:
+    assert sorted(KNOWN_COLUMNS) == sorted([*FIELDS, *columns_of("")])
 
 
 def test_original_model_is_filled(make_app: MakeApp, database_url: str) -> None:

@@ -17,8 +17,8 @@ from benchmarks.common import make_app as make_benchmarked
 from benchmarks.serving import Server, gunicorn, wait_until
 from flask_statistics import processes
 from flask_statistics.guards import token
+from flask_statistics.local_files import name_of
 from flask_statistics.processes import Processes
-from flask_statistics.writers.spool.writer import name_of
 
 from .conftest import App
 

@@ -21,10 +21,9 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 
 from .. import user_agents
-from ..models import RawTable, moment, own_table
+from ..models import RawTable
 from ..writers.rows import insert_columns
 from .formats import SAMPLE, Format, explain, recognised
 from .lines import NEVER, REMEMBERED, Entry
@@ -107,18 +106,6 @@ class Rules:
     """Store also what was imported before."""
     asks_for_addresses: bool = False
     """Whether `stored_address` may ask the database."""
-
-
-def import_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
-    """`statistics_import` in the raw table's metadata, so that `db.create_all()` and Flask-Migrate make it."""
-    return own_table(
-        metadata,
-        schema,
-        NAME,
-        sa.Column("start", moment(), primary_key=True),  # naive UTC, of a time of `BUCKET`
-        sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),  # one for each batch that had lines of it
-        sa.Column("lines", sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
-    )
 
 
 class _Bucket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from importlib import import_module
 
 import click
 import sqlalchemy as sa
@@ -18,12 +19,31 @@ from ..state import State
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
 
-commands = AppGroup("statistics", help="Request statistics: tables, imports, rollups.")
+FILES = ("demo_data", "logs", "rollups", "spool", "status", "tables", "token", "visitors")
+"""Those of this folder that have commands."""
 
 
-def group() -> click.Group:
-    """The commands, to be added to an app's command line."""
-    return commands
+class Commands(AppGroup):
+    """Commands whose files are imported when one of them is asked for: an app that serves requests needs none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        _import_all()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        _import_all()
+        return super().get_command(ctx, cmd_name)
+
+
+def _import_all() -> None:
+    for file in FILES:
+        import_module(f".{file}", __package__)
+
+
+commands = Commands("statistics", help="Request statistics: tables, imports, rollups.")
+"""To be added to an app's command line."""
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class DirectWriter(Writer):
         """
         if self._pid != os.getpid():
             self._renew()
-        row = row_of(record.values(), self._raw)
+        row = row_of(record, self._raw)
         if databases.of(self._engine()).shared_connection(self._engine()) is not None:
             return self._at_once([row])
         with self._lock:

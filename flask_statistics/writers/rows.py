@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 
 from .. import user_agents
 from ..models import RawTable
+from ..record import FIELDS, Record
 
 STEPS = (500, 256, 64, 16, 4, 1)
 """Numbers of rows that SQLite gets at once; the largest is what a spool moves at a time."""
@@ -27,25 +28,35 @@ MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """Of one statement of SQLite."""
 
 
-def row_of(values: Mapping[str, Any], raw: RawTable) -> dict[str, Any]:
-    """A record, given by its values, as parameters of an insert into the raw table."""
-    return raw.row(_with_agent({**raw.own, **values}))
+def row_of(record: Record, raw: RawTable) -> dict[str, Any]:
+    """A record as parameters of an insert into the raw table."""
+    return raw.row({**raw.own, **record.values(), **user_agents.columns_of(record.user_agent)})
 
 
-def rows_of(records: Iterable[Mapping[str, Any]], raw: RawTable) -> list[dict[str, Any]]:
-    """The same of many records, which have the same names."""
-    # a spool may hold requests from before a dimension was added
-    return raw.rows([_with_agent({**raw.own, **values}) for values in records])
+def rows_of(records: Sequence[Record], raw: RawTable) -> list[dict[str, Any]]:
+    """The same of many, column by column."""
+    agents = [user_agents.columns_of(record.user_agent) for record in records]
+
+    def column(name: str) -> list[Any]:
+        if name in FIELDS:
+            return [getattr(record, name) for record in records]
+        if name in raw.own:  # a spool may hold requests from before the dimension was added
+            return [(record.own or {}).get(name) for record in records]
+        return [agent[name] for agent in agents]
+
+    return _across(raw.fitted({name: column(name) for name, _, _ in raw.fits}))
 
 
-def _with_agent(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, **user_agents.columns_of(values["user_agent"])}
+def _across(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Rows of columns."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def insert_rows(connection: sa.Connection, raw: RawTable, rows: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     """Insert `rows` (values by attribute name) in batches; gives the size of each one after it is sent."""
     rows = iter(rows)
-    while batch := raw.rows(list(islice(rows, BATCH))):
+    while some := list(islice(rows, BATCH)):
+        batch = _across(raw.fitted({name: [row[name] for row in some] for name in some[0]}))
         insert(connection, raw.table, batch)
         yield len(batch)
 
@@ -67,19 +78,14 @@ def insert_columns(
     """
     if not rows:
         return
-    values = dict(zip(names, zip(*rows, strict=True), strict=True))
-    fits = [(name, key, fit) for name, key, fit in raw.fits if name in values]
-    columns = [
-        column if fit is None or name in fitting or fit.has_nothing_to_do(column) else [*map(fit, column)]
-        for name, column, fit in ((name, values[name], fit) for name, _, fit in fits)
-    ]
-    keys = tuple(key for _, key, _ in fits)
+    columns = raw.fitted(dict(zip(names, zip(*rows, strict=True), strict=True)), fitting=fitting)
+    keys = tuple(columns)
     translated = connection.get_execution_options().get("schema_translate_map")
     ours = None if translated else _insertion(raw.table, connection.dialect, keys)
     if ours is None:
-        insert(connection, raw.table, [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)])
+        insert(connection, raw.table, _across(columns))
         return
-    ordered = ours.ordered(dict(zip(keys, columns, strict=True)))
+    ordered = ours.ordered(columns)
     parameters = tuple(chain.from_iterable(zip(*ordered, strict=True)))
     step = MOST_PARAMETERS // len(keys) * len(keys)
     try:

@@ -11,7 +11,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from flask_statistics.access_log import Entry, open_log, parse_line, read_lines
+from flask_statistics.access_log.formats import parse_line
+from flask_statistics.access_log.lines import Entry
+from flask_statistics.access_log.reading import open_log, read_lines
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "access-sample.log"
 START = "192.0.2.7 - - [17/May/2015:10:05:03 +0000]"

@@ -11,7 +11,6 @@ from werkzeug.datastructures import MultiDict
 
 from flask_statistics.dimensions import available
 from flask_statistics.filters import Filters
-from flask_statistics.models import ORIGINAL_COLUMNS
 from flask_statistics.page_state import read_state
 from flask_statistics.pages.frame import Frame, frame, updates
 from flask_statistics.pages.page import Asker, Page, Site
@@ -19,6 +18,8 @@ from flask_statistics.pages.summary import Summary, summary
 from flask_statistics.queries.answers import Freshness, Measures, ResponseTime
 from flask_statistics.queries.interface import Queries
 from flask_statistics.spans import Span
+
+from ..conftest import ORIGINAL_COLUMNS
 
 NOW = datetime(2026, 11, 22, 14, 37)
 MEASURES = Measures(107, 50, 3, 0, 9, ResponseTime(p50=0.1, p95=0.4), NOW)

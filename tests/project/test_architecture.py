@@ -23,6 +23,7 @@ ORDER = (
     "spans",
     "databases",
     "forks",
+    "local_files",
     "connections",
     "patience",
     "pace",

@@ -14,7 +14,7 @@ from typing import Any
 
 from .file import SpoolFile, SpoolUnusable
 from .folder import SpoolFolder, reading
-from .moving import UNREADABLE, decode
+from .lines import UNREADABLE, decode
 
 MOST_READ = 10_000
 """Records that are read at once."""
@@ -86,7 +86,7 @@ def _collect(found: list[dict[str, Any]], record: bytes, fields: str, theirs: Th
     """Add the record's request to `found` if it is theirs; False: it cannot be read."""
     try:
         found.extend(
-            {**request, **more} for request in decode([record], fields) if theirs(request.get("remote_address"))
+            {**request.values(), **more} for request in decode([record], fields) if theirs(request.remote_address)
         )
     except UNREADABLE:
         return False

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ... import forks
-from .journal import NO_FOLLOW, RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header, identity_of
+from ...local_files import NO_FOLLOW, identity_of
+from .journal import RANGE_BITS, FileJournal, MemoryJournal, PulledAway, Rows, as_header
 
 SCHEMA_VERSION = 2
 LOCK_WAIT_S = 5.0

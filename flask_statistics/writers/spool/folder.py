@@ -11,28 +11,17 @@ import logging
 import os
 import secrets
 import sqlite3
-import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from ... import forks
+from ...local_files import make_folder, name_of, try_lock
 from .file import SpoolFile, SpoolUnusable, damaged
-from .journal import NO_FOLLOW, FileJournal, identity_of
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
+from .journal import FileJournal
 
 PREFIX = "requests-"
 """How the names of all spool files begin."""
@@ -241,6 +230,13 @@ class SpoolFolder:
         return path.stem.removeprefix(f"{self.name}-").isdigit()
 
 
+def folder_for(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logger) -> SpoolFolder:
+    """The spool files in `path`; those of this raw table, as it is addressed now, have a name of their own."""
+    name = f"{PREFIX}{name_of(url, table)}"
+    address = url.set(username=None, password=None, query={}).render_as_string()
+    return SpoolFolder(path, name, logger, f"{address}, table {table.fullname}")
+
+
 def _is_about_one_file(error: Exception) -> bool:
     """Whether another file may do where one failed with `error`: it is somebody else's, a link, a folder, or no spool."""
     if isinstance(error, OSError):
@@ -258,21 +254,6 @@ def reading(path: Path) -> Iterator[SpoolFile]:
         file.close()
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder if it is missing. Raises `OSError`, also if others may write to it: they could have us write anywhere."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not hasattr(os, "getuid"):
-        return
-    found = path.stat()
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(
-            errno.EPERM, "others may write to it: 'chmod go-w', or name a folder inside of it", str(path)
-        )
-    # also of a link: whoever makes one in /tmp would choose the folder
-    if not {found.st_uid, path.lstat().st_uid} <= {os.getuid(), 0}:
-        raise PermissionError(errno.EPERM, "it belongs to another user: 'chown' it, or name another folder", str(path))
-
-
 def try_folder(path: Path) -> OSError | None:
     """Why the spool could not be written in `path`; None: it could, and the folder is there now."""
     probe = path / f"{PREFIX}try-{os.getpid()}"
@@ -288,20 +269,3 @@ def try_folder(path: Path) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def try_lock(path: Path) -> int | None:
-    """Descriptor of the lock `path`, a file of its own, as SQLite has locks in its files; None: a living process has it."""
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | NO_FOLLOW, 0o600)
-        try:
-            _lock(descriptor)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                return None
-            raise  # a file system without locks
-        locked = os.fstat(descriptor)
-        if identity_of(path) == (locked.st_dev, locked.st_ino):
-            return descriptor
-        os.close(descriptor)  # somebody deleted it in between, and the next one makes another

@@ -23,6 +23,8 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ...local_files import NO_FOLLOW, Identity, identity_of
+
 if sys.platform == "win32":
 
     def _hold(descriptor: int) -> None:
@@ -64,8 +66,6 @@ _HEADER = b"# "
 _CANCELLED = b"\x18"
 """Ends a line that could not be written as a whole, and that nobody was told is stored."""
 _NEVER = 1 << 63
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-"""A symbolic link in the place of a file of ours is somebody's trap: to open it is an error."""
 _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would translate line ends."""
 
@@ -90,19 +90,6 @@ class Salvage(NamedTuple):
     """The lines of the last file, if it was deleted: what was moved away may come back, and must not be stored twice."""
     gone: int
     """Records that waited in files that were deleted or moved away, and are not in `text`."""
-
-
-Identity = tuple[int, int]
-"""Device and inode of a file."""
-
-
-def identity_of(path: Path) -> Identity | None:
-    """What tells a file from another one of the same name; None: there is none."""
-    try:
-        found = path.stat()
-    except OSError:  # also where the disk is gone
-        return None
-    return found.st_dev, found.st_ino
 
 
 class Journal(Protocol):

@@ -19,14 +19,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from ... import databases, forks
+from ...local_files import try_lock
 from ...models import RawTable
+from ...record import Record
 from ...spans import naive_utc
 from ..rows import insert, rows_of
 from ..transaction import Locked, commit
 from .file import Refused, SpoolFile
-from .folder import try_lock
 from .journal import RANGE_BITS, Rows
-from .moving import MOST_TRIED, UNREADABLE, InsertFailed, Moved, Mover, Overtaken, decode
+from .lines import UNREADABLE, decode
+from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken
 
 EPOCH = datetime(2020, 1, 1)
 SECOND_BITS, SPOOL_BITS, ID_BITS = 32, 12, 19
@@ -120,10 +122,10 @@ class KeyedMover(Mover):
             raise Overtaken from error
         self._moved[spool], self._numbers[spool] = 0, number
 
-    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Record]) -> list[dict[str, Any]]:
         numbered = zip(numbers, records, rows_of(records, self.raw), strict=True)
         key, of = self.raw.key.key, self._numbers[spool]
-        return [row | {key: key_of(record["date"], of, number)} for number, record, row in numbered]
+        return [row | {key: key_of(record.date, of, number)} for number, record, row in numbered]
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
         if rows:
@@ -142,9 +144,9 @@ class KeyedMover(Mover):
         """As for other databases: it has the key that it always had, by which it is known if it is there."""
         self.known(one.spool, wait_ms)
         records = decode([one.record], one.fields)
-        self.late(records[0]["date"])  # before as well, as the process may end in between
+        self.late(records[0].date)  # before as well, as the process may end in between
         self._insert_missing(self.rows(one.spool, [one.number], records))
-        self.late(records[0]["date"])
+        self.late(records[0].date)
 
     def _insert_missing(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert those of `rows` that are not there, in one piece. Raises `InsertFailed` and the database's error."""

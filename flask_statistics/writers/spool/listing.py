@@ -15,7 +15,8 @@ from ...record import Backlog
 from .file import Refused, SpoolFile, SpoolUnusable
 from .folder import SpoolFolder, reading
 from .journal import FileJournal
-from .moving import UNREADABLE, Mover, decode, try_again
+from .lines import UNREADABLE, decode
+from .moving import Mover, try_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ def shown(one: Refused) -> str:
     """What was asked for, in one line."""
     try:
         (request,) = decode([one.record], one.fields)
-        path = "".join(filter(str.isprintable, request["path"]))[:200]
-        return f"{request['date']:%Y-%m-%d %H:%M:%S} UTC {request['method'][:20]} {path}"
+        path = "".join(filter(str.isprintable, request.path))[:200]
+        return f"{request.date:%Y-%m-%d %H:%M:%S} UTC {request.method[:20]} {path}"
     except UNREADABLE:
         return "unreadable record"
 

@@ -11,30 +11,24 @@ its address and name are.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal
-from functools import lru_cache
-from json.encoder import encode_basestring_ascii as _text
-from types import NoneType
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from ...databases.errors import blames_row
-from ...models import RawTable, own_table
-from ...record import FIELDS as RECORDED
+from ...models import RawTable
 from ...record import Record
 from ..rows import insert, rows_of
 from ..transaction import commit
 from .file import Batch, Refused, SpoolFile
 from .journal import RANGE_BITS, Rows
+from .lines import UNREADABLE, decode
+from .table import DATABASE
 
-NAME = "statistics_spool"
 LATE = timedelta(days=1)
 """Rows that come later than this may be of hours that nobody counts any more."""
 ROWS_A_TIME = 500
@@ -42,107 +36,8 @@ FLUSH_S = 0.5
 """How long a record waits for others, so that they are moved together."""
 PAUSE_S = (60.0, 86_400.0)
 """After how long what was set aside is tried again for the first time, and how long the pauses become at most."""
-DATABASE = "database"
-"""What the row of `statistics_spool` is called that has the random number of the database."""
 MOST_TRIED = 20
 """Rows that are tried to learn whether an error is theirs or the database's."""
-
-FIELDS = json.dumps([*RECORDED, "own"])
-"""What a record consists of, as a spool file notes it."""
-UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
-"""What `decode`, and making a row of what it gives, raise for what is no record."""
-_KINDS: dict[str, tuple[type, ...]] = {
-    "date": (str,),
-    "user_agent": (str,),
-    "status_code": (int,),
-    "size": (int, NoneType),
-    "response_time": (float,),
-    "own": (dict, NoneType),
-}
-_OWN: dict[type, tuple[str, Callable[[Any], str]]] = {
-    datetime: ("datetime", datetime.isoformat),
-    date: ("date", date.isoformat),
-    Decimal: ("decimal", str),
-    UUID: ("uuid", str),
-}
-"""Types of values of the host's own columns that JSON has not: their names, and the values' texts."""
-_OF_TEXT: dict[str, Callable[[str], Any]] = {
-    "datetime": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "decimal": Decimal,
-    "uuid": UUID,
-}
-
-
-def spool_table(metadata: sa.MetaData, schema: str | None) -> sa.Table:
-    """`statistics_spool`: of each spool file, how far it is moved."""
-    return own_table(
-        metadata,
-        schema,
-        NAME,
-        # random name of the file, or of a record that was set aside and is stored after all, or `DATABASE`
-        sa.Column("spool", sa.String(32), primary_key=True),
-        sa.Column("moved", sa.BigInteger, nullable=False),  # highest id that is in the raw table, or was refused by it
-        # of the spool, for keys that the raw table's database does not make; NULL: it makes them
-        sa.Column("number", sa.Integer, unique=True),
-    )
-
-
-def encode(record: Record) -> bytes:
-    """`record` as a spool keeps it: its values as a JSON array in ASCII, in the order of `FIELDS`.
-
-    Put together by hand: to call the encoder of a list takes three times as long, in each request.
-    """
-    return (
-        f'["{record.date.isoformat()}",{_text(record.method)},{_text(record.path)},{_optional(record.route)},'
-        f"{_optional(record.query_string)},{_optional(record.remote_address)},{_text(record.user_agent)},"
-        f"{_optional(record.referrer)},{record.status_code},{'null' if record.size is None else record.size},"
-        f"{_optional(record.mimetype)},{_optional(record.exception)},{_optional(record.traceback)},{record.response_time},"
-        f"{'null' if record.own is None else json.dumps(record.own, default=_own_text)}]"
-    ).encode("ascii")
-
-
-def _optional(text: str | None) -> str:
-    return "null" if text is None else _text(text)
-
-
-def _own_text(value: Any) -> dict[str, str]:
-    name, text = _OWN[type(value)]
-    return {name: text(value)}
-
-
-def _own_value(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    ((name, text),) = value.items()
-    try:
-        return _OF_TEXT[name](str(text))
-    except ArithmeticError as error:  # what Decimal raises
-        raise ValueError(f"{text!r} is no {name}") from error
-
-
-def decode(records: Sequence[bytes], fields: str) -> list[dict[str, Any]]:
-    """The values, by name, of records that `encode` made. Raises `ValueError` or `TypeError` if one of them is none."""
-    names = tuple(json.loads(fields))
-    found = json.loads(b"[" + b",".join(records) + b"]")  # all at once, which takes half the time
-    if len(found) != len(records):
-        raise ValueError("a line of several records")
-    for values in found:
-        _check(names, tuple(map(type, values)))
-    decoded = [dict(zip(names, values, strict=True)) for values in found]
-    for record in decoded:
-        record["date"] = datetime.fromisoformat(record["date"])
-        if record["date"].tzinfo is not None:
-            raise ValueError("the date has a time zone")
-        record |= {name: _own_value(value) for name, value in (record.pop("own", None) or {}).items()}
-    return decoded
-
-
-@lru_cache(maxsize=64)
-def _check(names: tuple[str, ...], kinds: tuple[type, ...]) -> None:
-    for name, kind in zip(names, kinds, strict=True):
-        if kind not in _KINDS.get(name, (str, NoneType)):
-            raise TypeError(f"{name} is a {kind.__name__}")
 
 
 class Moved(NamedTuple):
@@ -261,7 +156,7 @@ class Mover:
         Raises what `decode` does, `InsertFailed`, `Locked` and the database's error.
         """
         records = decode([one.record], one.fields)
-        values, date = self.rows(one.spool, [one.number], records), records[0]["date"]
+        values, date = self.rows(one.spool, [one.number], records), records[0].date
         name = hashlib.sha256(f"{one.spool} {one.number}".encode()).hexdigest()[:32]
 
         def work(connection: sa.Connection) -> None:
@@ -295,8 +190,8 @@ class Mover:
             commit(self._engine, ask, wait_ms=wait_ms)
         return self._moved[spool]
 
-    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The records of these ids in the spool, given by their values, as parameters of an insert."""
+    def rows(self, spool: str, numbers: Sequence[int], records: Sequence[Record]) -> list[dict[str, Any]]:
+        """The records of these ids in the spool as parameters of an insert."""
         return rows_of(records, self.raw)
 
     def store(self, spool: str, last: int, rows: list[dict[str, Any]], *, wait_ms: int) -> None:
@@ -393,7 +288,7 @@ class _Moving:
             values = self._mover.rows(self._name, [number for number, _ in rows], records)
         except UNREADABLE as error:  # somebody else wrote into the file
             raise _Refused(one_line(error), again=False) from error
-        oldest = min(record["date"] for record in records)
+        oldest = min(record.date for record in records)
         late = oldest < datetime.now(timezone.utc).replace(tzinfo=None) - LATE
         if late:
             self._mover.late(oldest)  # before as well, as the process may end in between

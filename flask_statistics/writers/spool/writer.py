@@ -7,7 +7,6 @@ thread: the rows are moved at the end of each request.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 import threading
@@ -30,13 +29,12 @@ from .between import Level
 from .disk import fix_folder
 from .drain import Drain
 from .file import SpoolFile
-from .folder import PREFIX, SpoolFolder
+from .folder import SpoolFolder, folder_for
 from .journal import PulledAway
+from .lines import FIELDS, encode
 from .listing import read_backlog
-from .moving import FIELDS, Mover, encode
+from .moving import Mover
 
-ADDRESS_KEYS = frozenset({"host", "hostaddr", "port", "dbname", "service", "unix_socket", "read_default_file"})
-"""What in a URL's query says which server or database it means: two servers on one host have the same name otherwise."""
 HELP = "Requests are served and not recorded until the spool can be written."
 
 
@@ -278,7 +276,7 @@ class SpoolWriter(Writer):
 
     def folder(self) -> SpoolFolder:
         """The folder of the spool files, as this app sees it."""
-        return spool_folder(self._path, self._engine().url, self._raw.table, self._logger)
+        return folder_for(self._path, self._engine().url, self._raw.table, self._logger)
 
     def mover(self) -> Mover:
         """What moves records into the raw table."""
@@ -307,17 +305,3 @@ class SpoolWriter(Writer):
             finally:
                 self._level.rows = spool.waiting()
         return stored
-
-
-def spool_folder(path: Path, url: sa.URL, table: sa.Table, logger: logging.Logger) -> SpoolFolder:
-    """The spool files in `path`; those of this raw table, as it is addressed now, have a name of their own."""
-    name = f"{PREFIX}{name_of(url, table)}"
-    address = url.set(username=None, password=None, query={}).render_as_string()
-    return SpoolFolder(path, name, logger, f"{address}, table {table.fullname}")
-
-
-def name_of(url: sa.URL, table: sa.Table) -> str:
-    """What tells the files of one app from those of others: a hash of the address of its database, and of its table."""
-    asked = sorted((key, value) for key, value in url.query.items() if key in ADDRESS_KEYS)
-    place = (url.get_backend_name(), url.host, url.port, url.database, table.fullname, asked)
-    return hashlib.sha256(repr(place).encode()).hexdigest()[:10]

@@ -21,7 +21,7 @@ from flask_statistics.record import Record
 from flask_statistics.writers.spool import keyed
 from flask_statistics.writers.spool.file import SpoolFile
 from flask_statistics.writers.spool.keyed import KeyedMover, key_of
-from flask_statistics.writers.spool.moving import FIELDS, encode
+from flask_statistics.writers.spool.lines import FIELDS, encode
 from flask_statistics.writers.transaction import Locked
 
 from ...conftest import App, clickhouse_database

@@ -22,7 +22,9 @@ from flask_statistics.record import Counters, NotStored, Record
 from flask_statistics.writers.spool import journal, moving
 from flask_statistics.writers.spool.drain import Drain
 from flask_statistics.writers.spool.file import SpoolFile
-from flask_statistics.writers.spool.moving import FIELDS, Mover, spool_table
+from flask_statistics.writers.spool.lines import FIELDS, decode
+from flask_statistics.writers.spool.moving import Mover
+from flask_statistics.writers.spool.table import spool_table
 from flask_statistics.writers.spool.writer import SpoolWriter
 
 NOW = datetime(2026, 11, 22)
@@ -219,9 +221,9 @@ class SpoolMachine(RuleBasedStateMachine):
         if batch.rows and (known is None or batch.rows[0][0] > known):
             with contextlib.suppress(moving.Overtaken):
                 self.drain()
-                records = moving.decode([record for _, record in batch.rows], batch.fields)
+                records = decode([record for _, record in batch.rows], batch.fields)
                 numbered = [(number, record) for (number, _), record in zip(batch.rows, records, strict=True)]
-                unharmed = [(number, record) for number, record in numbered if record["method"] != "POISON"]
+                unharmed = [(number, record) for number, record in numbered if record.method != "POISON"]
                 numbers, records = [number for number, _ in unharmed], [record for _, record in unharmed]
                 rows = self.other.rows(batch.spool, numbers, records)
                 self.other.store(batch.spool, batch.rows[-1][0], rows, wait_ms=0)
@@ -255,8 +257,8 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.drain()
         assert set(self.stored()) == self.appended
-        refused = moving.decode([one.record for one in self.other_spool.refused(10_000)], FIELDS)
-        assert {record["path"] for record in refused} == self.poison
+        refused = decode([one.record for one in self.other_spool.refused(10_000)], FIELDS)
+        assert {record.path for record in refused} == self.poison
         assert len(self.appended) + len(self.poison) + len(self.turned_away) == self.number
         assert self.other_spool.waiting() == 0
         self.end()
