@@ -33,9 +33,9 @@ from flask_statistics.rollups.job import Job
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
-from flask_statistics.writers.spool.file import SpoolFile
 from flask_statistics.writers.spool.keyed import KeyedMover
 from flask_statistics.writers.spool.lines import FIELDS, encode
+from flask_statistics.writers.spool.own import OwnSpool
 from flask_statistics.writers.spool.table import spool_table
 from tests.shapes import sql_of
 
@@ -92,7 +92,7 @@ def record(raw_engine: sa.Engine, raw: RawTable, folder: Path) -> None:
     engine, metadata = sa.create_engine(f"sqlite:///{folder / 'marks.sqlite'}"), sa.MetaData()
     table = spool_table(metadata, None)
     metadata.create_all(engine)
-    spool = SpoolFile(folder / "spool.sqlite", create=True)
+    spool = OwnSpool(folder / "spool.sqlite")
     spool.claim(FIELDS)
     names: dict[str, Any] = dict.fromkeys(Record.__slots__)
     for row in traffic.generate(start=NOW, end=NOW + timedelta(hours=1), requests=RECORDED, seed=2):

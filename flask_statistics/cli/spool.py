@@ -17,9 +17,9 @@ from ..databases.causes import Cause
 from ..state import state_of
 from ..writers.spool import listing
 from ..writers.spool.disk import fix_folder
-from ..writers.spool.file import SpoolUnusable
 from ..writers.spool.folder import SpoolFolder, try_folder
 from ..writers.spool.listing import read_backlog, read_refused
+from ..writers.spool.notes import SpoolUnusable
 from ..writers.spool.writer import SpoolWriter
 from ..writers.transaction import Locked
 from .shared import commands, count_of, database_errors

@@ -253,7 +253,9 @@ class DirectWriter(Writer):
             return False
         except sa.exc.SQLAlchemyError as error:
             if len(rows) > 1 and blames_row(error):
-                return self._store_each(rows, wait_ms)
+                return all(
+                    self._store_one(row, wait_ms) for row in rows
+                )  # one that is refused must not cost the others
             if _may_pass(error):
                 if time.monotonic() - (self._began or 0.0) > NOTICED_S:
                     self._down_until = _pause_after(self._began or 0.0)
@@ -266,11 +268,8 @@ class DirectWriter(Writer):
         self._count(len(rows))
         return True
 
-    def _store_each(self, rows: Sequence[dict[str, Any]], wait_ms: int) -> bool:
-        """Store what the table takes: one row that it refuses must not cost the others. False: it takes none for now."""
-        return all(self._store_one(row, wait_ms) for row in rows)
-
     def _store_one(self, row: dict[str, Any], wait_ms: int) -> bool:
+        """Store a row, or lose it if the table refuses it; False: it takes none for now."""
         try:
             self._commit([row], wait_ms)
         except (Locked, sa.exc.SQLAlchemyError) as error:

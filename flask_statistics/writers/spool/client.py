@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .file import SpoolFile, SpoolUnusable
+from .file import SpoolFile
 from .folder import SpoolFolder, reading
 from .lines import UNREADABLE, decode
+from .notes import SpoolUnusable
 
 MOST_READ = 10_000
 """Records that are read at once."""
@@ -43,7 +44,7 @@ def look(folder: SpoolFolder, theirs: Theirs) -> Found:
             try:
                 for record, fields in _waiting(file):
                     unread += not _collect(found.waiting, record, fields, theirs)
-                for one in file.refused(file.count_refused()):
+                for one in file.aside.latest(file.aside.count()):
                     unread += not _collect(found.refused, one.record, one.fields, theirs, error=one.error)
             except FileNotFoundError:  # it was moved meanwhile, all of it
                 continue
@@ -62,12 +63,12 @@ def forget_refused(folder: SpoolFolder, theirs: Theirs) -> int:
         with reading(path) as file, suppress(OSError, sqlite3.DatabaseError, SpoolUnusable):
             found: list[dict[str, Any]] = []
             numbers: list[int] = []
-            for one in file.refused(file.count_refused()):
+            for one in file.aside.latest(file.aside.count()):
                 _collect(found, one.record, one.fields, theirs)
                 if len(found) > len(numbers):
                     numbers.append(one.number)
             if numbers:
-                file.take_back(*numbers)
+                file.aside.take_out(*numbers)
                 forgotten += len(numbers)
     return forgotten
 

@@ -22,11 +22,13 @@ from .between import Calls, Level
 from .disk import fix_folder
 from .emptying import Emptier
 from .ending import importing
-from .file import SpoolFile, SpoolUnusable
+from .file import SpoolFile
 from .folder import SpoolFolder
 from .journal import PulledAway
 from .moving import Mover, one_line
+from .notes import SpoolUnusable
 from .outage import Failure, Outage
+from .own import OwnSpool
 
 
 class Drain:
@@ -36,7 +38,7 @@ class Drain:
         self,
         mover: Mover,
         *,
-        appended_to: SpoolFile,
+        appended_to: OwnSpool,
         own: SpoolFile,
         folder: SpoolFolder,
         level: Level,
@@ -131,7 +133,7 @@ class Drain:
             spool.look_at_itself()
         except PulledAway:  # what was set aside is gone as well, and can still be counted
             with suppress(sqlite3.Error):
-                lost += self._own.count_refused()
+                lost += self._own.aside.count()
         if not self._thread.is_alive():
             self._let_go()
         spool.go_elsewhere()  # before others can have the file: whoever appends to it still is told, and nothing of it is deleted

@@ -16,11 +16,13 @@ from pathlib import Path
 from ...record import Counters
 from . import times
 from .between import Calls, Level
-from .file import SpoolFile, SpoolUnusable, has_no_space
+from .file import SpoolFile
 from .folder import SpoolFolder
 from .journal import PulledAway
 from .moving import Mover, Overtaken, try_again
+from .notes import SpoolUnusable, has_no_space
 from .outage import Outage
+from .own import OwnSpool
 
 TRIED_A_TIME = 50
 """Of what was set aside, as many are tried again at once."""
@@ -33,7 +35,7 @@ class Emptier:
         self,
         mover: Mover,
         *,
-        appended_to: SpoolFile,
+        appended_to: OwnSpool,
         own: SpoolFile,
         folder: SpoolFolder,
         level: Level,
@@ -108,14 +110,14 @@ class Emptier:
             due = self._calls.stopping or time.monotonic() >= self._counted_at + times.SWEEP_S
             if not due and not self._outage.lasts and not self._level.is_half_full():
                 return
-            rows = self._own.waiting() + self._own.count_refused()
+            rows = self._own.waiting() + self._own.aside.count()
             if self._outage.lasts:  # the bound is for all of the app
                 for path in filter(Path.exists, self._folder.others()):
                     with self._other(path) as other:
                         rows += other.waiting()
             self._level.rows = rows
             if due and not self._calls.retired:
-                self._appended_to.rest(self._own.moved())
+                self._appended_to.delete_if_moved(self._own.moved())
                 self._counted_at = time.monotonic()
         except (sqlite3.Error, OSError, SpoolUnusable) as error:
             self._outage.say_unwritable(error)
@@ -177,7 +179,7 @@ class Emptier:
             self._move(other)
             self._try_again(other)
             other.tidy()
-            over = not self._folder.is_numbered(path) and not other.waiting() and not other.count_refused()
+            over = not self._folder.is_numbered(path) and not other.waiting() and not other.aside.count()
         finally:
             other.abandoned = False
         if over:
@@ -221,14 +223,14 @@ class Emptier:
 
     def _try_again(self, spool: SpoolFile) -> None:
         """Try what was set aside and is due."""
-        for one in spool.refused(TRIED_A_TIME, due_at=time.time()):
+        for one in spool.aside.latest(TRIED_A_TIME, due_at=time.time()):
             if try_again(self._mover, spool, one, wait_ms=times.LOCK_WAIT_MS):
                 self._counters.store(1)
 
     # ---- what the log says of them -------------------------------------------------------------------------------
 
     def _say_refused(self, spool: SpoolFile) -> None:
-        refused, now = spool.refused(1), time.monotonic()
+        refused, now = spool.aside.latest(1), time.monotonic()
         if refused and now - self._refusals_said_at > times.REFUSED_SAID_S:
             self._refusals_said_at = now
             self._logger.error(

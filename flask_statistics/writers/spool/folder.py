@@ -20,8 +20,10 @@ import sqlalchemy as sa
 
 from ... import forks
 from ...local_files import make_folder, name_of, try_lock
-from .file import SpoolFile, SpoolUnusable, damaged
+from .file import SpoolFile
 from .journal import FileJournal
+from .notes import SpoolUnusable, damaged
+from .own import OwnSpool
 
 PREFIX = "requests-"
 """How the names of all spool files begin."""
@@ -53,7 +55,7 @@ class SpoolFolder:
 
     # ---- the own file --------------------------------------------------------------------------------------------
 
-    def claim(self, fields: str, *, fresh: bool = False) -> SpoolFile:
+    def claim(self, fields: str, *, fresh: bool = False) -> OwnSpool:
         """A file that is this process's own from now on, for records made of `fields`; `fresh`: one in which none wait.
 
         Raises `OSError` and `sqlite3.Error` if the folder or the disk does not let it.
@@ -78,7 +80,7 @@ class SpoolFolder:
                 return spool
         raise AssertionError("there is always a next number")
 
-    def _claim(self, path: Path, fields: str, *, fresh: bool) -> SpoolFile | None:
+    def _claim(self, path: Path, fields: str, *, fresh: bool) -> OwnSpool | None:
         """The file at `path`, if nobody has it and it can be gone on with."""
         lock = try_lock(path.with_suffix(".lock"))
         if lock is None:
@@ -95,7 +97,7 @@ class SpoolFolder:
         os.close(lock)
         return None
 
-    def _open(self, path: Path, fields: str, *, fresh: bool) -> SpoolFile | None:
+    def _open(self, path: Path, fields: str, *, fresh: bool) -> OwnSpool | None:
         spool = self.repaired(path)
         try:
             if not spool.is_held() and spool.claim(fields, self.hints(), fresh=fresh):
@@ -173,13 +175,13 @@ class SpoolFolder:
         """What was put away, and waits for somebody to look at it."""
         return sorted(path for kind in ("*.damaged-*", "*.stray") for path in self.path.glob(f"{PREFIX}{kind}"))
 
-    def repaired(self, path: Path) -> SpoolFile:
+    def repaired(self, path: Path) -> OwnSpool:
         """The file at `path`; one that is missing or damaged is made again from its journal. Only for who holds its lock."""
-        spool = SpoolFile(path, create=True)
+        spool = OwnSpool(path)
         journal = any(path.parent.glob(f"{path.name}.*.journal"))
         missing = not path.exists()
         try:
-            spool.count_refused()
+            spool.aside.count()
         except SpoolUnusable:
             return spool
         except sqlite3.DatabaseError as error:
@@ -187,8 +189,8 @@ class SpoolFolder:
             if not damaged(error):
                 raise
             self._put_away(path, error)
-            spool = SpoolFile(path, create=True)
-            spool.count_refused()
+            spool = OwnSpool(path)
+            spool.aside.count()
         else:
             if missing and journal:
                 self._logger.warning("Flask-Statistics: %s was missing; it was made again from its journal.", path)

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import math
 import os
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import islice, pairwise
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ...local_files import NO_FOLLOW, Identity, identity_of
+from .text import BINARY, CANCELLED, as_header, count_lines, header_of, parse, read, read_from
 
 if sys.platform == "win32":
 
@@ -62,17 +60,7 @@ FILE_BYTES = 1 << 20
 LOOK_S = 1.0
 """How often an append looks whether the files are still where they were."""
 
-_HEADER = b"# "
-_CANCELLED = b"\x18"
-"""Ends a line that could not be written as a whole, and that nobody was told is stored."""
 _NEVER = 1 << 63
-_BINARY = getattr(os, "O_BINARY", 0)
-"""Windows would translate line ends."""
-
-READ_BYTES = 4 * FILE_BYTES
-LOOKAHEAD = 8
-"""Lines that are looked at to tell a damaged id from ids that are missing."""
-
 Rows = Sequence[tuple[int, bytes]]
 """Id and record, in the order of their ids."""
 
@@ -113,7 +101,7 @@ class Journal(Protocol):
     def waiting(self, last: int) -> int:
         """How many records there are after the id `last`."""
 
-    def rest(self, last: int) -> None:
+    def delete_if_moved(self, last: int) -> None:
         """Delete everything, if nothing came after the id `last`. Only for the process that appends."""
 
     def clear(self) -> None:
@@ -122,7 +110,7 @@ class Journal(Protocol):
     def headers(self) -> list[tuple[int, dict[str, str]]]:
         """Of each file, the id of its first line and its header, in the order of their ids; empty: it has none."""
 
-    def leave(self) -> None:
+    def put_away(self) -> None:
         """Put away what is there: nobody knows whose it is."""
 
     def end(self) -> None:
@@ -164,13 +152,13 @@ class MemoryJournal:
         with self.lock:
             return sum(number > last for number, _ in self._rows)
 
-    def rest(self, last: int) -> None:
+    def delete_if_moved(self, last: int) -> None:
         """What is read is deleted anyway."""
 
     def clear(self) -> None:
         self._rows = []
 
-    def leave(self) -> None:
+    def put_away(self) -> None:
         """There is nothing from another time."""
 
     def end(self) -> None:
@@ -226,7 +214,7 @@ class FileJournal:
             if not self._bytes:
                 line = self._header + line
             if self._torn:
-                line = _CANCELLED + b"\n" + line
+                line = CANCELLED + b"\n" + line
             self._torn = True
             written = self._file.write(line)
             if written != len(line):
@@ -252,7 +240,7 @@ class FileJournal:
         if self._left:
             raise PulledAway(errno.ESTALE, "what waits in it is for another database", str(self._base))
         path = Path(f"{self._base}.{self._next_id}.journal")
-        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | _BINARY
+        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | BINARY
         try:
             descriptor = os.open(path, flags, 0o600)
         except FileNotFoundError as error:
@@ -289,7 +277,7 @@ class FileJournal:
         with self.lock:
             first, text = self._next_id, b""
             if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
-                first, text = self._begun[-1], _read(self._file.fileno(), 0)
+                first, text = self._begun[-1], read(self._file.fileno(), 0)
             gone = 0
             for start, following in pairwise([*self._begun, self._next_id]):
                 if start == first and text:
@@ -300,9 +288,9 @@ class FileJournal:
 
     def count(self, saved: Salvage, last: int) -> int:
         """How many records of what was saved came after the id `last`."""
-        return len(_parse(saved.text, saved.first - 1, last, _NEVER, math.inf, complete=True))
+        return len(parse(saved.text, saved.first - 1, last, _NEVER, math.inf, complete=True))
 
-    def rest(self, last: int) -> None:
+    def delete_if_moved(self, last: int) -> None:
         with self.lock:
             if last == self._next_id - 1 and not self._left:  # else the files are, or may be, another process's
                 self._close()
@@ -332,7 +320,7 @@ class FileJournal:
             end = min(following, ((first >> RANGE_BITS) + 1) << RANGE_BITS)
             complete = self.complete or following < _NEVER
             before = last if offset else first - 1
-            rows = _parse(_read_from(path, offset), before, last, end, limit, complete=complete)
+            rows = parse(read_from(path, offset), before, last, end, limit, complete=complete)
             if rows:
                 self._ends = {number: (first, offset + end) for number, _, end in rows}
                 return [(number, record) for number, record, _ in rows], len(rows) >= limit or following < _NEVER
@@ -345,11 +333,11 @@ class FileJournal:
                 total += following - first  # ids have no gaps: after an outage, to count lines would be to read them
             elif following > last + 1:
                 known, offset = self._ends.get(last, (first, 0))
-                text = _read_from(path, offset if known == first else 0)
+                text = read_from(path, offset if known == first else 0)
                 if first > last or (known == first and offset):
-                    total += _lines(text)
+                    total += count_lines(text)
                 else:
-                    total += len(_parse(text, first - 1, last, following, math.inf, complete=True))
+                    total += len(parse(text, first - 1, last, following, math.inf, complete=True))
         return total
 
     def is_held(self) -> bool:
@@ -360,12 +348,12 @@ class FileJournal:
         for _, _, path in self._files():
             path.unlink(missing_ok=True)
 
-    def leave(self) -> None:
+    def put_away(self) -> None:
         for _, _, path in self._files():
             path.rename(f"{path}.stray")
 
     def headers(self) -> list[tuple[int, dict[str, str]]]:
-        return [(first, _header_of(path)) for first, _, path in self._files()]
+        return [(first, header_of(path)) for first, _, path in self._files()]
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """First id, first id of the next file, and path of each file, in the order of their ids."""
@@ -383,116 +371,3 @@ class FileJournal:
         )
         edges = [*(first for first, _ in files), _NEVER]
         return [(first, following, path) for (first, path), (_, following) in zip(files, pairwise(edges), strict=True)]
-
-
-class _Line(NamedTuple):
-    """One line of a file."""
-
-    number: int
-    """Its id; -1 if that cannot be read."""
-    record: bytes
-    end: int
-    """Where the next line begins."""
-
-
-def _lines_of(text: bytes) -> Iterator[_Line]:
-    """The whole lines of `text`, but for headers and those that were cancelled."""
-    start = 0
-    while (end := text.find(b"\n", start)) >= 0:
-        line = text[start:end]
-        number, _, record = line.partition(b" ")
-        if line.endswith(_CANCELLED) or line.startswith(_HEADER):
-            pass
-        elif number.isdigit() and len(number) < 20:
-            yield _Line(int(number), record, end + 1)
-        else:
-            yield _Line(-1, line, end + 1)
-        start = end + 1
-
-
-def _parse(
-    text: bytes, before: int, last: int, end: int, limit: float, *, complete: bool
-) -> list[tuple[int, bytes, int]]:
-    """Id, record, and where its line ends, of the first `limit` in `text` after the id `last`.
-
-    `before` is the id before the first line, and ids stay below `end`. They have no gaps, so a line whose id is damaged gets
-    the one that is missing where it is; what is missing beside leaves a gap.
-    """
-    rows: list[tuple[int, bytes, int]] = []
-    damaged: list[_Line] = []
-    lines = _lines_of(text)
-    ahead = deque(islice(lines, LOOKAHEAD))
-    while ahead and len(rows) < limit:
-        line = ahead.popleft()
-        ahead.extend(islice(lines, 1))
-        expected = before + 1 + len(damaged)
-        if line.number != expected and not (before < line.number < end and _goes_on(ahead, line.number, expected)):
-            damaged.append(line)
-            continue
-        for number, stray in enumerate(damaged[: line.number - before - 1], before + 1):
-            if number > last:
-                rows.append((number, stray.record, stray.end))
-        if line.number > last:
-            rows.append((line.number, line.record, line.end))
-        before, damaged = line.number, []
-    if complete and not ahead:
-        for number, stray in enumerate(damaged[: end - before - 1], before + 1):
-            if number > last:
-                rows.append((number, stray.record, stray.end))
-    return rows
-
-
-def _goes_on(ahead: Collection[_Line], number: int, expected: int) -> bool:
-    """Whether the next lines go on from the id `number`, and not from the one that was expected instead of it."""
-    from_it = sum(line.number == number + place for place, line in enumerate(ahead, 1))
-    return from_it >= sum(line.number == expected + place for place, line in enumerate(ahead, 1))
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    """What a file has from `offset` on; nothing, if whoever else moves it was faster and deleted it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW | _BINARY)
-    except FileNotFoundError:
-        return b""
-    try:
-        return _read(descriptor, offset)
-    finally:
-        os.close(descriptor)
-
-
-def _read(descriptor: int, offset: int) -> bytes:
-    """The same of an open file, in as few calls as can be: after each the thread waits for the interpreter."""
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    text = os.read(descriptor, READ_BYTES)
-    while text and len(text) % READ_BYTES == 0:
-        part = os.read(descriptor, READ_BYTES)
-        if not part:
-            break
-        text += part
-    return text
-
-
-def as_header(header: Mapping[str, str]) -> bytes:
-    """The first line of a file."""
-    return _HEADER + json.dumps(header).encode("ascii") + b"\n"
-
-
-def _header_of(path: Path) -> dict[str, str]:
-    """The header of a file; empty: it has none that can be read."""
-    try:
-        with open(os.open(path, os.O_RDONLY | NO_FOLLOW | _BINARY), "rb") as file:  # noqa: PTH123 - it takes no flags
-            lines = file.read(1 << 16).split(b"\n")
-    except OSError:
-        return {}
-    for line in lines:
-        if line.startswith(_HEADER) and not line.endswith(_CANCELLED):
-            with suppress(ValueError):
-                found = json.loads(line[len(_HEADER) :])
-                return {name: text for name, text in found.items() if isinstance(text, str)}
-    return {}
-
-
-def _lines(text: bytes) -> int:
-    """How many whole lines there are, but for headers and those that were cancelled."""
-    headers = text.count(b"\n" + _HEADER) + text.startswith(_HEADER)
-    return text.count(b"\n") - text.count(_CANCELLED + b"\n") - headers

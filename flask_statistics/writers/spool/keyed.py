@@ -25,7 +25,8 @@ from ...record import Record
 from ...spans import naive_utc
 from ..rows import insert, rows_of
 from ..transaction import Locked, commit
-from .file import Refused, SpoolFile
+from .aside import Refused
+from .file import SpoolFile
 from .journal import RANGE_BITS, Rows
 from .lines import UNREADABLE, decode
 from .moving import MOST_TRIED, InsertFailed, Moved, Mover, Overtaken

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...record import Backlog
-from .file import Refused, SpoolFile, SpoolUnusable
+from .aside import Refused
+from .file import SpoolFile
 from .folder import SpoolFolder, reading
 from .journal import FileJournal
 from .lines import UNREADABLE, decode
 from .moving import Mover, try_again
+from .notes import SpoolUnusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def _listed(folder: SpoolFolder, path: Path, database: str) -> Listed:
             if waiting:
                 alive, trouble = _is_alive(folder, path)
                 trouble = file.trouble() or trouble
-            return Listed(path, ours, alive, hints["address"], waiting, file.count_refused(), trouble)
+            return Listed(path, ours, alive, hints["address"], waiting, file.aside.count(), trouble)
     except (sqlite3.Error, OSError, SpoolUnusable) as error:
         journal, waiting = FileJournal(path), 0
         header = next((header for _, header in reversed(journal.headers()) if header), {})
@@ -105,7 +107,7 @@ def read_refused(folder: SpoolFolder, most: int = 20) -> list[tuple[str, str]]:
     for listed in list_files(folder):
         if listed.refused:
             with reading(listed.path) as file:
-                found += [(shown(one), one.error) for one in file.refused(most)]
+                found += [(shown(one), one.error) for one in file.aside.latest(most)]
     return found[-most:]
 
 
@@ -138,7 +140,7 @@ def retry(folder: SpoolFolder, mover: Mover) -> tuple[int, int]:
     for listed in list_files(folder):
         if listed.ours and listed.refused:
             with reading(listed.path) as file:
-                for one in file.refused(listed.refused):
+                for one in file.aside.latest(listed.refused):
                     tried += 1
                     stored += try_again(mover, file, one, wait_ms=WAIT_MS)
     return stored, tried - stored
@@ -156,7 +158,7 @@ def adopt(folder: SpoolFolder, mover: Mover, path: Path) -> tuple[int, int]:
         try:
             file.belong_to(folder.hints() | {"database": mover.identity(wait_ms=WAIT_MS)})
             waiting, stored = file.waiting(), _empty(file, mover)
-            over = not folder.is_numbered(path) and not file.waiting() and not file.count_refused()
+            over = not folder.is_numbered(path) and not file.waiting() and not file.aside.count()
         finally:
             file.close()
         if over:
@@ -191,7 +193,7 @@ def drop_refused(folder: SpoolFolder) -> int:
     for listed in list_files(folder):
         if listed.ours and listed.refused:
             with reading(listed.path) as file:
-                refused = file.refused(listed.refused)
-                file.take_back(*(one.number for one in refused))
+                refused = file.aside.latest(listed.refused)
+                file.aside.take_out(*(one.number for one in refused))
                 dropped += len(refused)
     return dropped

@@ -24,7 +24,8 @@ from ...models import RawTable
 from ...record import Record
 from ..rows import insert, rows_of
 from ..transaction import commit
-from .file import Batch, Refused, SpoolFile
+from .aside import Refused
+from .file import Batch, SpoolFile
 from .journal import RANGE_BITS, Rows
 from .lines import UNREADABLE, decode
 from .table import DATABASE
@@ -313,7 +314,7 @@ class _Moving:
         number, record = row
         next_at = time.time() + PAUSE_S[0] if reason.again else None
         # before the database learns that it is moved, so that a crash in between cannot lose it
-        self._spool.set_aside(number, record, str(reason), spool=self._name, fields=self._fields, next_at=next_at)
+        self._spool.aside.put(number, record, str(reason), spool=self._name, fields=self._fields, next_at=next_at)
         self._mover.store(self._name, number, [], wait_ms=self._wait_ms)
         self._spool.forget(number)
         self._count_lost([row])
@@ -327,14 +328,14 @@ def try_again(mover: Mover, spool: SpoolFile, one: Refused, *, wait_ms: int) -> 
     try:
         mover.store_again(one, wait_ms=wait_ms)
     except UNREADABLE as error:
-        spool.tried(one.number, one_line(error), next_at=None)
+        spool.aside.refuse_again(one.number, one_line(error), next_at=None)
         return False
     except InsertFailed as failure:
         if blames_row(failure.error) is False:
             raise failure.error from None
-        spool.tried(one.number, one_line(failure.error), next_at=time.time() + pause_after(one.tries))
+        spool.aside.refuse_again(one.number, one_line(failure.error), next_at=time.time() + pause_after(one.tries))
         return False
-    spool.take_back(one.number)
+    spool.aside.take_out(one.number)
     return True
 
 

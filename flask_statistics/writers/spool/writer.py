@@ -34,6 +34,7 @@ from .journal import PulledAway
 from .lines import FIELDS, encode
 from .listing import read_backlog
 from .moving import Mover
+from .own import OwnSpool
 
 HELP = "Requests are served and not recorded until the spool can be written."
 
@@ -93,7 +94,7 @@ class SpoolWriter(Writer):
         self._reset()
 
     def _reset(self) -> None:
-        self._spool: SpoolFile | None = None
+        self._spool: OwnSpool | None = None
         self._drain: Drain | None = None
         self._inline = False
         self._inline_lock = threading.Lock()
@@ -149,7 +150,7 @@ class SpoolWriter(Writer):
     def backlog(self) -> Backlog:
         """What waits in all spool files of the app, also in those of other processes."""
         if self._inline and self._spool is not None:
-            return Backlog(self._spool.waiting(), None, self._spool.count_refused())
+            return Backlog(self._spool.waiting(), None, self._spool.aside.count())
         return read_backlog(self.folder())
 
     def in_memory(self) -> Backlog:
@@ -176,7 +177,7 @@ class SpoolWriter(Writer):
 
     # ---- the beginning -------------------------------------------------------------------------------------------
 
-    def _renew(self, spool: SpoolFile, reason: PulledAway) -> SpoolFile:
+    def _renew(self, spool: OwnSpool, reason: PulledAway) -> OwnSpool:
         """Go on in another file than `spool`, whose files somebody deleted, moved or replaced; with what can be saved.
 
         Raises `NotStored`.
@@ -201,7 +202,7 @@ class SpoolWriter(Writer):
                 spool.close()
         return self._begin()
 
-    def _leave(self, spool: SpoolFile) -> None:
+    def _leave(self, spool: OwnSpool) -> None:
         """Go on in another file than `spool`, in which records of an earlier process wait for another database."""
         with self._begin_lock:
             if self._spool is not spool or self._drain is None:
@@ -212,11 +213,11 @@ class SpoolWriter(Writer):
         with suppress(NotStored):  # the next request tries it again, and says so
             self._begin()
 
-    def _pulled_away(self, spool: SpoolFile, reason: PulledAway) -> None:
+    def _pulled_away(self, spool: OwnSpool, reason: PulledAway) -> None:
         with suppress(NotStored):  # the next request tries it again, and says so
             self._renew(spool, reason)
 
-    def _begin(self) -> SpoolFile:
+    def _begin(self) -> OwnSpool:
         """Take a spool file and start the thread, once in each process."""
         with self._begin_lock:
             if self._spool is not None:
@@ -228,7 +229,7 @@ class SpoolWriter(Writer):
             shared = any(databases.of(one).shared_connection(one) for one in (engine, self._table_engine()))
             if self._testing() or shared:
                 self._inline, self._mover = True, mover
-                spool = SpoolFile(None)
+                spool = OwnSpool(None)
                 spool.claim(FIELDS)
             else:
                 folder = self.folder()
@@ -254,7 +255,7 @@ class SpoolWriter(Writer):
             self._spool = spool
             return spool
 
-    def _new_drain(self, mover: Mover, spool: SpoolFile, folder: SpoolFolder) -> Drain:
+    def _new_drain(self, mover: Mover, spool: OwnSpool, folder: SpoolFolder) -> Drain:
         return self._make_drain(
             mover,
             appended_to=spool,

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flask_statistics.writers.spool.file import EPOCH_S, Refused, SpoolFile, SpoolUnusable
+from flask_statistics.writers.spool.aside import Refused
+from flask_statistics.writers.spool.file import SpoolFile
 from flask_statistics.writers.spool.journal import RANGE_BITS, PulledAway
+from flask_statistics.writers.spool.notes import SpoolUnusable
+from flask_statistics.writers.spool.own import EPOCH_S, OwnSpool
 
 RANGE = 1 << RANGE_BITS
 
@@ -21,8 +24,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spool.sqlite"
 
 
-def claimed(path: Path, *records: bytes, fields: str = "f") -> SpoolFile:
-    spool = SpoolFile(path, create=True)
+def claimed(path: Path, *records: bytes, fields: str = "f") -> OwnSpool:
+    spool = OwnSpool(path)
     assert spool.claim(fields, now=0.0)
     for record in records:
         spool.append(record)
@@ -75,7 +78,7 @@ def test_spool_file_is_another_spool_when_it_was_copied(path: Path, tmp_path: Pa
 
 def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Path) -> None:
     claimed(path, b"a").close()
-    second = SpoolFile(path, create=True)
+    second = OwnSpool(path)
     assert not second.claim("other", now=0.0)
     second.forget(RANGE)
     assert second.claim("other", now=0.0)
@@ -85,19 +88,19 @@ def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Pat
 
 def test_spool_file_sets_aside(path: Path) -> None:
     spool = claimed(path, b"a", b"b")
-    spool.set_aside(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
-    assert (spool.refused(9), spool.waiting()) == ([], 2)
+    spool.aside.put(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
+    assert (spool.aside.latest(9), spool.waiting()) == ([], 2)
     spool.forget(RANGE)
-    assert spool.refused(9) == [Refused(RANGE, b"a", "refused", "s", "f", 0)]
-    assert (spool.count_refused(), spool.waiting()) == (1, 1)
+    assert spool.aside.latest(9) == [Refused(RANGE, b"a", "refused", "s", "f", 0)]
+    assert (spool.aside.count(), spool.waiting()) == (1, 1)
     spool.close()
 
 
 def test_spool_file_stored_after_all_is_not_refused(path: Path) -> None:
     spool = claimed(path, b"a")
-    spool.set_aside(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
+    spool.aside.put(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
     spool.forget(RANGE, stored_from=RANGE)
-    assert spool.count_refused() == 0
+    assert spool.aside.count() == 0
     spool.close()
 
 
@@ -113,8 +116,8 @@ def test_spool_file_notes_trouble(path: Path) -> None:
 
 def test_spool_file_of_a_killed_process_is_whole(path: Path) -> None:
     code = (
-        "import os, sys, pathlib; from flask_statistics.writers.spool.file import SpoolFile; "
-        "spool = SpoolFile(pathlib.Path(sys.argv[1]), create=True); spool.claim('f'); "
+        "import os, sys, pathlib; from flask_statistics.writers.spool.own import OwnSpool; "
+        "spool = OwnSpool(pathlib.Path(sys.argv[1])); spool.claim('f'); "
         "spool.append(b'a'); spool.append(b'b'); os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
@@ -155,16 +158,21 @@ def test_spool_file_of_another_version_is_left_alone(path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(SpoolUnusable, match="is of version 99, and not of 2"):
-        SpoolFile(path, create=True).claim("f")
+        OwnSpool(path).claim("f")
     assert path.read_bytes() == before
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def opened() -> list[Path]:
+    """The files that this process has open."""
+    return [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_spool_file_survives_a_fork(path: Path) -> None:
     spool = claimed(path, b"a")
     child = os.fork()
     if child == 0:
-        os._exit(0 if spool._connection is None else 1)
+        os._exit(1 if path.resolve() in opened() else 0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     spool.append(b"b")
     assert [record for _, record in spool.batch(9).rows] == [b"a", b"b"]
@@ -208,7 +216,7 @@ def test_spool_file_without_a_header_is_nobodys(path: Path) -> None:
 
 
 def test_spool_file_begins_ranges_that_a_machine_put_back_has_not_seen(path: Path) -> None:
-    spool = SpoolFile(path, create=True)
+    spool = OwnSpool(path)
     spool.claim("f", now=EPOCH_S + 100)
     spool.append(b"a")
     assert spool.batch(1).rows == [(100 * RANGE, b"a")]
@@ -245,7 +253,7 @@ def test_spool_file_notices_that_it_was_deleted(path: Path) -> None:
     spool.note_moved(RANGE)
     saved = path.with_name("saved.sqlite")
     assert (spool.salvage(saved), spool.gone()) == (1, 0)
-    other = SpoolFile(saved, create=True)
+    other = OwnSpool(saved)
     batch = other.batch(9)
     assert (batch.rows, batch.last, batch.rest_of) == ([(RANGE + 1, b"b")], RANGE, spool.batch(1).spool)
     for one in (spool, other):

@@ -11,6 +11,7 @@ import pytest
 
 from flask_statistics.writers.spool import journal
 from flask_statistics.writers.spool.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
+from flask_statistics.writers.spool.text import as_header
 
 RANGE = 1 << RANGE_BITS
 HEADER = {"spool": "s", "fields": "f"}
@@ -64,7 +65,7 @@ def test_journal_is_read_from_anywhere(base: Path) -> None:
 def test_journal_is_many_files_that_are_deleted_when_they_are_moved(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "FILE_BYTES", 100 + len(journal.as_header(HEADER)))
+    monkeypatch.setattr(journal, "FILE_BYTES", 100 + len(as_header(HEADER)))
     made = begun(base, *(b"x" * 30 for _ in range(20)))
     assert len(files(base)) == 7
     assert made.waiting(0) == 20
@@ -232,9 +233,9 @@ def test_journal_rests_when_all_is_moved(base: Path) -> None:
     made.begin(RANGE, HEADER)
     made.append(b"a")
     made.append(b"b")
-    made.rest(RANGE)
+    made.delete_if_moved(RANGE)
     assert len(files(base)) == 1
-    made.rest(RANGE + 1)
+    made.delete_if_moved(RANGE + 1)
     assert files(base) == []
     made.append(b"c")
     assert made.after(RANGE + 1, 9)[0] == [(RANGE + 2, b"c")]
@@ -260,5 +261,5 @@ def test_journal_whose_process_went_elsewhere_deletes_nothing(base: Path) -> Non
     made.begin(RANGE, HEADER)
     made.append(b"a")
     made.go_elsewhere()
-    made.rest(RANGE)
+    made.delete_if_moved(RANGE)
     assert len(files(base)) == 1

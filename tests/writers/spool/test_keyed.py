@@ -19,9 +19,9 @@ from benchmarks.serving import wait_until
 from flask_statistics.models import RawTable, map_model
 from flask_statistics.record import Record
 from flask_statistics.writers.spool import keyed
-from flask_statistics.writers.spool.file import SpoolFile
 from flask_statistics.writers.spool.keyed import KeyedMover, key_of
 from flask_statistics.writers.spool.lines import FIELDS, encode
+from flask_statistics.writers.spool.own import OwnSpool
 from flask_statistics.writers.transaction import Locked
 
 from ...conftest import App, clickhouse_database
@@ -158,7 +158,7 @@ class Bench:
         TABLE.create(self.engine)
         with self.raw_engine.begin() as connection:
             connection.exec_driver_sql(sql_of("ClickHouse"))
-        self.spool = SpoolFile(folder / "spool.sqlite", create=True)
+        self.spool = OwnSpool(folder / "spool.sqlite")
         assert self.spool.claim(FIELDS)
 
     def mover(self) -> KeyedMover:
@@ -194,7 +194,7 @@ def record(path: str, date: datetime, method: str) -> Record:
     )
 
 
-def moved(mover: KeyedMover, spool: SpoolFile) -> tuple[int, int]:
+def moved(mover: KeyedMover, spool: OwnSpool) -> tuple[int, int]:
     """How many were taken from the spool, and how many of them stored."""
     found = mover.move(spool, wait_ms=0)
     return found.taken, found.stored
@@ -313,7 +313,7 @@ def test_move_sets_aside_what_is_refused(bench: Bench) -> None:
     bench.append("/c")
     assert bench.move() == (4, 3)
     assert bench.paths() == ["/a", "/b", "/c"]
-    (refused,) = bench.spool.refused(10)
+    (refused,) = bench.spool.aside.latest(10)
     assert "Constraint `c` for table" in refused.error
 
 
@@ -321,7 +321,7 @@ def test_move_sets_aside_one_that_comes_alone(bench: Bench) -> None:
     with bench.raw_engine.begin() as connection:
         connection.exec_driver_sql(NO_POISON)
     bench.append("/poison", method="POISON")
-    assert (bench.move(), bench.spool.count_refused()) == ((1, 0), 1)
+    assert (bench.move(), bench.spool.aside.count()) == ((1, 0), 1)
 
 
 def test_move_waits_for_a_server_that_has_too_much_to_do(bench: Bench) -> None:
@@ -332,14 +332,14 @@ def test_move_waits_for_a_server_that_has_too_much_to_do(bench: Bench) -> None:
         pytest.raises(sa.exc.DatabaseError, match="Too many parts"),
     ):
         bench.move()
-    assert bench.spool.count_refused() == 0
+    assert bench.spool.aside.count() == 0
     assert bench.move() == (1, 1)
 
 
 def test_move_numbers_spools(bench: Bench, tmp_path: Path) -> None:
     bench.append("/a")
     bench.move()
-    another = SpoolFile(tmp_path / "another.sqlite", create=True)
+    another = OwnSpool(tmp_path / "another.sqlite")
     another.claim(FIELDS)
     another.append(encode(record("/b", NOW, "GET")))
     bench.mover().move(another, wait_ms=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,23 +58,21 @@ class Fragile(SpoolFile):
         super().__init__(path)
         self.dies_in = ""
         self.lives = 0
+        self.forget = self.mortal("forget", self.forget)  # type: ignore[method-assign]
+        self.aside.put = self.mortal("put", self.aside.put)  # type: ignore[method-assign]
 
     def die_in(self, method: str, times: int) -> None:
         self.dies_in, self.lives = method, times
 
-    def come_to(self, method: str) -> None:
-        if method == self.dies_in:
-            self.lives -= 1
-            if self.lives < 0:
-                raise Crash
+    def mortal(self, method: str, whole: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **options: Any) -> None:
+            if method == self.dies_in:
+                self.lives -= 1
+                if self.lives < 0:
+                    raise Crash
+            whole(*arguments, **options)
 
-    def forget(self, *arguments: Any, **options: Any) -> None:
-        self.come_to("forget")
-        super().forget(*arguments, **options)
-
-    def set_aside(self, *arguments: Any, **options: Any) -> None:
-        self.come_to("set_aside")
-        super().set_aside(*arguments, **options)
+        return call
 
 
 class ByHand(Drain):
@@ -195,7 +194,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(times=integers(0, 2))
     def crash_before_setting_aside(self, times: int) -> None:
-        self.crash_in("set_aside", times)
+        self.crash_in("put", times)
 
     def crash_in(self, method: str, times: int) -> None:
         self.thread.file.die_in(method, times)
@@ -257,7 +256,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.drain()
         assert set(self.stored()) == self.appended
-        refused = decode([one.record for one in self.other_spool.refused(10_000)], FIELDS)
+        refused = decode([one.record for one in self.other_spool.aside.latest(10_000)], FIELDS)
         assert {record.path for record in refused} == self.poison
         assert len(self.appended) + len(self.poison) + len(self.turned_away) == self.number
         assert self.other_spool.waiting() == 0
