@@ -1,4 +1,4 @@
-"""The settings: one table of keys, defaults and meanings, read once into a frozen `Settings`.
+"""The settings: `Settings` declares each with its default, its meaning and what reads it, and is made once of `app.config`.
 
 Reads `app.config`; every wrong type or value raises `SettingError` with the key, the value and the fix, before anything
 else of the extension has happened. What a setting does is left to the module that uses it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -168,116 +168,132 @@ def _spool_rows(value: Any) -> int:
     return value
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting("ENABLED", True, "`False` records nothing; the dashboard stays readable", _boolean),
-    Setting("DEFAULT_DATE_SPAN", timedelta(days=7), "the span shown when none is chosen", _date_span),
-    Setting("URL_PREFIX", "/statistics", "where the dashboard is mounted", _url_prefix),
-    Setting("HOST", None, "with `host_matching`, the only host that the dashboard is on; `None`: every host", _host),
-    Setting(
-        "SUBDOMAIN", None, "with `subdomain_matching`, the subdomain that it is on; `None`: the main domain", _host
-    ),
-    Setting("TIMEZONE", "UTC", "IANA name: days, hours and labels are in it; stored dates stay naive UTC", _timezone),
-    Setting("EXCLUDE", (), "path globs (`/static/*`) or endpoints (`admin.*`) that are not recorded", _patterns),
-    Setting(
-        "REAL_IP_HEADER",
-        None,
-        "header to take the client's address from; `None`: `request.remote_addr` (use ProxyFix behind a proxy)",
-        _header,
-    ),
-    Setting(
-        "CSP_NONCE",
-        None,
-        "function that returns the nonce of your own Content-Security-Policy; the dashboard's tags then carry it",
-        _function,
-    ),
-    Setting(
-        "QUERY_TIMEOUT",
-        timedelta(seconds=10),
-        "how long the questions of one page may take; what takes longer is stopped, and the page says so",
-        _timeout,
-    ),
-    Setting(
-        "WRITER", "direct", '`"direct"` commits each request; `"spool"` takes it off the request, see below', _writer
-    ),
-    Setting(
-        "SPOOL_PATH",
-        None,
-        "folder of the spool, on a local disk; `None`: `spool` in the app's instance folder",
-        _folder,
-    ),
-    Setting("SPOOL_MAX_ROWS", 1_000_000, "requests that may wait in the spool; the next ones are refused", _spool_rows),
-    Setting("ROLLUPS", False, "keep rollups, and answer from them: for large raw tables", _boolean),
-    Setting(
-        "BIND_KEY",
-        BESIDE,
-        "bind that has the rollups; `None`: the main database. Unset: the raw table's, or the main one if that is on ClickHouse",
-        _bind_key,
-    ),
-    Setting(
-        "SCHEDULER", True, "run the rollup job inside the app; `False`: cron runs `flask statistics rollup`", _boolean
-    ),
-    Setting(
-        "ROLLUP_INTERVAL", timedelta(seconds=60), "how often the scheduler brings the rollups up to date", _interval
-    ),
-    Setting(
-        "RAW_RETENTION",
-        None,
-        "delete raw rows older than this, with rollups once they are rolled up; `None`: keep them",
-        _raw_retention,
-    ),
-    Setting(
-        "RAW_MAX_ROWS", None, "delete the oldest raw rows where there are more than this; `None`: keep them", _raw_rows
-    ),
-    Setting("HOURLY_RETENTION", timedelta(days=60), "how long the rows of single hours are kept", _retention),
-    Setting(
-        "MAX_VALUES", 5_000, "distinct values kept a dimension and day; the rest is shown as `(other)`", _max_values
-    ),
-    Setting(
-        "ANONYMIZE_IP",
-        None,
-        'what is stored of addresses: `"truncate"` their /24 or /48 network, `"hash"` a hash whose key changes daily',
-        _anonymize,
-    ),
-    Setting(
-        "KEEP_PARAMETERS",
-        None,
-        "the only parameters of queries whose values are stored, others become `***`; `None`: all but secrets are",
-        _parameters,
-    ),
-    Setting("STRIP_REFERRER_QUERY", False, "store the origin and path of referrers, and no query", _boolean),
-    Setting("RESPECT_GPC", False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean),
-)
+def _setting(default: Any, meaning: str, read: Callable[[Any], Any]) -> dict[str, Any]:
+    return {"default": default, "meaning": meaning, "read": read}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one app, checked. Fields are the keys of `SETTINGS` in lower case."""
+    """The settings of one app, checked. A field is a key without its prefix, in lower case."""
 
-    enabled: bool
-    default_date_span: timedelta
-    url_prefix: str
-    host: str | None
-    subdomain: str | None
-    timezone: ZoneInfo
-    exclude: tuple[str, ...]
-    real_ip_header: str | None
-    csp_nonce: Callable[[], str | None] | None
-    query_timeout: timedelta
-    writer: str
-    spool_path: Path | None
-    spool_max_rows: int
-    rollups: bool
-    bind_key: str | None
-    scheduler: bool
-    rollup_interval: timedelta
-    raw_retention: timedelta | None
-    raw_max_rows: int | None
-    hourly_retention: timedelta | None
-    max_values: int
-    anonymize_ip: str | None
-    keep_parameters: tuple[str, ...] | None
-    strip_referrer_query: bool
-    respect_gpc: bool
+    enabled: bool = field(metadata=_setting(True, "`False` records nothing; the dashboard stays readable", _boolean))
+    default_date_span: timedelta = field(
+        metadata=_setting(timedelta(days=7), "the span shown when none is chosen", _date_span)
+    )
+    url_prefix: str = field(metadata=_setting("/statistics", "where the dashboard is mounted", _url_prefix))
+    host: str | None = field(
+        metadata=_setting(
+            None, "with `host_matching`, the only host that the dashboard is on; `None`: every host", _host
+        )
+    )
+    subdomain: str | None = field(
+        metadata=_setting(
+            None, "with `subdomain_matching`, the subdomain that it is on; `None`: the main domain", _host
+        )
+    )
+    timezone: ZoneInfo = field(
+        metadata=_setting("UTC", "IANA name: days, hours and labels are in it; stored dates stay naive UTC", _timezone)
+    )
+    exclude: tuple[str, ...] = field(
+        metadata=_setting((), "path globs (`/static/*`) or endpoints (`admin.*`) that are not recorded", _patterns)
+    )
+    real_ip_header: str | None = field(
+        metadata=_setting(
+            None,
+            "header to take the client's address from; `None`: `request.remote_addr` (use ProxyFix behind a proxy)",
+            _header,
+        )
+    )
+    csp_nonce: Callable[[], str | None] | None = field(
+        metadata=_setting(
+            None,
+            "function that returns the nonce of your own Content-Security-Policy; the dashboard's tags then carry it",
+            _function,
+        )
+    )
+    query_timeout: timedelta = field(
+        metadata=_setting(
+            timedelta(seconds=10),
+            "how long the questions of one page may take; what takes longer is stopped, and the page says so",
+            _timeout,
+        )
+    )
+    writer: str = field(
+        metadata=_setting(
+            "direct", '`"direct"` commits each request; `"spool"` takes it off the request, see below', _writer
+        )
+    )
+    spool_path: Path | None = field(
+        metadata=_setting(
+            None, "folder of the spool, on a local disk; `None`: `spool` in the app's instance folder", _folder
+        )
+    )
+    spool_max_rows: int = field(
+        metadata=_setting(1_000_000, "requests that may wait in the spool; the next ones are refused", _spool_rows)
+    )
+    rollups: bool = field(
+        metadata=_setting(False, "keep rollups, and answer from them: for large raw tables", _boolean)
+    )
+    bind_key: str | None = field(
+        metadata=_setting(
+            BESIDE,
+            "bind that has the rollups; `None`: the main database. Unset: the raw table's, or the main one if that "
+            "is on ClickHouse",
+            _bind_key,
+        )
+    )
+    scheduler: bool = field(
+        metadata=_setting(
+            True, "run the rollup job inside the app; `False`: cron runs `flask statistics rollup`", _boolean
+        )
+    )
+    rollup_interval: timedelta = field(
+        metadata=_setting(timedelta(seconds=60), "how often the scheduler brings the rollups up to date", _interval)
+    )
+    raw_retention: timedelta | None = field(
+        metadata=_setting(
+            None,
+            "delete raw rows older than this, with rollups once they are rolled up; `None`: keep them",
+            _raw_retention,
+        )
+    )
+    raw_max_rows: int | None = field(
+        metadata=_setting(
+            None, "delete the oldest raw rows where there are more than this; `None`: keep them", _raw_rows
+        )
+    )
+    hourly_retention: timedelta | None = field(
+        metadata=_setting(timedelta(days=60), "how long the rows of single hours are kept", _retention)
+    )
+    max_values: int = field(
+        metadata=_setting(
+            5_000, "distinct values kept a dimension and day; the rest is shown as `(other)`", _max_values
+        )
+    )
+    anonymize_ip: str | None = field(
+        metadata=_setting(
+            None,
+            'what is stored of addresses: `"truncate"` their /24 or /48 network, `"hash"` a hash whose key changes daily',
+            _anonymize,
+        )
+    )
+    keep_parameters: tuple[str, ...] | None = field(
+        metadata=_setting(
+            None,
+            "the only parameters of queries whose values are stored, others become `***`; `None`: all but secrets are",
+            _parameters,
+        )
+    )
+    strip_referrer_query: bool = field(
+        metadata=_setting(False, "store the origin and path of referrers, and no query", _boolean)
+    )
+    respect_gpc: bool = field(
+        metadata=_setting(False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean)
+    )
+
+
+SETTINGS: tuple[Setting, ...] = tuple(Setting(one.name.upper(), **one.metadata) for one in fields(Settings))
+"""All of them, in their order."""
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -302,6 +318,3 @@ def unknown_keys(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     # compared without the prefix, which alone would make any two resemble each other
     resembling = {name: difflib.get_close_matches(name, known, 1) for name in names if name not in known}
     return [(PREFIX + name, PREFIX + found[0] if found else None) for name, found in resembling.items()]
-
-
-assert [field.name for field in fields(Settings)] == [setting.key.lower() for setting in SETTINGS]  # noqa: S101

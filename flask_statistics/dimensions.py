@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from types import CodeType
 from typing import Any
@@ -91,7 +91,7 @@ def _checked(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[Va
     return checked
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(eq=False)
 class Dimension:
     """One thing to filter and break down by, such as the browser.
 
@@ -100,69 +100,44 @@ class Dimension:
 
     name: str
     """Name in URLs and the API: letters, digits and `_`."""
-    column: str
-    """Attribute of the model that it reads."""
-    label: str
-    """Singular, as in the filter `Browser is Firefox`."""
-    plural: str
-    """Heading of its panel."""
-    value: Callable[[Any], Any]
+    _: KW_ONLY
+    column: str = ""
+    """Attribute of the model that it reads; the name, unless said otherwise."""
+    label: str = ""
+    """Singular, as in the filter `Browser is Firefox`; made of the name, unless said otherwise."""
+    plural: str = ""
+    """Heading of its panel; made of the label, unless said otherwise."""
+    value: Callable[[Any], Any] = _same
     """Raw value to dimension value; None and the empty text become None without asking it."""
-    derived: bool
-    """Whether `value` does anything: then several raw values can mean one dimension value."""
-    parse: Callable[[str], tuple[Value, ...]]
+    parse: Callable[[str], tuple[Value, ...]] = _one_text
     """Text of a URL to the values that it selects; raises `ValueError` that completes "must be ..."."""
-    display: Callable[[Any], str]
+    display: Callable[[Any], str] = _text
     """A value, never None, to the text shown."""
-    none: str
+    none: str = "(none)"
     """Text shown for None."""
-    version: str
-    """Of the function, where a change does not show in its own code."""
-    many: bool
+    many: bool = False
     """Whether it usually has thousands of values (rollups keep those another way)."""
-    record: Callable[[], Any] | None
+    record: Callable[[], Any] | None = None
     """What is stored in `column`, asked once a request while it lasts; None: the host fills the column by itself."""
-    whole: bool
+    version: str = ""
+    """Of the function, where a change does not show in its own code."""
+    derived: bool = field(init=False)
+    """Whether `value` does anything: then several raw values can mean one dimension value."""
+    whole: bool = field(default=False, init=False)
     """Whether its values are whole numbers, as those of its column are."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        column: str | None = None,
-        label: str | None = None,
-        plural: str | None = None,
-        value: Callable[[Any], Any] | None = None,
-        parse: Callable[[str], tuple[Value, ...]] | None = None,
-        display: Callable[[Any], str] = _text,
-        none: str = "(none)",
-        many: bool = False,
-        record: Callable[[], Any] | None = None,
-        version: str = "",
-    ) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in parameters.NAMES:
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in parameters.NAMES:
             raise SettingError(
-                f"The dimension's name is {name!r}, but must be lower-case letters, digits and _, "
+                f"The dimension's name is {self.name!r}, but must be lower-case letters, digits and _, "
                 f"and none of {', '.join(sorted(parameters.NAMES))}."
             )
-        label = label or name.replace("_", " ").capitalize()
-        fields = {
-            "name": name,
-            "column": column or name,
-            "label": label,
-            "plural": plural or f"{label}s",
-            "value": value or _same,
-            "derived": value is not None,
-            "parse": _one_text if parse is None else _checked(name, parse),
-            "display": display,
-            "none": none,
-            "many": many,
-            "record": record,
-            "version": version,
-            "whole": False,
-        }
-        for key, field in fields.items():
-            object.__setattr__(self, key, field)
+        self.column = self.column or self.name
+        self.label = self.label or self.name.replace("_", " ").capitalize()
+        self.plural = self.plural or f"{self.label}s"
+        self.derived = self.value is not _same
+        if self.parse is not _one_text:
+            self.parse = _checked(self.name, self.parse)
 
     @property
     def fingerprint(self) -> str:
@@ -410,25 +385,19 @@ def _typed(dimension: Dimension, column: Any) -> Dimension:
 
     Nobody must have said otherwise.
     """
-    fields: dict[str, Any] = {}
-    kind = getattr(column, "type", None)
     if dimension.derived:
         return dimension
+    typed, kind, plain = copy(dimension), getattr(column, "type", None), dimension.parse is _one_text
     if isinstance(kind, sa.Integer):
-        fields = {"whole": True} | ({"parse": _one_integer} if dimension.parse is _one_text else {})
-    elif dimension.column == "remote_address" and dimension.parse is _one_text:
-        fields = {"value": _address, "derived": True, "parse": _one_address}
-    elif (
-        kind is not None
-        and dimension.parse is _one_text
-        and (isinstance(kind, sa.Enum) or not isinstance(kind, sa.String))
-    ):
-        fields = {"value": _text_of, "derived": True}
+        typed.whole = True
+        if plain:
+            typed.parse = _one_integer
+    elif dimension.column == "remote_address" and plain:
+        typed.value, typed.derived, typed.parse = _address, True, _one_address
+    elif kind is not None and plain and (isinstance(kind, sa.Enum) or not isinstance(kind, sa.String)):
+        typed.value, typed.derived = _text_of, True
         if isinstance(kind, sa.Boolean):
-            fields["parse"] = _one_boolean
-    typed = copy(dimension)
-    for name, field in fields.items():
-        object.__setattr__(typed, name, field)
+            typed.parse = _one_boolean
     return typed
 
 

