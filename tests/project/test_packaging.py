@@ -39,7 +39,7 @@ def test_wheel_is_the_package(tmp_path: Path) -> None:
     needed = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", metadata, re.MULTILINE)
     assert needed == [
         *("Flask", "Flask-SQLAlchemy", "SQLAlchemy", "user-agents", "ua-parser", "crawler-user-agents"),
-        *("APScheduler", "pyroaring", "numpy", "tzdata"),
+        *("msgspec", "APScheduler", "pyroaring", "numpy", "tzdata"),
     ]
 
 
