@@ -4,11 +4,13 @@ from .config import SettingError
 from .dimensions import Dimension
 from .extension import Statistics
 from .models import RequestMixin
+from .pages.own import PanelQuery
 from .record import Record, Writer
 from .signals import request_recording, requests_lost, requests_stored, rollups_updated
 
 __all__ = [
     "Dimension",
+    "PanelQuery",
     "Record",
     "RequestMixin",
     "SettingError",

@@ -18,6 +18,7 @@ from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError
 from .filters import Filters
+from .pages.panels import Panels
 from .queries.answers import Measures, ResponseTime
 from .queries.interface import Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
@@ -29,8 +30,8 @@ MOST_ROWS = 1_000
 MOST_OFFSET = 10**9
 
 
-def register(add_url_rule: Callable[..., None]) -> None:
-    """Add the API's routes to the dashboard's."""
+def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
+    """Add the API's routes to the dashboard's, whose `panels` it lists."""
     for rule, endpoint, answer in (
         ("/api/summary", "api_summary", _summary),
         ("/api/series", "api_series", _series),
@@ -38,6 +39,7 @@ def register(add_url_rule: Callable[..., None]) -> None:
         ("/api/requests", "api_requests", _requests),
     ):
         add_url_rule(rule, endpoint, _refusing_mistakes(_answering(answer)))
+    add_url_rule("/api/panels", "api_panels", _refusing_mistakes(lambda: _panels(panels)))
     add_url_rule("/api/health", "api_health", _refusing_mistakes(_health))
     add_url_rule("/api/openapi.json", "api_openapi", _refusing_mistakes(_openapi))
 
@@ -149,6 +151,24 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
         raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
     trail.note(state_of(current_app).app, "exported", "requests as JSON")
     return {"rows": [_row(row) for row in log.rows], "before": log.older, "after": log.newer}
+
+
+def _panels(panels: Panels) -> Response:
+    """The dashboard's panels in the order of their pages, with the questions that each asks and the URL of its file."""
+    return rendering.data(
+        {
+            "panels": [
+                {
+                    "name": panel.name,
+                    "title": panel.title,
+                    "page": panel.page,
+                    "cost": list(panel.cost),
+                    "csv": None if panel.rows is None else url_for(f"{NAME}.export", name=panel.name),
+                }
+                for panel in panels
+            ]
+        }
+    )
 
 
 def _openapi() -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from flask import Flask, current_app
@@ -24,7 +25,9 @@ from .guards import Guard, closed
 from .local_files import name_of
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
-from .pages.panels import Panels, check_dimensions
+from .pages.own import Function, Own
+from .pages.panel import Width
+from .pages.panels import NAMES, Panels, check_dimensions
 from .processes import Processes
 from .pruning import Pruner, bounds_of
 from .query import Query
@@ -33,6 +36,8 @@ from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
 from .writers.spool.table import spool_table
+
+PanelFunction = TypeVar("PanelFunction", bound=Function)
 
 
 class Statistics:
@@ -117,6 +122,7 @@ class Statistics:
         metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
         known = available(raw.columns, dimensions)
         check_dimensions(known)
+        self._own.check_dimensions(known)
         fillers = {
             dimension.column: _filler(app, dimension, raw) for dimension in dimensions if dimension.record is not None
         }
@@ -139,6 +145,7 @@ class Statistics:
             secret,
             partial(state.our_engine_for if clickhouse else state.raw_engine_for, RECORDING),
         )
+        self._apps[app] = known.keys()
         self.register(state)
         if settings.rollups:
             self._roll_up(state)
@@ -173,7 +180,7 @@ class Statistics:
         options = {} if settings.subdomain is None else {"subdomain": settings.subdomain}
         host = (settings.host or views.ANY_HOST) if app.url_map.host_matching else None
         app.register_blueprint(
-            views.blueprint(Panels(state.dimensions), host), url_prefix=settings.url_prefix, **options
+            views.blueprint(Panels(state.dimensions, self._own), host), url_prefix=settings.url_prefix, **options
         )
         views.guard_misses(app)
         views.exempt(app)
@@ -231,6 +238,54 @@ class Statistics:
         )
         if state.rollups.scheduler is not None:
             _start_with_requests(app, state.rollups.scheduler.ensure_running)
+
+    def panel(
+        self,
+        name: str,
+        *,
+        title: str | None = None,
+        page: str = "index",
+        width: Width = "full",
+        template: str | None = None,
+    ) -> Callable[[PanelFunction], PanelFunction]:
+        """Declare a panel of your own: ``@statistics.panel("revenue")`` above a function that yields a heading, then rows.
+
+        It is asked with a `PanelQuery` for the table on `page` (`index`, `errors`, `requests`, or one of `page()`) and for its
+        file. `width` is `full`, `half` or `third`; `template` one of yours, which gets what was yielded as `panel`. Before or
+        after `init_app`, and for all apps that this object serves. Raises `SettingError` for a name that is taken or none, and
+        `RuntimeError` once an app has handled a request.
+        """
+
+        def declare(function: PanelFunction) -> PanelFunction:
+            self._check_time(f"panel {name!r}")
+            taken = {*NAMES, *(dimension for known in self._apps.values() for dimension in known)}
+            self._own.add_panel(name, function, title=title, page=page, width=width, template=template, taken=taken)
+            return function
+
+        return declare
+
+    def page(self, name: str, *, title: str | None = None) -> None:
+        """Declare a page of your own, with a tab, for panels of yours. Raises what `panel` raises."""
+        self._check_time(f"page {name!r}")
+        self._own.add_page(name, title=title)
+
+    @cached_property
+    def _own(self) -> Own:
+        """Panels and pages of the host's own."""
+        return Own()
+
+    @cached_property
+    def _apps(self) -> WeakKeyDictionary[Flask, Collection[str]]:
+        """The apps that this object serves, with the names of their dimensions."""
+        return WeakKeyDictionary()
+
+    def _check_time(self, what: str) -> None:
+        for app in self._apps:
+            if app._got_first_request:  # as for Flask's own routes: other workers would not have it
+                raise RuntimeError(
+                    f"The {what} comes too late: the app {app.name!r} has handled its first request. "
+                    "Declare it where the app is made."
+                )
 
     @staticmethod
     def query(app: Flask | None = None) -> Query:

@@ -79,6 +79,25 @@ def description(
                     }
                 ),
             ),
+            "/panels": _get(
+                "panels",
+                "The dashboard's panels, in the order of its pages",
+                [],
+                _object(
+                    {
+                        "panels": _list(
+                            {
+                                "name": TEXT,
+                                "title": TEXT,
+                                "page": TEXT,
+                                "cost": {"type": "array", "items": TEXT},
+                                "csv": _or_null(TEXT),
+                            }
+                        )
+                    }
+                ),
+                always=True,
+            ),
             "/health": _get(
                 "health", "How recording, rollups and the database do", [], {"type": "object"}, always=True
             ),

@@ -47,10 +47,15 @@ def answer(markup: str, status: int = 200) -> Answer:
 
 def html(template: str, **context: Any) -> Markup:
     """What the template of this name under `flask_statistics/` makes of `context`: other templates need not escape it."""
+    return whole_name(f"flask_statistics/{template}.html", **context)
+
+
+def whole_name(template: str, **context: Any) -> Markup:
+    """What the template of this name makes of `context`: ours, or one of the host's own."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if app not in _environments:
         _environments[app] = _environment(app)
-    return Markup(_environments[app].get_template(f"flask_statistics/{template}.html").render(context))  # noqa: S704
+    return Markup(_environments[app].get_template(template).render(context))  # noqa: S704
 
 
 def data(value: Mapping[str, Any], status: int = 200) -> Answer:

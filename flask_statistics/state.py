@@ -260,6 +260,11 @@ class State:
         with engine.connect() as connection, budgets.time_budget(connection, budget):
             yield connection
 
+    def roll_back_host(self) -> None:
+        """Let the host's session of this context begin anew, after a function of the host's failed in the midst of it."""
+        if self.host_in_transaction():
+            self.db.session.rollback()
+
     def host_in_transaction(self) -> bool:
         """Whether the host's session of this context has a transaction open. Does not create a session."""
         registry = self.db.session.registry

@@ -40,7 +40,7 @@ from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
-from .pages import breakdowns, live, request_log
+from .pages import breakdowns, live, own, request_log
 from .pages import health as health_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
@@ -96,6 +96,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/live", "live", live_view),
         ("/health", "health", health_view),
         ("/list/<dimension>", "list", list_view),
+        ("/page/<name>", "page", own_view),
         ("/panel/<name>", "panel", panel),
         ("/export/<name>.csv", "export", export_csv),
     ):
@@ -103,7 +104,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
     add("/theme", "theme", theme, methods=["POST"])
     add("/log-out", "log_out", log_out, methods=["POST"])
     add("/static/<path:filename>", "static", _static)
-    api.register(add)
+    api.register(add, panels)
     add("/<path:unknown>", "unknown", _unknown)
     return dashboard
 
@@ -217,7 +218,7 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
             )
         except TooManyValues as error:
             return _message(503, "This is too much for one page", str(error))
-        except DimensionError as error:
+        except (DimensionError, own.PanelError) as error:
             current_app.logger.exception("Flask-Statistics: a page could not be computed.")
             return _message(500, "This could not be computed", f"{error} The app's log says how.")
 
@@ -234,12 +235,27 @@ def _busy(error: Busy) -> Response:
 
 def panels_view(name: str) -> Callable[[], ResponseReturnValue]:
     """The route of a page that is made of panels."""
-    view = VIEWS[name]
+    return lambda: _show_panels(name, VIEWS[name])
 
-    def show() -> ResponseReturnValue:
-        return _show(name, view.title, partial(_composed, view), template=view.template, json=view.json, csv=view.file)
 
-    return show
+def own_view(name: str) -> ResponseReturnValue:
+    """A page of the host's own."""
+    view = next((view for view in _panels().own_views if view.name == name), None)
+    if view is None:
+        abort(404)
+    return _show_panels("page", view)
+
+
+def _show_panels(endpoint: str, view: View) -> ResponseReturnValue:
+    return _show(
+        endpoint,
+        view.title,
+        partial(_composed, view),
+        tab=view.name,
+        template=view.template,
+        json=view.json,
+        csv=view.file,
+    )
 
 
 def _composed(view: View, page: Page) -> dict[str, Any]:
@@ -249,7 +265,7 @@ def _composed(view: View, page: Page) -> dict[str, Any]:
     grids = compose(page, _panels().on(view.name))
     return {
         "grids": [
-            {"width": grid.width, "panels": [_markup(each.panel, each.content) for each in grid.panels]}
+            {"width": grid.width, "panels": [_markup(page, each.panel, each.content) for each in grid.panels]}
             for grid in grids
         ]
     }
@@ -259,8 +275,15 @@ def _panels() -> Panels:
     return cast(Dashboard, current_app.blueprints[NAME]).panels
 
 
-def _markup(panel: Panel, content: Any) -> Markup:
-    return rendering.html(f"panels/{panel.template}", panel=content)
+def _markup(page: Page, panel: Panel, content: Any) -> Markup:
+    if not panel.is_own:
+        return rendering.html(f"panels/{panel.template}", panel=content)
+    if panel.template != own.TEMPLATE and content.rows is not None:
+        found = page.asker.attempt(panel.name, lambda: rendering.whole_name(panel.template, panel=content))
+        if found is not None:
+            return found
+        content = replace(content, rows=None)
+    return rendering.whole_name(own.TEMPLATE, panel=content)
 
 
 def live_view() -> ResponseReturnValue:
@@ -312,6 +335,7 @@ def _show(
     title: str,
     compose: Callable[[Page], Any],
     *,
+    tab: str | None = None,
     template: str | None = None,
     json: str | None = "api_summary",
     csv: Callable[[Page], str | None] = lambda _: None,
@@ -326,7 +350,7 @@ def _show(
         file = csv(page)
         framed = frame(
             page,
-            endpoint,
+            tab or endpoint,
             title=title,
             default=state_of(current_app).settings.default_date_span,
             json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
@@ -341,7 +365,7 @@ def _page(base: str) -> Iterator[Page]:
     """The page at the path `base` in the state that the present URL says, with a connection to ask on."""
     state, now = state_of(current_app), utc_now()
     with state.queries() as queries:
-        asker = Asker(Remembering(queries), state.complaints.tell)
+        asker = Asker(Remembering(queries), state.complaints.tell, state.roll_back_host)
         yield Page(_read_state(state, base, now, asker), _site(state), asker, now)
 
 
@@ -363,6 +387,7 @@ def _site(state: State) -> Site:
         columns=state.raw.columns,
         url=_url,
         host=referrer_host(request.host_url) or "",
+        own_tabs=[(view.name, view.title) for view in _panels().own_views],
         theme=_theme(),
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,
@@ -392,10 +417,11 @@ def panel(name: str) -> ResponseReturnValue:
     chosen = _panels().get(name)
     if chosen is None:
         abort(404)
-    with _page(_url(chosen.page)) as page:
+    with _page(_url(chosen.page) if chosen.page in VIEWS else _url("page", name=chosen.page)) as page:
         content = chosen.compose(replace(page, is_whole=False))
         page.asker.give_up_without_answer()
-    response = rendering.answer(_markup(chosen, content))
+        markup = _markup(page, chosen, content)
+    response = rendering.answer(markup)
     response.headers["HX-Push-Url"] = page.state.table_url_at(page.state.base)
     return response
 
@@ -414,9 +440,9 @@ def export_csv(name: str) -> ResponseReturnValue:
     if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
         return rendering.Answer("\n".join(shown.state.notices), 400, mimetype="text/plain")
     lines = _lines(state, shown, chosen.rows)
-    first = next(lines)  # what fails, fails before anything is sent
+    begun = list(lines) if chosen.is_own else [next(lines)]  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")
-    response = rendering.Answer(chain((first,), lines), mimetype="text/csv")
+    response = rendering.Answer(chain(begun, lines), mimetype="text/csv")
     response.call_on_close(lines.close)
     local = to_local(now, state.settings.timezone)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}-{local:%Y-%m-%d}.csv"'

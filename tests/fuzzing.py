@@ -179,6 +179,7 @@ API = (
     "breakdown/referrer",
     "breakdown/<b>",
     "requests",
+    "panels",
     "health",
     "openapi.json",
 )

@@ -104,7 +104,7 @@ class Frame:
     """What surrounds a page."""
 
     view: str
-    """Endpoint of the tab that is current; other pages have names that no tab has."""
+    """Endpoint of the tab that is current, or the name of the host's page; other pages have names that no tab has."""
     heading: str
     title: str
     """Of the document."""
@@ -142,7 +142,10 @@ def frame(
         base=state.base,
         home_url=site.url("index"),
         overview_url=page.other("index"),
-        tabs=tuple(Link(text, page.other(name), name == view) for name, text in TABS),
+        tabs=(
+            *(Link(text, page.other(name), name == view) for name, text in TABS),
+            *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
+        ),
         updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
         chips=tuple(_chips(page)),

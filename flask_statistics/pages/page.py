@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -34,6 +34,8 @@ class Site:
     host: str = ""
     """The app's own host, as the browser names it: referrers from it are internal."""
     theme: str = "auto"
+    own_tabs: Sequence[tuple[str, str]] = ()
+    """Name and title of the host's own pages."""
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
     retention: timedelta | None = None
@@ -49,14 +51,23 @@ class Site:
 class Asker:
     """Asks the questions of one page. A question that fails costs what needs its answer, and not the page."""
 
-    def __init__(self, queries: Queries, log_failure: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        log_failure: Callable[[str, Exception], None],
+        recover_host: Callable[[], None] = lambda: None,
+    ) -> None:
         self.queries = queries
         self.answered = 0
         self.errors: list[Exception] = []
         """What questions failed with."""
         self.out_of_time = False
         """Whether the questions took all the time that they may take; those after that are not answered."""
+        self.locked_out = False
+        """Whether a function of the host's own waited for a lock in vain, as those after it would."""
         self._log_failure = log_failure
+        self._recover_host = recover_host
+        """Make the next statement on the host's own session possible."""
 
     def ask(self, question: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
         """The answer to one of the `queries`, or None where it failed.
@@ -66,15 +77,26 @@ class Asker:
         try:
             answer = question(*arguments, **options)
         except Exception as error:
-            if isinstance(error, sa.exc.DBAPIError) and (
-                error.connection_invalidated or cause_of(error) is Cause.LOCKED
-            ):
+            if _is_hopeless(error):
                 raise
             if not any(error is known for known in self.errors):
                 self._note(f"{_name_of(question, *arguments)} could not be computed", error)
             return None
         self.answered += 1
         return answer
+
+    def attempt(self, what: str, function: Callable[[], T]) -> T | None:
+        """What a function of the host's own returns; None where it failed, or where another one waited for a lock in vain."""
+        if self.locked_out:
+            return None
+        try:
+            return function()
+        except Exception as error:
+            self.locked_out = _is_hopeless(error)
+            self._log_failure(f"{what} could not be computed", error)
+            self.queries.recover()
+            self._recover_host()
+            return None
 
     def _note(self, what: str, error: Exception) -> None:
         """Log a failure, unless time is up, which the first one says, and make the next question possible."""
@@ -88,6 +110,11 @@ class Asker:
         """Raise the latest failure if nothing at all was answered: then there is nothing to show."""
         if not self.answered and self.errors and isinstance(self.errors[-1], (sa.exc.SQLAlchemyError, TooManyValues)):
             raise self.errors[-1]
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether the database is gone, or what is asked is locked."""
+    return isinstance(error, sa.exc.DBAPIError) and (error.connection_invalidated or cause_of(error) is Cause.LOCKED)
 
 
 def _name_of(question: Callable[..., object], *arguments: object) -> str:

@@ -35,6 +35,7 @@ class Panel:
     compose: Callable[[Page], Any]
     """What its template prints as `panel`; None: it could not be computed."""
     template: str
+    """Its file under `flask_statistics/panels/`; of the host's own ones the whole name."""
     rows: Callable[[Page], Iterator[Cells]] | None = None
     """The heading and the rows of its file; raises what its questions raise. None: it has no file."""
     offered: Callable[[Page], bool] = always
@@ -42,6 +43,8 @@ class Panel:
     width: Width = "full"
     cost: tuple[str, ...] = ()
     """The questions that it asks of many rows, as `Queries` calls them. What another panel of the page asks too is asked once."""
+    is_own: bool = False
+    """Whether it is the host's: then nothing is sent of its file before all of it is made, as its function needs a context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class View:
     """A page that is made of panels."""
 
     name: str
-    """Its endpoint."""
+    """Its endpoint, or what a page of the host's own has in its stead."""
     title: str
     template: str = "panels"
     instead: Callable[[Page], Nothing | None]

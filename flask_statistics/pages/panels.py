@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from ..config import SettingError
 from ..dimensions import Dimension
 from . import breakdowns, errors, overview, request_log
-from .panel import Panel
+from .own import Own
+from .panel import Panel, View
 
 BUILT_IN = (*overview.PANELS, *errors.PANELS, *request_log.PANELS)
 """Beside one for each dimension."""
@@ -17,16 +18,23 @@ NAMES = frozenset(panel.name for panel in BUILT_IN)
 
 
 class Panels:
-    """The panels of one app."""
+    """The panels of one app, and its pages that are made of them."""
 
-    def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
+    def __init__(self, dimensions: Mapping[str, Dimension], own: Own) -> None:
         self._of_dimensions = tuple(map(breakdowns.panel_of, dimensions.values()))
+        self._own = own
 
     def __iter__(self) -> Iterator[Panel]:
         yield from overview.PANELS
         yield from self._of_dimensions
         yield from errors.PANELS
         yield from request_log.PANELS
+        yield from self._own.panels
+
+    @property
+    def own_views(self) -> list[View]:
+        """Pages of the host's own."""
+        return self._own.views
 
     def on(self, page: str) -> list[Panel]:
         """Those of one page, in its order."""

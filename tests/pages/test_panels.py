@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_statistics import Dimension, SettingError
+from flask_statistics.pages.own import Own
 from flask_statistics.pages.panels import BUILT_IN, NAMES, VIEWS, Panels
 from flask_statistics.queries.interface import Queries
 from flask_statistics.state import State
@@ -26,6 +27,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     app.insert(*a_fortnight(datetime.now(timezone.utc).replace(tzinfo=None)))
     yield app
     app.close()
+
+
+def panels_of(app: App) -> Panels:
+    return Panels(app.statistics_state().dimensions, Own())
 
 
 class Noting:
@@ -59,7 +64,7 @@ def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("name", sorted({*NAMES, "browser", "path"}))
 def test_panel_costs_what_it_says(app: App, asked: list[str], name: str) -> None:
     assert app.client.get(f"/statistics/panel/{name}").status_code == 200
-    panel = Panels(app.statistics_state().dimensions).get(name)
+    panel = panels_of(app).get(name)
     assert panel is not None
     assert {*asked} - BESIDE == {*panel.cost}
 
@@ -84,12 +89,12 @@ def test_panels_are_on_pages_that_there_are() -> None:
 
 
 def test_panels_of_dimensions_follow_those_of_the_overview(app: App) -> None:
-    names = [panel.name for panel in Panels(app.statistics_state().dimensions).on("index")]
+    names = [panel.name for panel in panels_of(app).on("index")]
     assert names == ["summary", "series", "paths", "recent", *app.statistics_state().dimensions]
 
 
 def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
-    for panel in Panels(app.statistics_state().dimensions):
+    for panel in panels_of(app):
         response = app.client.get(f"/statistics/export/{panel.name}.csv")
         assert (response.status_code == 200) == (panel.rows is not None), panel.name
 

@@ -144,6 +144,34 @@ def test_derived_dimension(run: Callable[..., dict[str, Any]]) -> None:
     assert {row["value"]: row["hits"] for row in rows} == {"v2": 2, "v1": 1, None: 1}
 
 
+ORDER = """
+class Order(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    date = db.Column(db.DateTime, default=db.func.now())
+
+"""
+
+
+@pytest.mark.parametrize("rollups", [False, True])
+def test_panel(run: Callable[..., dict[str, Any]], rollups: bool) -> None:
+    names = run(ORDER + example("panel"), STATISTICS_ROLLUPS=rollups)
+    app, db = names["app"], names["db"]
+    client = app.test_client()
+    client.get("/")
+    with app.app_context():
+        db.session.add_all([names["Order"](), names["Order"]()])
+        db.session.commit()
+    if rollups:
+        assert app.test_cli_runner().invoke(args=["statistics", "rollup"]).exit_code == 0
+    page, panel = client.get("/statistics/page/sales").text, client.get("/statistics/panel/orders").text
+    assert panel in page
+    rows = re.findall(r'<tr><th scope="row">([-\d]+) 00:00</th><td class="n">(\d+)</td><td class="n">(\d+)</td>', panel)
+    file = client.get("/statistics/export/orders.csv").text.splitlines()
+    assert file[0] == "Day,Visitors,Orders"
+    assert [row[1:] for row in rows] == [tuple(line.split(",")[1:]) for line in file[1:]]
+    assert rows[-1][1:] == ("1", "2")
+
+
 def test_signals(run: Callable[..., dict[str, Any]]) -> None:
     client = run(example("signals"))["app"].test_client()
     for url in ("/internal/a", "/user/5", "/b"):
