@@ -206,7 +206,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 
 def _read_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but annotations, and the numbers that a module names in capitals."""
+    """All nodes but annotations, decorators, and the numbers that a module names in capitals."""
     for node in ast.iter_child_nodes(tree):
         named = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -216,6 +216,8 @@ def _read_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
         if (isinstance(tree, ast.AnnAssign) and node is tree.annotation) or isinstance(tree, ast.arg):
             continue
         if isinstance(tree, ast.FunctionDef) and node is tree.returns:
+            continue
+        if isinstance(tree, ast.ClassDef | ast.FunctionDef) and node in tree.decorator_list:  # slots, frozen, caches
             continue
         if isinstance(node, ast.JoinedStr):  # before Python 3.12 it is not told where its expressions stand
             continue
