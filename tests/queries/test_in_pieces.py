@@ -47,7 +47,8 @@ def shown(app: App, view: str) -> str:
     response = app.client.get(f"/statistics/{view}")
     assert response.status_code == 200, response.text
     assert "could not be computed" not in response.text.lower()
-    text = re.sub(r"\d\d:\d\d(:\d\d(\.\d+)?)?", "", response.text)  # when it was asked
+    text = re.sub(r'<p class="notice">.*?</p>', "", response.text)  # on a page that took long on a busy machine
+    text = re.sub(r"\d\d:\d\d(:\d\d(\.\d+)?)?", "", text)  # when it was asked
     text = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.6f}", text)  # in what order floats are added
     return re.sub(r'"(as_of|end)": ?"[^"]*"', "", text)
 
@@ -159,11 +160,13 @@ def test_pages_let_the_host_write(make_app: MakeApp, tmp_path: Path, rollups: bo
         STATISTICS_QUERY_TIMEOUT=timedelta(seconds=60),
     )
     filled(path, 150_000)
+    began = time.monotonic()
     with host_writes(path) as seconds:
         response = app.client.get("/statistics/?referrer=x.example&vs=year")
     assert response.status_code == 200
     assert "150,000" in response.text
-    assert max(seconds) < 0.9  # usually 0.3; without pieces it is as long as the page, some 2 s
+    # usually 0.3 of some 4; without pieces it is nearly as long as the page
+    assert max(seconds) < max(0.9, (time.monotonic() - began) / 4)
 
 
 def test_pages_with_rollups_are_read_in_a_moment(make_app: MakeApp, tmp_path: Path) -> None:
