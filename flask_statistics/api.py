@@ -25,10 +25,6 @@ from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_
 from .spans import Span, SpanError, to_local
 from .state import NAME, State, state_of
 
-MOST_ROWS = 1_000
-"""Most rows that one answer lists."""
-MOST_OFFSET = 10**9
-
 
 def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
     """Add the API's routes to the dashboard's, whose `panels` it lists."""
@@ -132,9 +128,9 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
         span,
         filters,
         sort=sort_of(request.args.get("sort") or "-hits"),
-        limit=_number("limit", 50, most=MOST_ROWS),
-        offset=_number("offset", 0, most=MOST_OFFSET),
-        search=request.args.get("search", "")[:200],
+        limit=_number("limit"),
+        offset=_number("offset"),
+        search=parameters.cut("search", request.args.get("search", "")),
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
     return {"dimension": dimension, "total": found.total, "searched": found.among, "rows": rows}
@@ -145,7 +141,7 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     if before and after:
         raise BadParameter("before and after are both given, but only one of them can be")
     try:
-        log = queries.requests(span, filters, limit=_number("limit", 50, most=MOST_ROWS), before=before, after=after)
+        log = queries.requests(span, filters, limit=_number("limit"), before=before, after=after)
     except UnknownRequest as error:
         name = "before" if before else "after"
         raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
@@ -175,8 +171,7 @@ def _openapi() -> Response:
     """All of this, described for programs."""
     state = state_of(current_app)
     url = url_for(f"{NAME}.api_summary").removesuffix("/summary")
-    limits = {"most_rows": MOST_ROWS, "most_offset": MOST_OFFSET, "most_points": MOST_POINTS}
-    return rendering.data(openapi.description(state.dimensions, url=url, **limits))
+    return rendering.data(openapi.description(state.dimensions, url=url, most_points=MOST_POINTS))
 
 
 def _health() -> Response:
@@ -215,13 +210,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, date, type(None))) else str(value)
 
 
-def _number(name: str, default: int, *, most: int) -> int:
-    text = request.args.get(name)
+def _number(name: str) -> int:
+    known, text = parameters.NAMED[name], request.args.get(name)
     if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and int(text[:12]) <= most and (name == "offset" or int(text) > 0)):
-        raise BadParameter(f"{name} is {text[:100]!r}, but must be a whole number up to {most:,}")
-    return int(text)
+        return known.default
+    if not (text.isascii() and text.isdigit() and known.least <= int(text[:12]) <= (known.most or 0)):
+        raise BadParameter(f"{name} is {text[:100]!r}, but must be a whole number up to {known.most:,}")
+    return int(text[:12])
 
 
 def _local(moment: datetime, span: Span) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .dimensions import Dimension, Value
-from .parameters import CONTAINS
+from .parameters import CONTAINS, cut
 
 MOST_VALUES = 100
 """More values of one dimension than this in a URL are refused."""
@@ -95,7 +95,7 @@ def read_filters(
     for parameter, text in pairs:
         name, negated = parameter.removesuffix("!"), parameter.endswith("!")
         if parameter == CONTAINS:
-            filters = replace(filters, contains=text.strip()[:200])
+            filters = replace(filters, contains=cut(CONTAINS, text.strip()))
         elif name in dimensions:
             try:
                 dimensions[name].values_of(text)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .dimensions import Dimension
-from .parameters import CONTAINS
-from .queries.interface import SORT_NAMES
-from .spans import PRESETS, UNITS
+from .parameters import TABLE, Parameter
+from .spans import UNITS
 
 Json = dict[str, Any]
 VERSION = "2.0"
@@ -19,13 +18,8 @@ COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}
 
 
-def description(
-    dimensions: Mapping[str, Dimension], *, url: str, most_rows: int, most_offset: int, most_points: int
-) -> Json:
+def description(dimensions: Mapping[str, Dimension], *, url: str, most_points: int) -> Json:
     """The whole API of an app with these dimensions, at `url`, as an OpenAPI document."""
-    shared = [*_span(), *_filters(dimensions)]
-    limit = _query("limit", "How many rows, 50 if absent.", {"type": "integer", "minimum": 1, "maximum": most_rows})
-    sorts = [*SORT_NAMES, *(f"-{name}" for name in SORT_NAMES)]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -35,23 +29,21 @@ def description(
         },
         "servers": [{"url": url}],
         "paths": {
-            "/summary": _get("summary", "The measures over all requests", shared, _answer(MEASURES)),
+            "/summary": _get(
+                "summary", "The measures over all requests", _parameters("summary", dimensions), _answer(MEASURES)
+            ),
             "/series": _get(
                 "series",
-                "The measures of each bucket, zeros included",
-                [*shared, _query("unit", f"At most {most_points:,} of them are answered.", _one_of(UNITS))],
+                f"The measures of each bucket, zeros included: at most {most_points:,} of them",
+                _parameters("series", dimensions),
                 _answer({"unit": _one_of(UNITS), "points": _list({"start": INSTANT} | MEASURES)}),
             ),
             "/breakdown/{dimension}": _get(
                 "breakdown",
                 "The measures of each value of a dimension",
                 [
-                    *shared,
                     {"name": "dimension", "in": "path", "required": True, "schema": _one_of(dimensions)},
-                    _query("sort", "`-` before it: largest first. `-hits` if absent.", _one_of(sorts)),
-                    _query("search", "Only values that contain this text.", {"type": "string", "maxLength": 200}),
-                    limit,
-                    _query("offset", "Rows to skip.", {"type": "integer", "minimum": 0, "maximum": most_offset}),
+                    *_parameters("breakdown", dimensions),
                 ],
                 _answer(
                     {
@@ -65,12 +57,7 @@ def description(
             "/requests": _get(
                 "requests",
                 "Stored requests, newest first",
-                [
-                    *shared,
-                    limit,
-                    _query("before", "Only requests older than the one with this id.", TEXT),
-                    _query("after", "Only requests newer than the one with this id.", TEXT),
-                ],
+                _parameters("requests", dimensions),
                 _answer(
                     {
                         "rows": {"type": "array", "items": {"type": "object", "required": ["id", "date"]}},
@@ -110,17 +97,22 @@ def description(
 # ---- parameters ------------------------------------------------------------------------------------------------------
 
 
-def _span() -> list[Json]:
-    day = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
-    return [
-        _query("span", f"{', '.join(PRESETS)}, or a number of days or hours such as `30d`.", TEXT),
-        _query("start", f"{day}; wins over `span`.", TEXT),
-        _query("end", f"{day}; a day is included.", TEXT),
-    ]
+def _parameters(question: str, dimensions: Mapping[str, Dimension]) -> list[Json]:
+    """Those that a question takes, and the filters."""
+    taken = [_query(known.name, known.meaning, _schema(known)) for known in TABLE if question in known.questions]
+    return [*taken, *_filters(dimensions)]
+
+
+def _schema(known: Parameter) -> Json:
+    if known.choices:
+        return _one_of(known.choices)
+    if known.most is not None:
+        return {"type": "integer", "minimum": known.least, "maximum": known.most}
+    return TEXT if known.longest is None else {"type": "string", "maxLength": known.longest}
 
 
 def _filters(dimensions: Mapping[str, Dimension]) -> list[Json]:
-    found = [_query(CONTAINS, "Only paths that contain this text.", TEXT)]
+    found = []
     for name, dimension in dimensions.items():
         for parameter, meaning in ((name, "is one of these"), (f"{name}!", "is none of these")):
             texts = {"type": "array", "items": TEXT}

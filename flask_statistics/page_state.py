@@ -18,22 +18,15 @@ from werkzeug.datastructures import MultiDict
 from . import parameters
 from .dimensions import Dimension
 from .filters import Filters, read_filters
-from .queries.interface import SORT_NAMES
+from .parameters import NAMED, ROWS
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
-METRICS = ("hits", "visitors", "time", "errors")
-COMPARISONS = ("prev", "year", "off")
 MOST_BUCKETS = 400
 """A chart draws no more; finer units of a span are not offered."""
 CHART_UNITS = ("hour", "day", "week", "month")
 LONGEST_SPAN = timedelta(days=33 * 365)
 """A longer span is cut: it has more months than a chart draws."""
-ROWS = (10, 50, 200)
-"""How many rows the table of paths shows; the list of a dimension pages through all of them."""
-MOST_OFFSET = 10**9
-LONGEST_SEARCH = 200
-"""Characters of a search that count."""
-GROUPINGS = ("path", "route")
+GROUPINGS = NAMED["by"].choices
 """What the table of paths can list."""
 
 
@@ -190,8 +183,8 @@ def read_state(
         default_span=name_of(default),
         unit=unit or span.default_unit(),
         unit_chosen=unit is not None,
-        metric=_one_of("metric", args, METRICS, notices),
-        vs=_one_of("vs", args, COMPARISONS, notices),
+        metric=_one_of("metric", args, notices),
+        vs=_one_of("vs", args, notices),
         table=_read_table(args, dimensions, notices),
         paused=args.get("paused") == "1",
         notices=tuple(notices),
@@ -226,21 +219,21 @@ def _clamped(span: Span, now: datetime, notices: list[str]) -> Span:
 
 def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], notices: list[str]) -> TableState:
     groupings = tuple(name for name in GROUPINGS if name in dimensions) or GROUPINGS
-    sorts = ("-hits", *SORT_NAMES, *(f"-{name}" for name in SORT_NAMES))
-    rows = _number("rows", args, ROWS[0], most=ROWS[-1], notices=notices)
+    rows = _number("rows", args, notices)
     return TableState(
-        by=_one_of("by", args, groupings, notices),
-        sort=_one_of("sort", args, sorts, notices),
-        search=args.get("search", "").strip()[:LONGEST_SEARCH],
+        by=_one_of("by", args, notices, groupings),
+        sort=_one_of("sort", args, notices),
+        search=parameters.cut("search", args.get("search", "").strip()),
         rows=next(allowed for allowed in ROWS if allowed >= rows),
-        offset=_number("offset", args, 0, most=MOST_OFFSET, notices=notices),
+        offset=_number("offset", args, notices),
         before=args.get("before") or None,
         after=args.get("after") or None,
     )
 
 
-def _number(name: str, args: MultiDict[str, str], default: int, *, most: int, notices: list[str]) -> int:
-    """A whole number from 0 to `most`; what is larger is cut to it, what is none falls back, both with a notice."""
+def _number(name: str, args: MultiDict[str, str], notices: list[str]) -> int:
+    """A whole number up to the most that it can be; what is larger is cut to it, what is none falls back, both with a notice."""
+    default, most = NAMED[name].default, NAMED[name].most or 0
     text = args.get(name) or str(default)
     if not (text.isascii() and text.isdigit()):
         notices.append(f"{name} is {text[:100]!r}, but must be a whole number; it was left out.")
@@ -251,13 +244,12 @@ def _number(name: str, args: MultiDict[str, str], default: int, *, most: int, no
     return int(text[:20])
 
 
-def _one_of(name: str, args: MultiDict[str, str], allowed: tuple[str, ...], notices: list[str]) -> str:
+def _one_of(name: str, args: MultiDict[str, str], notices: list[str], choices: tuple[str, ...] = ()) -> str:
+    allowed = choices or NAMED[name].choices
     given = args.get(name) or allowed[0]
     if given in allowed:
         return given
-    notices.append(
-        f"{name} is {given[:100]!r}, but must be one of {', '.join(dict.fromkeys(allowed))}; it was left out."
-    )
+    notices.append(f"{name} is {given[:100]!r}, but must be one of {', '.join(allowed)}; it was left out.")
     return allowed[0]
 
 

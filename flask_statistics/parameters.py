@@ -1,25 +1,91 @@
-"""The names of the query parameters, and what is wrong with those of a URL: unknown, or given twice. Pure.
+"""The query parameters: one table of them with their limits, and what is wrong with those of a URL: unknown, or given twice.
 
-A misspelt filter that were ignored would show everybody's numbers under the name of a few.
+A misspelt filter that were ignored would show everybody's numbers under the name of a few. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from werkzeug.datastructures import MultiDict
 
+from .spans import PRESETS, UNITS
+
+SORTS = (
+    *("value", "hits", "visitors", "client_errors", "server_errors", "server_error_share", "size"),
+    *("avg", "p50", "p95", "p99", "max", "last_requested"),
+)
+"""What a breakdown can be sorted by; `-` before it: largest first."""
+ROWS = (10, 50, 200)
+"""How many rows the table of paths shows; the list of a dimension pages through all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter that is no filter."""
+
+    name: str
+    meaning: str
+    """As the API's description has it."""
+    questions: tuple[str, ...] = ()
+    """Those of the API that take it; empty: only pages do."""
+    choices: tuple[str, ...] = ()
+    """What it can be, the default first; empty: any text, or any number."""
+    least: int = 0
+    most: int | None = None
+    """Of a whole number; None: it is none."""
+    default: int = 0
+    longest: int | None = None
+    """Characters of it that count; None: all do."""
+
+
+_DAY = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
+_ALL = ("summary", "series", "breakdown", "requests")
+_LISTS = ("breakdown", "requests")
+TABLE = (
+    Parameter(
+        name="span",
+        meaning=f"{', '.join(PRESETS)}, or a number of days or hours such as `30d`.",
+        questions=_ALL,
+    ),
+    Parameter(name="start", meaning=f"{_DAY}; wins over `span`.", questions=_ALL),
+    Parameter(name="end", meaning=f"{_DAY}; a day is included.", questions=_ALL),
+    Parameter(name="q", meaning="Only paths that contain this text.", questions=_ALL, longest=200),
+    Parameter(
+        name="unit",
+        meaning="The length of a bucket; what suits the span if absent.",
+        questions=("series",),
+        choices=UNITS,
+    ),
+    Parameter(name="metric", meaning="What the chart draws.", choices=("hits", "visitors", "time", "errors")),
+    Parameter(name="vs", meaning="What the span is compared with.", choices=("prev", "year", "off")),
+    Parameter(name="paused", meaning="1: the live view stands still."),
+    Parameter(name="by", meaning="What the table of paths lists.", choices=("path", "route")),
+    Parameter(
+        name="sort",
+        meaning="`-` before it: largest first. `-hits` if absent.",
+        questions=("breakdown",),
+        choices=("-hits", *SORTS, *(f"-{name}" for name in SORTS if name != "hits")),
+    ),
+    Parameter(name="search", meaning="Only values that contain this text.", questions=("breakdown",), longest=200),
+    Parameter(name="rows", meaning="How many rows the table of paths shows.", most=ROWS[-1], default=ROWS[0]),
+    Parameter(name="limit", meaning="How many rows, 50 if absent.", questions=_LISTS, least=1, most=1_000, default=50),
+    Parameter(name="offset", meaning="Rows to skip.", questions=("breakdown",), most=10**9),
+    Parameter(name="before", meaning="Only requests older than the one with this id.", questions=("requests",)),
+    Parameter(name="after", meaning="Only requests newer than the one with this id.", questions=("requests",)),
+    Parameter(name="token", meaning="What the guard of that name reads."),
+)
+"""All parameters that are no filter. Pages and API know the same ones, as one links to the other."""
+NAMED = {parameter.name: parameter for parameter in TABLE}
+NAMES = tuple(NAMED)
 SPAN = ("span", "start", "end")
-PAGE = ("unit", "metric", "vs", "paused")
-"""What a page shows of the span."""
-TABLE = ("by", "sort", "search", "rows", "limit", "offset", "before", "after")
 CONTAINS = "q"
 """The text that a path must contain."""
 TOKEN = "token"  # noqa: S105 - its name, not its value # nosec B105
-"""What the guard of that name reads."""
-NAMES = (*SPAN, *PAGE, *TABLE, CONTAINS, TOKEN)
-"""All parameters that are no filter. Pages and API know the same ones, as one links to the other."""
+LONGEST_SEARCH = NAMED["search"].longest
+"""Characters of a search that count."""
 LONGEST_NAME = 100
 """Characters of an unknown name that are repeated."""
 
@@ -31,6 +97,11 @@ def mistakes(args: MultiDict[str, str], dimensions: Collection[str]) -> list[str
         *unknown(args, dimensions),
         *(f"{name} is given with different values, but only one can count" for name in twice),
     ]
+
+
+def cut(name: str, text: str) -> str:
+    """The characters of a parameter that count."""
+    return text[: NAMED[name].longest]
 
 
 def unknown(given: Iterable[str], dimensions: Collection[str], names: Collection[str] = NAMES) -> list[str]:

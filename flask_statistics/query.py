@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from . import parameters
 from .filters import Filters, read_filters
 from .queries.answers import Breakdown, Measures, Point, RequestLog
-from .queries.interface import SORT_NAMES, Queries
+from .queries.interface import Queries
 from .spans import UNITS, Span, read_span
 from .state import State
 
@@ -62,9 +62,9 @@ def dimension_of(name: str, state: State) -> str:
 
 def sort_of(sort: str) -> str:
     """What a breakdown is sorted by. Raises `BadParameter`."""
-    if sort.removeprefix("-") not in SORT_NAMES:
+    if sort.removeprefix("-") not in parameters.SORTS:
         raise BadParameter(
-            f"sort is {sort[:100]!r}, but must be one of {', '.join(SORT_NAMES)}, with - for the largest first"
+            f"sort is {sort[:100]!r}, but must be one of {', '.join(parameters.SORTS)}, with - for the largest first"
         )
     return sort
 

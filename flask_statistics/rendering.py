@@ -17,6 +17,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup
 from werkzeug.datastructures import Headers
 
+from .parameters import LONGEST_SEARCH
+
 _environments: WeakKeyDictionary[Flask, Environment] = WeakKeyDictionary()
 
 
@@ -79,6 +81,7 @@ def _environment(app: Flask) -> Environment:
     )
     environment.globals.update(
         csrf_token=_csrf_token,
+        longest_search=LONGEST_SEARCH,
         config=app.config,
         g=g,
         get_flashed_messages=get_flashed_messages,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Protocol
 
+from .. import parameters
 from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
@@ -20,22 +22,13 @@ EVERYTHING = frozenset({SUMS, VISITORS, PERCENTILES})
 CHEAP = frozenset({SUMS})
 HITS: frozenset[str] = frozenset()
 
+_TIMES = ("avg", "p50", "p95", "p99", "max")
 SORTS: dict[str, Callable[[Row], Any]] = {
-    "hits": lambda row: row.measures.hits,
-    "visitors": lambda row: row.measures.visitors,
-    "client_errors": lambda row: row.measures.client_errors,
-    "server_errors": lambda row: row.measures.server_errors,
-    "server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits,
-    "size": lambda row: row.measures.size,
-    "avg": lambda row: row.measures.response_time.avg,
-    "p50": lambda row: row.measures.response_time.p50,
-    "p95": lambda row: row.measures.response_time.p95,
-    "p99": lambda row: row.measures.response_time.p99,
-    "max": lambda row: row.measures.response_time.max,
-    "last_requested": lambda row: row.measures.last_requested,
-}
-"""What a breakdown can be sorted by, besides `value`; `-` before it: largest first."""
-SORT_NAMES = ("value", *SORTS)
+    name: attrgetter(f"measures.response_time.{name}" if name in _TIMES else f"measures.{name}")
+    for name in parameters.SORTS
+    if name != "value"
+} | {"server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits}
+"""What a breakdown can be sorted by, besides `value`."""
 PERCENTILE_SORTS = frozenset({"p50", "p95", "p99"})
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""

@@ -15,12 +15,12 @@ TESTS = Path(__file__).parents[1]
 ORDER = (
     "config",
     "migrations",
+    "spans",
     "parameters",
     "user_agents",
     "columns",
     "models",
     "latency",
-    "spans",
     "databases",
     "forks",
     "local_files",

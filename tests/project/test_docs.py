@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask_statistics import Dimension
 from flask_statistics.config import PREFIX, SETTINGS
 from flask_statistics.models import KNOWN_COLUMNS
-from flask_statistics.queries.interface import SORT_NAMES
+from flask_statistics.parameters import SORTS, TABLE
 
 from ..conftest import DATABASES
 from ..rollup_bench import Rolled
@@ -189,7 +189,12 @@ def test_urls_of_the_api_are_those_that_it_describes(make_app: Any) -> None:
 def test_sort_names_are_those_of_the_code() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
     (line,) = re.findall(r"^\| `sort=-p95` \| (.*?);", text, re.MULTILINE)
-    assert tuple(re.findall(r"`(\w+)`", line)) == SORT_NAMES
+    assert tuple(re.findall(r"`(\w+)`", line)) == SORTS
+
+
+def test_parameters_of_the_api_are_all_named() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    assert [known.name for known in TABLE if known.questions and not re.search(rf"[`?&]{known.name}=", text)] == []
 
 
 @pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
