@@ -121,6 +121,7 @@ class Drain:
         """End the thread, as the file was pulled away, and save what it has; how many records are saved, and how many lost."""
         self._calls.retire()
         spool = self._appended_to
+        spool.seal()  # what somebody appends from here on would be in nothing that is saved
         spool.note_moved(self._own.seen_moved())
         saved, lost = 0, spool.gone()
         try:

@@ -228,17 +228,20 @@ class FileJournal:
             self._close()
             self._ended = True
 
-    def go_elsewhere(self) -> None:
-        """Append no more: who tries to gets `PulledAway`."""
+    def seal(self) -> None:
+        """Append no more: who tries to gets `PulledAway`. What is open stays so, and can be saved."""
         with self.lock:
-            self._close()
-            self._left = True
+            self._left, self._look_at = True, 0.0
+
+    def go_elsewhere(self) -> None:
+        """The same, and close it."""
+        self.seal()
+        self.close()
 
     def _begin_file(self) -> None:
         if self._ended:
             raise OSError("the process is about to end")
-        if self._left:
-            raise PulledAway(errno.ESTALE, "what waits in it is for another database", str(self._base))
+        self._see_that_it_stays()
         path = Path(f"{self._base}.{self._next_id}.journal")
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_FOLLOW | BINARY
         try:
@@ -262,7 +265,12 @@ class FileJournal:
         with self.lock:
             self._look()
 
+    def _see_that_it_stays(self) -> None:
+        if self._left:
+            raise PulledAway(errno.ESTALE, "its process goes on in another one", str(self._base))
+
     def _look(self) -> None:
+        self._see_that_it_stays()
         self._look_at = time.monotonic() + LOOK_S
         for path, identity in self.watched:
             if identity_of(path) != identity:

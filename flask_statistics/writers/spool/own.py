@@ -128,8 +128,13 @@ class OwnSpool(SpoolFile):
         """Whether records of an owner before wait in it."""
         return self._inherited > 0 and any(first < self._first for first, _ in self._journal.headers())
 
+    def seal(self) -> None:
+        """Append no more: who tries to gets `PulledAway`. What is there can still be saved."""
+        if isinstance(self._journal, FileJournal):
+            self._journal.seal()
+
     def go_elsewhere(self) -> None:
-        """Append no more: who tries to gets `PulledAway`."""
+        """The same, and close it."""
         if isinstance(self._journal, FileJournal):
             self._journal.go_elsewhere()
         self.close()

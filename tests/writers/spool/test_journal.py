@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_statistics.writers.spool import journal
-from flask_statistics.writers.spool.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal
+from flask_statistics.writers.spool.journal import RANGE_BITS, FileJournal, Journal, MemoryJournal, PulledAway
 from flask_statistics.writers.spool.text import as_header
 
 RANGE = 1 << RANGE_BITS
@@ -263,3 +263,16 @@ def test_journal_whose_process_went_elsewhere_deletes_nothing(base: Path) -> Non
     made.go_elsewhere()
     made.delete_if_moved(RANGE)
     assert len(files(base)) == 1
+
+
+def test_journal_that_is_sealed_takes_nothing_and_can_be_saved(base: Path) -> None:
+    made = FileJournal(base)
+    made.begin(RANGE, HEADER)
+    made.append(b"a")
+    files(base)[0].unlink()
+    made.seal()
+    with pytest.raises(PulledAway):
+        made.append(b"b")
+    saved = made.salvage(0)
+    assert (made.count(saved, 0), saved.gone) == (1, 0)
+    made.close()
