@@ -41,10 +41,10 @@ class Calls:
     Requests call `appended`, pages `settle`, and whoever ends the thread `stop` or `retire`, a signal handler among them. The
     thread calls all the rest.
 
-    Only `settle` waits, and so takes a lock. All else is one attribute at a time, which Python sets in one step, and two
-    threads that set the same one set it to the same. The thread takes down what it was told (`begin`) before it looks into
-    files, and a record is in its file before the thread is told of it: so what comes after that is in what it reads, or
-    starts another round.
+    Only `settle` waits for something, and so takes a lock. All else is one attribute at a time, which Python sets in one
+    step, and two threads that set the same one set it to the same. The thread takes down what it was told (`begin`) before
+    it looks into files, and a record is in its file before the thread is told of it: so each is in what it reads, or starts
+    another round. Of two records at one moment one may not be counted as fresh: then a full batch begins a record later.
     """
 
     def __init__(self, enough: int) -> None:

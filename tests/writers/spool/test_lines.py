@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from http import HTTPStatus
 from math import inf, isnan, nan
 from typing import Any
 from uuid import UUID
@@ -86,6 +87,38 @@ def test_line_gives_back_what_is_no_number() -> None:
     (found,) = decode([encode(replace(RECORD, own={"x": nan}))], FIELDS)
     assert found.own is not None
     assert isnan(found.own["x"])
+
+
+class Moment(datetime):
+    """As a test's clock gives it."""
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Seconds(float):
+    """As NumPy's."""
+
+
+def test_line_has_values_of_subclasses_as_those_of_their_bases() -> None:
+    own = {"x": Text("a")}
+    record = replace(
+        RECORD,
+        date=Moment(2026, 11, 22, 14, 37, 12, 345678),
+        path=Text("/"),
+        status_code=HTTPStatus.OK,
+        response_time=Seconds(0.25),
+        own=own,
+    )
+    (found,) = decode([encode(record)], FIELDS)
+    assert found == replace(RECORD, own={"x": "a"})
+    assert {type(found.date), type(found.path), type(found.status_code)} == {datetime, str, int}
+
+
+def test_line_cannot_have_what_is_no_value() -> None:
+    with pytest.raises(TypeError, match="a record cannot have"):
+        encode(replace(RECORD, own={"x": object()}))
 
 
 def test_line_has_what_is_unicode_of_a_text() -> None:
