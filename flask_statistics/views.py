@@ -356,7 +356,7 @@ def _show(
             json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if file is None else page.csv(file),
         )
-    helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began)
+    helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began - page.asker.host_s)
     return _render(template or endpoint, frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
 
 

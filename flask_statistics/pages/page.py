@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,6 +64,8 @@ class Asker:
         """What questions failed with."""
         self.out_of_time = False
         """Whether the questions took all the time that they may take; those after that are not answered."""
+        self.host_s = 0.0
+        """Seconds that functions of the host's own took."""
         self.locked_out = False
         """Whether a function of the host's own waited for a lock in vain, as those after it would."""
         self._log_failure = log_failure
@@ -89,6 +92,7 @@ class Asker:
         """What a function of the host's own returns; None where it failed, or where another one waited for a lock in vain."""
         if self.locked_out:
             return None
+        began = time.perf_counter()
         try:
             return function()
         except Exception as error:
@@ -97,6 +101,8 @@ class Asker:
             self.queries.recover()
             self._recover_host()
             return None
+        finally:
+            self.host_s += time.perf_counter() - began
 
     def _note(self, what: str, error: Exception) -> None:
         """Log a failure, unless time is up, which the first one says, and make the next question possible."""

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -258,6 +259,21 @@ def test_panel_of_hostile_texts(app: App) -> None:
     assert len(section(page, "mine")) < 30_000
     assert cells(page, "mine")[1][0] == MARKUP[0]
     assert "'=HYPERLINK" in get(app, "export/mine.csv")
+
+
+def test_panel_that_is_slow_gives_no_advice_on_the_statistics(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    for module in ("views", "pages.page"):
+        monkeypatch.setattr(f"flask_statistics.{module}.time", SimpleNamespace(perf_counter=lambda: sum(clock)))
+
+    @app.statistics.panel("slow")
+    def slow(asked: PanelQuery) -> Iterator[Any]:
+        clock.append(100.0)
+        yield ("A",)
+
+    page = get(app)
+    assert sum(clock) == 100
+    assert "A page took" not in page
 
 
 def test_panel_of_an_app_without_requests_is_not_asked(make_app: MakeApp) -> None:
