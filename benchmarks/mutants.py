@@ -85,6 +85,43 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
         ("if since is not None and since > span.start:", "if since is not None and since < span.start:"),
         ('if highest >= int(meta.get(f"next_{kind}", 2)):', 'if highest > int(meta.get(f"next_{kind}", 2)):'),
     ),
+    "writers": (
+        ("if moved and batch.rows[0][0] <= moved:", "if moved and batch.rows[0][0] < moved:"),
+        (
+            "return Moved(sum(number <= moved for number, _ in batch.rows), 0, more=True)",
+            "return Moved(len(batch.rows), 0, more=True)",
+        ),
+        (
+            "if batch.unmet and not spool.abandoned and spool.meet(batch.first, moved):",
+            "if batch.unmet and spool.meet(batch.first, moved):",
+        ),
+        ("if not moved and batch.rest_of:", "if moved and batch.rest_of:"),
+        ("ours = sa.and_(columns.spool == spool, columns.moved == moved)", "ours = columns.spool == spool"),
+        ("if rows[-1][0] - self._last != len(rows):", "if rows[-1][0] - self._last > len(rows) + 1:"),
+        ("moved >> RANGE_BITS == batch.rows[0][0] >> RANGE_BITS", "moved is not None"),
+        ("if written != len(line):", "if written == 0:"),
+        ("if line.endswith(CANCELLED) or line.startswith(HEADER):", "if line.startswith(HEADER):"),
+        ("if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:", "if self._file is None:"),
+        ("end = min(following, ((first >> RANGE_BITS) + 1) << RANGE_BITS)", "end = following"),
+        ("if last == self._next_id - 1 and not self._left:", "if not self._left:"),
+        (
+            'if meta.get("first_id") != str(first) or meta.get("met") == str(first):',
+            'if meta.get("first_id") != str(first):',
+        ),
+        (
+            "first = max(used + 1, int(time.time() if now is None else now) - EPOCH_S) << RANGE_BITS",
+            "first = max(used, int(time.time() if now is None else now) - EPOCH_S) << RANGE_BITS",
+        ),
+        ("if waits and (fresh or another or", "if waits and (fresh or"),
+        ("if version not in (0, SCHEMA_VERSION):", "if version not in (0, SCHEMA_VERSION, SCHEMA_VERSION + 1):"),
+        ("if not self._folder.is_ours(other, self._database):", "if False:"),
+        (
+            "if not spool.is_held() and spool.claim(fields, self.hints(), fresh=fresh):",
+            "if spool.claim(fields, self.hints(), fresh=fresh):",
+        ),
+        ("if len(rows) > 1 and blames_row(error):", "if blames_row(error):"),
+        ('if before not in ("", self._database):', "if before == self._database:"),
+    ),
     "queries": (
         ("date < self._raw.instant(end), *newest]", "date <= self._raw.instant(end), *newest]"),
         (
@@ -211,7 +248,8 @@ def _read_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
         named = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
-        if isinstance(tree, ast.Module) and any(isinstance(name, ast.Name) and name.id.isupper() for name in named):
+        names = [name for target in named for name in ast.walk(target) if isinstance(name, ast.Name)]
+        if isinstance(tree, ast.Module) and names and all(name.id.isupper() for name in names):
             continue
         if (isinstance(tree, ast.AnnAssign) and node is tree.annotation) or isinstance(tree, ast.arg):
             continue
