@@ -90,6 +90,41 @@ def test_answers_in_pieces_are_those_of_one_moment(
         assert connections.raw.scalar(sa.text("SELECT count(*) FROM sqlite_temp_master")) == 0
 
 
+@pytest.mark.parametrize(("first_piece", "stops"), [(50, (False, True, False, True)), (2_000, (True, True, True))])
+def test_a_piece_that_takes_too_long_is_copied_in_smaller_ones(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, first_piece: int, stops: tuple[bool, ...]
+) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert(*a_fortnight(NOW - timedelta(hours=1)))
+    whole = shown(app, "api/summary?span=28d")
+    monkeypatch.setattr(in_pieces, "FIRST_PIECE", first_piece)
+    stopped = iter(stops)
+    stop_copies(app, lambda: next(stopped, False))
+    refuse_first_tries(app, monkeypatch)
+    assert shown(app, "api/summary?span=28d") == whole
+    assert next(stopped, None) is None
+
+
+def test_copying_ends_when_the_time_of_a_page_is_spent(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(STATISTICS_ENABLED=False, STATISTICS_QUERY_TIMEOUT=timedelta(seconds=0.3))
+    app.insert(*a_fortnight(NOW - timedelta(hours=1)))
+    stop_copies(app, lambda: True)
+    refuse_first_tries(app, monkeypatch)
+    assert app.client.get("/statistics/api/summary?span=28d").status_code == 503
+
+
+def stop_copies(app: App, stopped: Callable[[], bool]) -> None:
+    """Have a piece that is copied stopped, as when it takes too long, if `stopped` says so."""
+
+    def stop(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if re.match(r'INSERT INTO "?temp"?\.', statement) and stopped():
+            raise sa.exc.OperationalError("", None, sqlite3.OperationalError("interrupted"))
+
+    with app.flask.app_context():
+        reading = app.statistics_state().raw_engine_for(READING)
+    sa.event.listen(reading, "before_cursor_execute", stop)
+
+
 def refuse_first_tries(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each question that is asked of the database itself stopped."""
     for name in ("summary", "series", "breakdown", "breakdowns", "exceptions", "links", "requests"):
