@@ -36,6 +36,12 @@ class Setting:
     """Returns the value as `Settings` keeps it; raises `ValueError` that completes "must be ..."."""
 
 
+def _release(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 64):
+        raise ValueError('None, a text of 1 to 64 characters, "git" or "package:NAME"')
+    return value
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")
@@ -289,6 +295,13 @@ class Settings:
     )
     respect_gpc: bool = field(
         metadata=_setting(False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean)
+    )
+    release: str | None = field(
+        metadata=_setting(
+            None,
+            'release of the app, stored in `release`: a text, `"git"` for the commit, or `"package:NAME"` for its version',
+            _release,
+        )
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
@@ -355,18 +355,22 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("method"),
     Dimension("mimetype", label="MIME type"),
     Dimension("exception", value=exception_type),
+    Dimension("release"),
 )
 """In the order of the panels. Of two with one name, the first whose column the model has is used."""
 
 
-def available(columns: Mapping[str, Any], extra: Iterable[Dimension] = ()) -> dict[str, Dimension]:
+def available(
+    columns: Mapping[str, Any], extra: Iterable[Dimension] = (), *, without: Collection[str] = ()
+) -> dict[str, Dimension]:
     """The dimensions that a model with these columns (attribute name to column) can answer, by name, in order.
 
-    Raises `SettingError` for an extra dimension whose name is taken or whose column is missing.
+    Those of ours that are named in `without` are left out. Raises `SettingError` for an extra dimension whose name is taken or
+    whose column is missing.
     """
     chosen: dict[str, Dimension] = {}
     for dimension in BUILT_IN:
-        if dimension.column in columns:
+        if dimension.column in columns and dimension.name not in without:
             chosen.setdefault(dimension.name, _typed(dimension, columns[dimension.column]))
     for dimension in extra:
         if dimension.name in chosen:

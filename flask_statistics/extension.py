@@ -20,6 +20,7 @@ from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
+from .details import Detail, check_columns, details, not_filled
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .local_files import name_of
@@ -120,7 +121,9 @@ class Statistics:
             )
         bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
         metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
-        known = available(raw.columns, dimensions)
+        check_columns(settings, raw)
+        noted = details(app, settings, raw) if settings.enabled else {}
+        known = available(raw.columns, dimensions, without=not_filled(settings))
         check_dimensions(known)
         self._own.check_dimensions(known)
         fillers = {
@@ -171,7 +174,9 @@ class Statistics:
                 partial(_place_of, state),
                 partial(_readers_of, state),
             )
-            state.recorder = self.make_recorder(state, state.writer, counters, disabled=disabled, own=fillers)
+            state.recorder = self.make_recorder(
+                state, state.writer, counters, disabled=disabled, own=fillers, details=noted
+            )
             state.recorder.attach()
 
     def register(self, state: State) -> None:
@@ -206,6 +211,7 @@ class Statistics:
         *,
         disabled: Callable[[], Any] | None,
         own: Mapping[str, Callable[[], Any]],
+        details: Mapping[str, Detail],
     ) -> Recorder:
         """What makes a record of each request. A step of `init_app`, to be overridden."""
         return Recorder(
@@ -220,6 +226,7 @@ class Statistics:
             anonymize=state.anonymize,
             counters=counters,
             own=own,
+            details=details,
         )
 
     def _roll_up(self, state: State) -> None:

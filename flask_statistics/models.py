@@ -89,6 +89,8 @@ class RequestMixin:
     """Kind of bot: search, ai, monitor, library, scanner, feed, preview or other; NULL for people."""
     referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
+    release: Mapped[str | None] = mapped_column(text(64))
+    """Release of the app that answered, as STATISTICS_RELEASE has it; NULL without."""
 
     traceback: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
     """Traceback of that exception; NULL if there was none."""

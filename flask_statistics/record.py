@@ -37,6 +37,7 @@ class Record:
     exception: str | None = None
     traceback: str | None = None
     response_time: float = 0.0
+    release: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
     dropped: bool = False

@@ -30,6 +30,7 @@ from werkzeug.exceptions import HTTPException
 from . import masking
 from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
+from .details import Detail
 from .exclusion import excluder
 from .masking import Masking
 from .record import Backlog, Counters, NotStored, Record, Writer
@@ -99,8 +100,12 @@ class Recorder:
         masked: Masking,
         anonymize: Anonymize = whole,
         own: Mapping[str, Callable[[], Any]] | None = None,
+        details: Mapping[str, Detail] | None = None,
     ) -> None:
-        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name."""
+        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name.
+
+        `details` tells the same of those of our columns that not every model has.
+        """
         self.counters = counters
         self._app = app
         self._settings = settings
@@ -111,6 +116,7 @@ class Recorder:
         self._keeps_traceback = keeps_traceback
         self._anonymize = anonymize
         self._own = own or {}
+        self._details = tuple((details or {}).items())
         self._masking = masked
         self._key = _key_of(app)
         self._excluded = excluder(settings.exclude)
@@ -282,7 +288,7 @@ class Recorder:
     def _record(self, request: Request, arrived_at: datetime) -> Record:
         headers = request.environ
         route = request.url_rule.rule if request.url_rule is not None else None
-        return Record(
+        record = Record(
             date=arrived_at,
             method=request.method,
             path=self._masking.path(request.path, route),
@@ -292,6 +298,9 @@ class Recorder:
             user_agent=masking.masked_header(headers.get("HTTP_USER_AGENT", "")),
             referrer=self._masking.referrer(headers.get("HTTP_REFERER")),
         )
+        for name, detail in self._details:
+            setattr(record, name, detail(request))
+        return record
 
     def _client(self, request: Request) -> str | None:
         header = self._settings.real_ip_header

@@ -338,12 +338,12 @@ def steady(markup: str) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
-    "": 12,
-    "?metric=time": 14,
-    "?vs=off": 8,
-    "?span=all": 9,
-    "?device!=bot&browser=firefox": 20,
-    "?path=/": 11,
+    "": 13,
+    "?metric=time": 15,
+    "?vs=off": 9,
+    "?span=all": 10,
+    "?device!=bot&browser=firefox": 21,
+    "?path=/": 12,
     "?path=/nowhere": 2,
     "errors": 9,
     "requests": 2,

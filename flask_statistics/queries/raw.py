@@ -29,7 +29,11 @@ from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
-COMBINED = (("browser", "platform", "device", "bot", "user_agent"), ("status_code", "method", "mimetype", "exception"))
+COMBINED = (
+    ("browser", "platform", "device", "bot", "user_agent"),
+    ("status_code", "method", "mimetype", "exception"),
+    ("release",),
+)
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_MEASURED = 1_000
 """Of so many values, the commonest, is a percentile looked for where there are more than `interface.MOST_GROUPS`."""

@@ -35,6 +35,8 @@ ORDER = (
     "signals",
     "exclusion",
     "sending",
+    "releases",
+    "details",
     "recorder",
     "bounds",
     "writers",
@@ -74,6 +76,7 @@ ORDER = (
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
 ONLY_FLASK = {
+    "details",
     "recorder",
     "rendering",
     "guards",

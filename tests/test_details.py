@@ -1,0 +1,56 @@
+"""Columns that not every model has, filled by requests, through both writers, on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flask_statistics import SettingError
+
+from .conftest import App, original_model
+
+MakeApp = Callable[..., App]
+SETTINGS: dict[str, Any] = {"STATISTICS_RELEASE": "v42"}
+STORED = {"release": "v42"}
+
+
+@pytest.mark.parametrize("writer", ["direct", "spool"])
+def test_recorded_on_every_database(make_app: MakeApp, database_url: str, tmp_path: Any, writer: str) -> None:
+    app = make_app(database_url, STATISTICS_WRITER=writer, STATISTICS_SPOOL_PATH=tmp_path / "spool", **SETTINGS)
+    app.client.get("/")
+    row = app.row()
+    assert {name: getattr(row, name) for name in STORED} == STORED
+    for name, value in STORED.items():
+        answer = app.json(f"breakdown/{name}")
+        assert [(one["value"], one["hits"]) for one in answer["rows"]] == [(value, 1)]
+        assert app.json(f"summary?{name}={value}")["hits"] == 1
+        assert app.json(f"summary?{name}!={value}")["hits"] == 0
+
+
+def test_nothing_is_offered_that_no_setting_fills(make_app: MakeApp) -> None:
+    app = make_app()
+    app.client.get("/")
+    assert app.row().release is None
+    assert "release" not in app.statistics_state().dimensions
+
+
+def test_all_that_is_there_is_offered_where_nothing_is_recorded(make_app: MakeApp) -> None:
+    assert "release" in make_app(STATISTICS_ENABLED=False).statistics_state().dimensions
+
+
+@pytest.mark.parametrize(("name", "value"), [("release", "v42")])
+def test_setting_without_its_column_is_refused(make_app: MakeApp, name: str, value: Any) -> None:
+    with pytest.raises(SettingError) as caught:
+        make_app(model=original_model, **{f"STATISTICS_{name.upper()}": value})
+    assert str(caught.value) == (
+        f"STATISTICS_{name.upper()} is {value!r}, but the model has no column {name!r} to store it in: let it inherit from "
+        "RequestMixin, or declare the column as that does."
+    )
+
+
+@pytest.mark.parametrize("value", ["", " ", "x" * 65, 42, b"v42"])
+def test_release_refuses(make_app: MakeApp, value: Any) -> None:
+    with pytest.raises(SettingError, match='must be None, a text of 1 to 64 characters, "git" or "package:NAME"'):
+        make_app(STATISTICS_RELEASE=value)
