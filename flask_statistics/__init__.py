@@ -5,11 +5,13 @@ from .dimensions import Dimension
 from .extension import Statistics
 from .models import RequestMixin
 from .pages.own import PanelQuery
-from .record import Record, Writer
+from .record import Backlog, NotStored, Record, Writer
 from .signals import request_recording, requests_lost, requests_stored, rollups_updated
 
 __all__ = [
+    "Backlog",
     "Dimension",
+    "NotStored",
     "PanelQuery",
     "Record",
     "RequestMixin",

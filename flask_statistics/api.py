@@ -158,6 +158,7 @@ def _panels(panels: Panels) -> Response:
                     "name": panel.name,
                     "title": panel.title,
                     "page": panel.page,
+                    "url": url_for(f"{NAME}.panel_of", of=panel.page, name=panel.name),
                     "cost": list(panel.cost),
                     "csv": None if panel.rows is None else url_for(f"{NAME}.export", name=panel.name),
                 }
@@ -215,7 +216,7 @@ def _number(name: str) -> int:
     if not text:
         return known.default
     if not (text.isascii() and text.isdigit() and known.least <= int(text[:12]) <= (known.most or 0)):
-        raise BadParameter(f"{name} is {text[:100]!r}, but must be a whole number up to {known.most:,}")
+        raise BadParameter(f"{name} is {text[:100]!r}, but must be a whole number from {known.least} to {known.most:,}")
     return int(text[:12])
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from .pages.page import Page
 from .pages.panel import Cells
+from .spans import naive_utc
 
 PIECE = 64 * 1024
 """Characters sent at once."""
@@ -49,7 +51,11 @@ def _cell(page: Page, value: Any) -> Any:
     if isinstance(value, str):
         return neutralised(value)
     if isinstance(value, datetime):
-        return (page.local(value) if value.tzinfo is None else value).isoformat(timespec="milliseconds")
+        return page.local(naive_utc(value)).isoformat(timespec="milliseconds")
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
     if isinstance(value, float):
         return round(value, 6)  # microseconds
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     return value if isinstance(value, int) or value is None else neutralised(str(value))

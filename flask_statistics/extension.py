@@ -170,7 +170,7 @@ class Statistics:
             state.writer = writer or self.make_writer(state, counters)
             state.processes = Processes(
                 counters,
-                lambda: Backlog(0, None) if state.writer is None else state.writer.in_memory(),
+                lambda: Backlog(0, None) if state.recorder is None else state.recorder.in_memory(),
                 partial(_place_of, state),
                 partial(_readers_of, state),
             )
@@ -259,12 +259,18 @@ class Statistics:
 
         It is asked with a `PanelQuery` for the table on `page` (`index`, `errors`, `requests`, or one of `page()`) and for its
         file. `width` is `full`, `half` or `third`; `template` one of yours, which gets what was yielded as `panel`. Before or
-        after `init_app`, and for all apps that this object serves. Raises `SettingError` for a name that is taken or none, and
-        `RuntimeError` once an app has handled a request.
+        after `init_app`, and for all apps that this object serves; a factory may declare the same one for each app. Raises
+        `SettingError` for a name that is taken or none, and `RuntimeError` for a new one once an app has handled a request.
         """
 
+        if callable(name):
+            raise SettingError(
+                f'Write @statistics.panel("name") above {getattr(name, "__name__", name)}: a panel has a name.'
+            )
+
         def declare(function: PanelFunction) -> PanelFunction:
-            self._check_time(f"panel {name!r}")
+            if not self._own.has_panel(name, function):
+                self._check_time(f"panel {name!r}")
             taken = {*NAMES, *(dimension for known in self._apps.values() for dimension in known)}
             self._own.add_panel(name, function, title=title, page=page, width=width, template=template, taken=taken)
             return function
@@ -273,7 +279,8 @@ class Statistics:
 
     def page(self, name: str, *, title: str | None = None) -> None:
         """Declare a page of your own, with a tab, for panels of yours. Raises what `panel` raises."""
-        self._check_time(f"page {name!r}")
+        if not self._own.has_page(name, title):
+            self._check_time(f"page {name!r}")
         self._own.add_page(name, title=title)
 
     @cached_property

@@ -77,6 +77,7 @@ def description(dimensions: Mapping[str, Dimension], *, url: str, most_points: i
                                 "name": TEXT,
                                 "title": TEXT,
                                 "page": TEXT,
+                                "url": TEXT,
                                 "cost": {"type": "array", "items": TEXT},
                                 "csv": _or_null(TEXT),
                             }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,7 @@ def read(
 
 def unit_of(unit: str | None, span: Span) -> str:
     """The buckets of a series over `span`; None: those that suit it. Raises `BadParameter`."""
+    _check_text("unit", unit or "")
     unit = unit or span.default_unit()
     if unit not in UNITS:
         raise BadParameter(f"unit is {unit[:100]!r}, but must be one of {', '.join(UNITS)}")
@@ -55,6 +56,7 @@ def unit_of(unit: str | None, span: Span) -> str:
 
 def dimension_of(name: str, state: State) -> str:
     """A dimension's name. Raises `BadParameter` if there is none of it."""
+    _check_text("dimension", name)
     if name not in state.dimensions:
         raise BadParameter(f"dimension is {name[:100]!r}, but must be one of {', '.join(state.dimensions)}")
     return name
@@ -62,11 +64,22 @@ def dimension_of(name: str, state: State) -> str:
 
 def sort_of(sort: str) -> str:
     """What a breakdown is sorted by. Raises `BadParameter`."""
+    _check_text("sort", sort)
     if sort.removeprefix("-") not in parameters.SORTS:
         raise BadParameter(
             f"sort is {sort[:100]!r}, but must be one of {', '.join(parameters.SORTS)}, with - for the largest first"
         )
     return sort
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise BadParameter(f"{name} is {value!r:.100}, but must be a text")
+
+
+def _check_whole(name: str, value: object, *, least: int = 0) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadParameter(f"{name} is {value!r:.100}, but must be a whole number from {least} on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,9 @@ class Query:
         values must contain.
         """
         name, order = dimension_of(dimension, self.state), sort_of(sort)
+        _check_whole("limit", limit, least=1)
+        _check_whole("offset", offset)
+        _check_text("search", search)
         return self._ask(
             filters,
             parameters,
@@ -139,6 +155,9 @@ class Query:
 
         Raises `UnknownRequest` if that key is of no stored request.
         """
+        _check_whole("limit", limit, least=1)
+        if before is not None and after is not None:
+            raise BadParameter("before and after are both given, but only one of them can be")
         return self._ask(
             filters,
             parameters,
@@ -158,6 +177,9 @@ class Query:
         given: Mapping[str, Any],
         ask: Callable[[Queries, Span, Filters], Answer],
     ) -> Answer:
+        twice = [name for name in filters or {} if name in given]
+        if twice:
+            raise BadParameter(f"{twice[0]} is given twice, as a filter and by name")
         asked = {**(filters or {}), **given}
         unknown = parameters.unknown(asked, self.state.dimensions, (*parameters.SPAN, parameters.CONTAINS))
         if unknown:
@@ -165,15 +187,28 @@ class Query:
         args = MultiDict(_pairs(asked, self.state.settings.timezone))
         now = datetime.now(timezone.utc).replace(tzinfo=None)
         # a context, as a dimension's function or the host's engines may want one
-        with self.state.app.app_context(), self.state.queries() as queries:
+        with self.state.app.app_context():
+            if self.state.recorder is not None:
+                self.state.recorder.settle()  # what was just requested shall be counted
+            return self._answer(args, now, ask)
+
+    def _answer(
+        self, args: MultiDict[str, str], now: datetime, ask: Callable[[Queries, Span, Filters], Answer]
+    ) -> Answer:
+        with self.state.queries() as queries:
             span, wanted = read(self.state, args, queries.earliest, now)
             return ask(queries, span, wanted)
 
 
 def _pairs(given: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
-    """The parameters as a URL has them."""
+    """The parameters as a URL has them. Raises `BadParameter` for what a URL cannot have."""
     for name, value in given.items():
-        for each in value if isinstance(value, (list, tuple, set, frozenset)) else [value]:
+        several = isinstance(value, (list, tuple, set, frozenset))
+        if several and name in (*parameters.SPAN, parameters.CONTAINS):
+            raise BadParameter(f"{name} is {value!r:.100}, but must be a single value")
+        for each in value if several else [value]:
+            if each is not None and not isinstance(each, (str, int, date)):
+                raise BadParameter(f"{name} is {each!r:.100}, but must be a text, a number or a date")
             if isinstance(each, datetime) and name in parameters.SPAN:
                 local = each if each.tzinfo is None else each.astimezone(zone)
                 yield name, f"{local:%Y-%m-%dT%H:%M}"

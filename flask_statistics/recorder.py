@@ -148,7 +148,11 @@ class Recorder:
 
     def backlog(self) -> Backlog:
         """What is not in the raw table yet."""
-        return self._writer.backlog()
+        return _asked(self._writer.backlog)
+
+    def in_memory(self) -> Backlog:
+        """What of it would be lost with this process."""
+        return _asked(self._writer.in_memory)
 
     @contextmanager
     def replaced(self, *, writer: Writer | None = None, loud: bool = False) -> Iterator[None]:
@@ -390,7 +394,7 @@ class Recorder:
         """Run `action`, which says how many rows it stored; what fails is logged and counted here, never the request's."""
         counters = self.counters
         try:
-            stored = action()
+            stored = _count(action())
         except NotStored as failure:
             stored = failure.stored
             cause = failure.__cause__ or failure
@@ -433,6 +437,28 @@ class Recorder:
             )
             if explained:
                 self._app.logger.debug("Flask-Statistics: its traceback", exc_info=shown)
+
+
+def _asked(question: Callable[[], Backlog]) -> Backlog:
+    """What a writer says of its backlog, also where one of an app's own fails at it."""
+    try:
+        found = question()
+    except Exception as error:
+        return Backlog(
+            0, f"{question.__qualname__} of the app's writer failed: {type(error).__name__}: {_first_line(error)}"
+        )
+    if not isinstance(found, Backlog):
+        return Backlog(0, f"{question.__qualname__} of the app's writer returned {found!r:.100}, and no Backlog.")
+    return found
+
+
+def _count(stored: object) -> int:
+    """`stored`, if it can be a number of rows. Raises `TypeError` for what a writer of an app's own returns instead of it."""
+    if not isinstance(stored, int) or stored < 0:
+        raise TypeError(
+            f"the writer returned {stored!r:.100}, and not how many rows are in the table now that were not"
+        )
+    return stored
 
 
 def _key_of(app: Flask) -> str:

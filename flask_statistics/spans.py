@@ -187,7 +187,9 @@ def preset(name: str, *, now: datetime, zone: ZoneInfo, earliest: Callable[[], d
         return Span(start, tomorrow, zone, name)
     days = {"today": "1", "12mo": "364"}.get(name) or (re.fullmatch(r"([1-9]\d{0,3})d", name) or ("", ""))[1]
     if not days:
-        raise SpanError(f"span is {name!r}, but must be one of {', '.join(PRESETS)}, or a number of days such as 30d")
+        raise SpanError(
+            f"span is {name!r}, but must be one of {', '.join(PRESETS)}, or days or hours such as 30d or 36h"
+        )
     return Span(midnight(today - timedelta(days=int(days) - 1), zone), tomorrow, zone, name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -98,6 +98,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/list/<dimension>", "list", list_view),
         ("/page/<name>", "page", own_view),
         ("/panel/<name>", "panel", panel),
+        ("/panel/<of>/<name>", "panel_of", panel),
         ("/export/<name>.csv", "export", export_csv),
     ):
         add(rule, endpoint, _answering(view))
@@ -412,18 +413,24 @@ def _message(status: int, heading: str, text: str) -> Response:
 # ---- panels ----------------------------------------------------------------------------------------------------------
 
 
-def panel(name: str) -> ResponseReturnValue:
-    """One panel with exactly the markup that its page has; htmx then shows the page's URL."""
-    chosen = _panels().get(name)
+def panel(name: str, of: str | None = None) -> ResponseReturnValue:
+    """One panel with the markup that its page has, for whoever asks for it alone; `of` None: of the first page that has it."""
+    chosen = _panels().get(name, of)
     if chosen is None:
         abort(404)
     with _page(_url(chosen.page) if chosen.page in VIEWS else _url("page", name=chosen.page)) as page:
+        if page.state.notices:  # a part of a page has no place for them
+            return _refusal(page.state.notices)
         content = chosen.compose(replace(page, is_whole=False))
         page.asker.give_up_without_answer()
         markup = _markup(page, chosen, content)
     response = rendering.answer(markup)
     response.headers["HX-Push-Url"] = page.state.table_url_at(page.state.base)
     return response
+
+
+def _refusal(notices: Sequence[str]) -> Response:
+    return rendering.Answer("\n".join(notices), 400, mimetype="text/plain")
 
 
 # ---- exports ---------------------------------------------------------------------------------------------------------
@@ -438,7 +445,7 @@ def export_csv(name: str) -> ResponseReturnValue:
     with _page(_url("index")) as page:
         shown = page
     if shown.state.notices:  # a file has no place for them, and would be taken for what was asked
-        return rendering.Answer("\n".join(shown.state.notices), 400, mimetype="text/plain")
+        return _refusal(shown.state.notices)
     lines = _lines(state, shown, chosen.rows)
     begun = list(lines) if chosen.is_own else [next(lines)]  # what fails, fails before anything is sent
     trail.note(state.app, "exported", f"{name}.csv")

@@ -22,7 +22,7 @@ from werkzeug.local import LocalProxy
 
 import flask_statistics
 from flask_statistics import Dimension, Record, RequestMixin, SettingError, Statistics, Writer
-from flask_statistics.record import Counters
+from flask_statistics.record import Backlog, Counters
 from flask_statistics.state import State, state_of
 
 from .conftest import App, whole_model
@@ -380,6 +380,30 @@ def test_extension_writer_that_fails_loses_what_it_was_given(
 def test_extension_writer_that_is_none_is_refused(make_app: MakeApp) -> None:
     with pytest.raises(SettingError, match=r"inherits flask_statistics\.Writer"):
         make_app(writer=print)
+
+
+@pytest.mark.parametrize("answer", ["stored", [1], -3], ids=str)
+def test_statistics_writer_that_does_not_say_how_many_costs_no_request(
+    make_app: Callable[..., App], caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
+    class Odd(Writer):
+        def write(self, record: Record, *, host_in_transaction: bool) -> int:
+            return answer  # type: ignore[no-any-return]
+
+        def settle(self) -> int:
+            return answer  # type: ignore[no-any-return]
+
+        def backlog(self) -> Backlog:
+            raise OSError("no queue")
+
+        def in_memory(self) -> Backlog:
+            return None  # type: ignore[return-value]
+
+    app = make_app(writer=Odd(), before=lambda flask: flask.add_url_rule("/", "home", lambda: "home"))
+    assert app.client.get("/").text == "home"
+    assert "and not how many rows are in the table now that were not" in caplog.text
+    assert "Odd.backlog of the app's writer failed: OSError: no queue" in app.client.get("/statistics/health").text
+    assert app.json("health")["recorded"] == 0
 
 
 def test_extension_steps_can_be_overridden() -> None:

@@ -95,6 +95,13 @@ def test_query_of_the_present_context(app: App) -> None:
         assert Statistics.query().summary(span="all") == query_of(app).summary(span="all")
 
 
+def test_query_counts_what_was_just_requested(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_WRITER="spool", before=lambda flask: flask.add_url_rule("/", "home", lambda: "home"))
+    app.client.get("/")
+    assert query_of(app).summary().hits == 1
+    app.close()
+
+
 def test_query_instants_with_a_zone(app: App) -> None:
     end = datetime.now(timezone.utc) + timedelta(minutes=2)
     assert query_of(app).summary(start=end - timedelta(hours=3), end=end).hits == query_of(app).summary(span="all").hits
@@ -124,8 +131,22 @@ def test_query_refuses_by_name(app: App, asked: dict[str, Any], said: str) -> No
         (lambda query: query.series(unit="fortnight"), "unit is 'fortnight'"),
         (lambda query: query.series(unit="hour", start="1999-01-01"), "more than 10,000"),
         (lambda query: query.complete_from(dimensions=["brwoser"]), "dimension is 'brwoser'"),
+        (lambda query: query.summary(span=["7d", "24h"]), "span is .*, but must be a single value"),
+        (lambda query: query.summary(q=["x", "y"]), "q is .*, but must be a single value"),
+        (lambda query: query.summary({"path": "/"}, path="/x"), "path is given twice"),
+        (lambda query: query.summary(path=b"/x"), "path is b'/x', but must be a text, a number or a date"),
+        (lambda query: query.summary(path=(one for one in "ab")), "path is <generator"),
+        (lambda query: query.breakdown("path", limit="5"), "limit is '5', but must be a whole number from 1 on"),
+        (lambda query: query.breakdown("path", limit=0), "limit is 0, but must be a whole number from 1 on"),
+        (lambda query: query.breakdown("path", offset=-1), "offset is -1, but must be a whole number from 0 on"),
+        (lambda query: query.breakdown("path", search=5), "search is 5, but must be a text"),
+        (lambda query: query.breakdown("path", sort=None), "sort is None, but must be a text"),
+        (lambda query: query.breakdown(None), "dimension is None, but must be a text"),
+        (lambda query: query.series(unit=5), "unit is 5, but must be a text"),
+        (lambda query: query.requests(limit=-1), "limit is -1, but must be a whole number from 1 on"),
+        (lambda query: query.requests(before="1", after="2"), "before and after are both given"),
     ],
-    ids=["dimension", "sort", "unit", "points", "complete"],
+    ids=lambda said: said if isinstance(said, str) else "",
 )
 def test_query_refuses_what_no_question_has(app: App, ask: Callable[[Query], Any], said: str) -> None:
     with pytest.raises(BadParameter, match=said):

@@ -210,11 +210,11 @@ MUST = "must be a date such as 2026-11-22, or 2026-11-22T14:00"
         ({"start": "2027-01-01"}, "start is '2027-01-01', but must be before end, which is 'today'"),
         (
             {"span": "7 days"},
-            "span is '7 days', but must be one of today, 24h, 7d, 28d, 91d, 12mo, all, or a number of days such as 30d",
+            "span is '7 days', but must be one of today, 24h, 7d, 28d, 91d, 12mo, all, or days or hours such as 30d or 36h",
         ),
         (
             {"span": "0d"},
-            "span is '0d', but must be one of today, 24h, 7d, 28d, 91d, 12mo, all, or a number of days such as 30d",
+            "span is '0d', but must be one of today, 24h, 7d, 28d, 91d, 12mo, all, or days or hours such as 30d or 36h",
         ),
     ],
 )

@@ -14,16 +14,19 @@ from .base import Database
 
 FILES = {
     "sqlite": "sqlite",
-    "postgresql": "postgresql",
-    "cockroachdb": "postgresql",
+    # before PostgreSQL, as MySQL's drivers may have an SQLSTATE beside their number, which says more
     "mysql": "mysql",
     "mariadb": "mysql",
+    "postgresql": "postgresql",
+    "cockroachdb": "postgresql",
     "clickhousedb": "clickhouse",
 }
 """The file of each dialect of SQLAlchemy's; it is imported when an engine, or its URL, names the dialect."""
 
+WHEN_NAMED = ("clickhousedb",)
+"""Dialects whose files are imported only where an engine or a URL names them."""
 _imported: list[Database] = []
-"""Those that are imported only when they are named."""
+"""Those of them that are."""
 
 
 def of(bound: sa.Engine | sa.Connection) -> Database:
@@ -36,7 +39,7 @@ def named(dialect: str) -> Database:
     """What is special about a database, by the name of its dialect; of one that nobody knows, nothing is."""
     file = FILES.get(dialect)
     found = Database() if file is None else import_module(f".{file}", __name__).DATABASES[dialect]
-    if file == "clickhouse":
+    if dialect in WHEN_NAMED:
         _imported.append(found)
     return found
 
@@ -47,9 +50,10 @@ def named_by_url(url: str) -> Database:
 
 
 def known() -> tuple[Database, ...]:
-    """The databases whose errors this process can meet."""
-    # SQLite's have a class of their own; the number goes first, as MySQL's drivers may have an SQLSTATE too, which says less
-    return (named("sqlite"), *_imported, named("mysql"), named("postgresql"))
+    """The databases whose errors this process can meet, one for each file, in the order in which they are asked."""
+    others = {file: named(dialect) for dialect, file in reversed(FILES.items()) if dialect not in WHEN_NAMED}
+    sqlite, *rest = reversed(others.values())  # whose errors have a class of their own
+    return (sqlite, *_imported, *rest)
 
 
 __all__ = ["Database", "known", "named", "named_by_url", "of"]

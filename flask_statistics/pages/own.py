@@ -6,12 +6,12 @@ Whatever such a function does costs its own panel, and never the page.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isroutine
 from itertools import chain, islice
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..filters import Filters
 from ..formatting import clipped, duration, number
 from ..queries.answers import Breakdown, Measures, Point, RequestLog
 from ..queries.interface import Queries
-from ..spans import Span
+from ..spans import Span, naive_utc
 from .frame import TABS
 from .page import Page
 from .panel import Cells, Panel, View, Width
@@ -96,6 +96,14 @@ class Own:
         self.panels: list[Panel] = []
         self.views: list[View] = []
 
+    def has_panel(self, name: str, function: Function) -> bool:
+        """Whether that panel was declared before, by a function of the same name, as by a factory of apps."""
+        return any(panel.name == name and panel.made_by == _identity(function) for panel in self.panels)
+
+    def has_page(self, name: str, title: str | None) -> bool:
+        """Whether that page was declared before, with the same title."""
+        return any(view.name == name and view.title == clipped(title or _title_of(name)) for view in self.views)
+
     def add_panel(
         self,
         name: str,
@@ -108,31 +116,42 @@ class Own:
         taken: Collection[str],
     ) -> None:
         """Add a panel. Raises `SettingError` for what cannot be one; `taken` are names of other panels, and of dimensions."""
-        _check_name("panel", name, (*taken, *(panel.name for panel in self.panels)))
+        before = next(
+            (panel for panel in self.panels if panel.name == name and panel.made_by == _identity(function)), None
+        )
+        _check_name("panel", name, (*taken, *(panel.name for panel in self.panels if panel is not before)))
         pages = (*(view for view, _ in TABS if view not in ("live", "health")), *(view.name for view in self.views))
         for what, value, allowed in (("page", page, pages), ("width", width, WIDTHS)):
             if value not in allowed:
                 raise SettingError(
                     f"{what} of the panel {name!r} is {value!r}, but must be one of {', '.join(allowed)}."
                 )
-        if not callable(function) or isasyncgenfunction(function) or iscoroutinefunction(function):
+        for what, text in (("title", title), ("template", template)):
+            if text is not None and not isinstance(text, str):
+                raise SettingError(f"{what} of the panel {name!r} is {text!r}, but must be a text.")
+        called = function if isroutine(function) else getattr(function, "__call__", None)  # noqa: B004 - to look at it
+        if not callable(function) or isasyncgenfunction(called) or iscoroutinefunction(called):
             raise SettingError(f"The panel {name!r} is {function!r}, but must be a function that yields rows.")
         title = clipped(title or _title_of(name))
-        self.panels.append(
-            Panel(
-                name=name,
-                page=page,
-                title=title,
-                compose=partial(_compose, function, Table(name, title, width != "full", "")),
-                template=template or TEMPLATE,
-                rows=partial(_file, function, name),
-                width=width,
-                is_own=True,
-            )
+        panel = Panel(
+            name=name,
+            page=page,
+            title=title,
+            compose=partial(_compose, function, Table(name, title, width != "full", "")),
+            template=template or TEMPLATE,
+            rows=partial(_file, function, name),
+            width=width,
+            made_by=_identity(function),
         )
+        if before is None:
+            self.panels.append(panel)
+        else:
+            self.panels[self.panels.index(before)] = panel
 
     def add_page(self, name: str, *, title: str | None) -> None:
         """Add a page, which has a tab. Raises `SettingError` for a name that cannot be one."""
+        if self.has_page(name, title):
+            return
         _check_name("page", name, (*(view for view, _ in TABS), *(view.name for view in self.views)))
         self.views.append(
             View(
@@ -159,6 +178,11 @@ def _check_name(what: str, name: object, taken: Collection[str]) -> None:
         raise SettingError(f"There is a {what} {name!r} already; give yours another name.")
 
 
+def _identity(function: Any) -> str:
+    """What a function is called: one that is made anew by each call of an app's factory is the same."""
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
+
+
 def _title_of(name: str) -> str:
     return name.replace("_", " ").replace("-", " ").capitalize()
 
@@ -171,8 +195,8 @@ def _rows(function: Function, page: Page) -> Iterator[tuple[Any, ...]]:
     found = function(PanelQuery(page.state.span, page.state.filters, page.now, page.queries))
     try:
         for row in found:
-            if isinstance(row, (str, bytes)):
-                raise TypeError(f"it yields {row[:100]!r}, but must yield rows: tuples or lists of cells")
+            if isinstance(row, (str, bytes, Mapping)):
+                raise TypeError(f"it yields {row!r:.100}, but must yield rows: tuples or lists of cells")
             yield tuple(row)
     finally:
         close = getattr(found, "close", None)
@@ -183,14 +207,20 @@ def _rows(function: Function, page: Page) -> Iterator[tuple[Any, ...]]:
 def _file(function: Function, name: str, page: Page) -> Iterator[Cells]:
     try:
         for row in _rows(function, page):
-            yield [_encodable(value) for value in row]
+            yield [_sendable(page, value) for value in row]
     except Exception as error:
         raise PanelError(f"The panel {name!r} failed.") from error
 
 
-def _encodable(value: Any) -> Any:
-    """`value` without what UTF-8 has no bytes for, where it is a text."""
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+def _sendable(page: Page, value: Any) -> Any:
+    """`value` as a file can have it. Raises whatever it raises if there is no text of it."""
+    if value is None or isinstance(value, (float, Decimal, timedelta)):
+        return value
+    if isinstance(value, int):
+        return value if len(str(value)) else None  # Python makes no text of thousands of digits
+    if isinstance(value, datetime):
+        return page.local(naive_utc(value)).astimezone(timezone.utc)
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _compose(function: Function, table: Table, page: Page) -> Table:
@@ -229,7 +259,7 @@ def _text(page: Page, value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, datetime):
-        return f"{page.local(value) if value.tzinfo is None else value:%Y-%m-%d %H:%M}"
+        return f"{page.local(naive_utc(value)):%Y-%m-%d %H:%M}"
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, timedelta):

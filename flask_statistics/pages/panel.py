@@ -43,8 +43,13 @@ class Panel:
     width: Width = "full"
     cost: tuple[str, ...] = ()
     """The questions that it asks of many rows, as `Queries` calls them. What another panel of the page asks too is asked once."""
-    is_own: bool = False
-    """Whether it is the host's: then nothing is sent of its file before all of it is made, as its function needs a context."""
+    made_by: str | None = None
+    """The name of the host's function that makes it; None: it is one of ours."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the host's: then all of its file is made before any of it is sent, as its function needs a context."""
+        return self.made_by is not None
 
 
 @dataclass(frozen=True, slots=True)

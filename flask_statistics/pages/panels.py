@@ -40,9 +40,9 @@ class Panels:
         """Those of one page, in its order."""
         return [panel for panel in self if panel.page == page]
 
-    def get(self, name: str) -> Panel | None:
-        """The panel called `name`, of the first page that has one; None: there is none."""
-        return next((panel for panel in self if panel.name == name), None)
+    def get(self, name: str, page: str | None = None) -> Panel | None:
+        """The panel called `name` of a page, or of the first that has one (None); None: there is none."""
+        return next((panel for panel in self if panel.name == name and page in (None, panel.page)), None)
 
 
 def check_dimensions(names: Collection[str]) -> None:

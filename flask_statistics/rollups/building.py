@@ -181,7 +181,7 @@ def _draft(unit: str, start: datetime, end: datetime, audience: int, segment: Se
 
 
 def _stored(holder: Holder, start: datetime, end: datetime, units: Sequence[str] = ()) -> list[Header]:
-    """The segments that begin and end within a period, and the months that it is part of."""
+    """The segments that have some of a period, longer ones among them."""
     segment = holder.tables.segment.c
     where = [segment.start < end, segment.end > start, *([segment.unit.in_(units)] if units else [])]
     with holder.engine.connect() as connection:

@@ -21,9 +21,9 @@ from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE
 MOST_JOINED = 1_000_000
 """Requests of one audience and month whose days are joined: some 100 bytes of memory each while they are measured."""
 JOINED_AFTER = timedelta(days=62)
-"""How old a month is when its days are joined: a part of it, as of the last 28 days, is faster answered by days."""
+"""How long ago a month has ended when its days are joined: until then, spans of some of its days are answered faster by days."""
 MOST_PIECES, MERGED_PIECES = 24, 8
-"""Of an hour that has more than the first, so many that follow one another are merged into one: those with the least requests."""
+"""An hour with more pieces than the first has so many neighbours merged into one: those with the fewest requests."""
 
 
 def close(holder: Holder, now: datetime, report: Report) -> None:

@@ -21,7 +21,7 @@ CACHE_SIZE: Final = 4096
 """Parsed user agents kept a process: a busy site sees some hundred a day."""
 
 _REPEATED: Final = re.compile(r"([^A-Za-z0-9])\1{8,}")
-"""Nobody who means it sends these; expressions of lists look at each as often as there are others behind it."""
+"""A run of one sign, as no real client sends it: some expressions need time that grows with its square."""
 
 MAX_LENGTH: Final = 512
 """Characters looked at. The longest real ones (apps on phones) have about 400."""

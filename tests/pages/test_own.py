@@ -74,8 +74,8 @@ def test_panel_is_on_its_page_alone_and_a_file(app: App) -> None:
     assert get(app, "export/busy.csv").splitlines() == [",".join(row) for row in table]
     assert app.client.get("/statistics/panel/busy?span=28d").headers["HX-Push-Url"] == "/statistics/?span=28d"
     listed = [each for each in app.json("panels")["panels"] if each["name"] == "busy"]
-    url = "/statistics/export/busy.csv"
-    assert listed == [{"name": "busy", "title": "Busy paths", "page": "index", "cost": [], "csv": url}]
+    urls = {"url": "/statistics/panel/index/busy", "csv": "/statistics/export/busy.csv"}
+    assert listed == [{"name": "busy", "title": "Busy paths", "page": "index", "cost": [], **urls}]
 
 
 @pytest.mark.parametrize("url", ["requests", "panel/all", "export/all.csv"])
@@ -99,7 +99,75 @@ def test_panel_shows_what_it_yields(app: App) -> None:
     texts = ["a", "–", "12,345", "1,234.50", "2", "True", "2026-11-01 12:30", "2026-11-01", "1 min 30 s"]
     assert cells(get(app), "mine")[1] == texts
     file = get(app, "export/mine.csv").splitlines()[1]
-    assert file == "a,,12345,1234.5,2.00,True,2026-11-01T12:30:00.000+00:00,2026-11-01,0:01:30"
+    assert file == "a,,12345,1234.5,2.00,True,2026-11-01T12:30:00.000+00:00,2026-11-01,90.0"
+
+
+def test_panel_file_keeps_numbers_numbers(app: App) -> None:
+    there = datetime(2026, 11, 1, 12, 30, tzinfo=timezone(timedelta(hours=1)))
+    declare(app, ("A",), (Decimal("-5.50"), -1.5, -3, timedelta(seconds=-90), there, "=1+1"))
+    file = get(app, "export/mine.csv").splitlines()[1]
+    assert file == "-5.50,-1.5,-3,-90.0,2026-11-01T11:30:00.000+00:00,'=1+1"
+    assert cells(get(app), "mine")[1][4] == "2026-11-01 11:30"
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+@pytest.mark.parametrize("cell", [10**5000, Unspeakable()], ids=["digits", "words"])
+def test_panel_file_of_what_has_no_text_is_refused_as_a_whole(app: App, cell: Any) -> None:
+    declare(app, ("A",), ("first",), (cell,))
+    response = app.client.get("/statistics/export/mine.csv")
+    assert response.status_code == 500
+    assert "first" not in response.text
+
+
+def test_panels_declared_by_a_factory_are_the_same_for_each_app(make_app: MakeApp) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+
+    def create(text: str) -> None:
+        app.statistics.page("sales")
+
+        @app.statistics.panel("orders", page="sales")
+        def orders(_: PanelQuery) -> Iterator[Any]:
+            yield ("Orders",)
+            yield (text,)
+
+    create("first")
+    assert cells(get(app, "page/sales"), "orders")[1] == ["first"]
+    create("second")  # though an app has handled a request
+    assert cells(get(app, "page/sales"), "orders")[1] == ["second"]
+    with pytest.raises(RuntimeError, match="comes too late"):
+        app.statistics.panel("others")(lambda asked: iter(()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"title": 5}, "title of the panel 'x' is 5, but must be a text"),
+        ({"template": 5}, "template of the panel 'x' is 5"),
+    ],
+)
+def test_panel_refuses_what_is_no_text(app: App, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        app.statistics.panel("x", **options)(lambda asked: iter(()))
+
+
+def test_panel_without_a_name_is_refused(app: App) -> None:
+    with pytest.raises(SettingError, match=r'Write @statistics.panel\("name"\) above orders: a panel has a name.'):
+
+        @app.statistics.panel  # type: ignore[arg-type]
+        def orders(_: PanelQuery) -> Iterator[Any]:
+            yield ("Orders",)
+
+
+def test_a_panel_of_each_page_alone(app: App) -> None:
+    for page in ("", "errors", "requests"):
+        alone = get(app, f"panel/{page or 'index'}/series")
+        assert alone in get(app, page)
+    get(app, "panel/live/series", 404)
+    assert get(app, "panel/browser?brwser=firefox", 400).startswith("'brwser' is no parameter")
 
 
 @pytest.mark.parametrize(("width", "grid"), [("full", None), ("half", "panels two"), ("third", "panels")])
