@@ -90,6 +90,25 @@ def test_answers_in_pieces_are_those_of_one_moment(
         assert connections.raw.scalar(sa.text("SELECT count(*) FROM sqlite_temp_master")) == 0
 
 
+def test_the_earliest_request_is_found_in_pieces(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    hours = [*range(5, 100), 2, *range(100, 200), None]
+    start = datetime(2026, 3, 1)
+    app.insert(*({"date": None if hour is None else start + timedelta(hours=hour), "path": "/"} for hour in hours))
+    monkeypatch.setattr(in_pieces, "FIRST_PIECE", 20)
+    original, refused = RawQueries.earliest, [True]
+
+    def earliest(self: RawQueries) -> datetime | None:
+        if refused:
+            refused.clear()
+            raise sa.exc.OperationalError("", None, sqlite3.OperationalError("interrupted"))
+        return original(self)
+
+    monkeypatch.setattr(RawQueries, "earliest", earliest)
+    assert app.json("summary?span=all")["start"] == "2026-03-01T00:00:00+00:00"
+    assert not refused
+
+
 @pytest.mark.parametrize(("first_piece", "stops"), [(50, (False, True, False, True)), (2_000, (True, True, True))])
 def test_a_piece_that_takes_too_long_is_copied_in_smaller_ones(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, first_piece: int, stops: tuple[bool, ...]
