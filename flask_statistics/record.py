@@ -175,3 +175,30 @@ class Counters:
             total = self.lost
         self.when_lost(rows, because, error)
         return total
+
+
+def backlog_of(question: Callable[[], Backlog]) -> Backlog:
+    """What a writer says of its backlog, also where one of an app's own fails at it."""
+    try:
+        found = question()
+    except Exception as error:
+        return Backlog(
+            0, f"{question.__qualname__} of the app's writer failed: {type(error).__name__}: {first_line(error)}"
+        )
+    if not isinstance(found, Backlog):
+        return Backlog(0, f"{question.__qualname__} of the app's writer returned {found!r:.100}, and no Backlog.")
+    return found
+
+
+def count_of(stored: object) -> int:
+    """`stored`, if it can be a number of rows. Raises `TypeError` for what a writer of an app's own returns instead of it."""
+    if not isinstance(stored, int) or stored < 0:
+        raise TypeError(
+            f"the writer returned {stored!r:.100}, and not how many rows are in the table now that were not"
+        )
+    return stored
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line that can be printed."""
+    return "".join(filter(str.isprintable, str(error).partition("\n")[0]))

@@ -33,7 +33,7 @@ from .config import Settings
 from .details import Detail
 from .exclusion import excluder
 from .masking import Masking
-from .record import Backlog, Counters, NotStored, Record, Writer
+from .record import Backlog, Counters, NotStored, Record, Writer, backlog_of, count_of, first_line
 from .sending import Head, StartResponse, watched
 from .signals import request_recording
 
@@ -43,7 +43,8 @@ QUIET_SECONDS = 60.0
 MOST_SENT = 200
 """Pairs of a failed request that are looked at for secrets."""
 
-_EPOCH = datetime(1970, 1, 1)
+EPOCH = datetime(1970, 1, 1)
+"""From when the clock counts."""
 
 
 class _Exchange:
@@ -64,7 +65,7 @@ class _Exchange:
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.arrived_at = _EPOCH + timedelta(microseconds=time.time_ns() // 1_000)
+        self.arrived_at = EPOCH + timedelta(microseconds=time.time_ns() // 1_000)
         self.record: Record | None = None
         """None: not noted yet, or not to be recorded."""
         self.request: Request | None = None
@@ -148,11 +149,11 @@ class Recorder:
 
     def backlog(self) -> Backlog:
         """What is not in the raw table yet."""
-        return _asked(self._writer.backlog)
+        return backlog_of(self._writer.backlog)
 
     def in_memory(self) -> Backlog:
         """What of it would be lost with this process."""
-        return _asked(self._writer.in_memory)
+        return backlog_of(self._writer.in_memory)
 
     @contextmanager
     def replaced(self, *, writer: Writer | None = None, loud: bool = False) -> Iterator[None]:
@@ -394,12 +395,12 @@ class Recorder:
         """Run `action`, which says how many rows it stored; what fails is logged and counted here, never the request's."""
         counters = self.counters
         try:
-            stored = _count(action())
+            stored = count_of(action())
         except NotStored as failure:
             stored = failure.stored
             cause = failure.__cause__ or failure
             # the whole message of a database repeats the row, with line ends that the client wrote into it
-            shown = NotStored(failure.lost, failure.fix, _first_line(cause)).with_traceback(cause.__traceback__)
+            shown = NotStored(failure.lost, failure.fix, first_line(cause)).with_traceback(cause.__traceback__)
             self._lose(failure.lost, cause, failure.fix, shown=shown, explained=failure.explained)
             if self._loud:
                 raise
@@ -422,7 +423,7 @@ class Recorder:
     ) -> None:
         """Count `lost` requests and log why, with the traceback of `shown`; where `fix` explains it, that is for debugging."""
         counters, now = self.counters, time.monotonic()
-        total = counters.lose(lost, type(error).__name__, _first_line(error))
+        total = counters.lose(lost, type(error).__name__, first_line(error))
         with counters.lock:
             quiet = now < self._quiet_until
             if not quiet:
@@ -431,34 +432,12 @@ class Recorder:
             self._app.logger.error(
                 "Flask-Statistics could not record a request, which was served all the same (%d lost since start): %s. %s",
                 total,
-                _first_line(error),
+                first_line(error),
                 fix,
                 exc_info=None if explained else shown,
             )
             if explained:
                 self._app.logger.debug("Flask-Statistics: its traceback", exc_info=shown)
-
-
-def _asked(question: Callable[[], Backlog]) -> Backlog:
-    """What a writer says of its backlog, also where one of an app's own fails at it."""
-    try:
-        found = question()
-    except Exception as error:
-        return Backlog(
-            0, f"{question.__qualname__} of the app's writer failed: {type(error).__name__}: {_first_line(error)}"
-        )
-    if not isinstance(found, Backlog):
-        return Backlog(0, f"{question.__qualname__} of the app's writer returned {found!r:.100}, and no Backlog.")
-    return found
-
-
-def _count(stored: object) -> int:
-    """`stored`, if it can be a number of rows. Raises `TypeError` for what a writer of an app's own returns instead of it."""
-    if not isinstance(stored, int) or stored < 0:
-        raise TypeError(
-            f"the writer returned {stored!r:.100}, and not how many rows are in the table now that were not"
-        )
-    return stored
 
 
 def _key_of(app: Flask) -> str:
@@ -496,7 +475,3 @@ def _mimetype(response: Response | None, head: Head) -> str | None:
     if sent is None:
         return None if response is None else response.mimetype
     return sent.partition(";")[0].strip().lower() or None
-
-
-def _first_line(error: BaseException) -> str:
-    return "".join(filter(str.isprintable, str(error).partition("\n")[0]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
@@ -39,6 +39,20 @@ class Partition:
 
 class InUse(RuntimeError):
     """Somebody reads the raw table for too long for a partition to be dropped."""
+
+
+class Insertion(Protocol):
+    """Inserts rows with some keys into one table, in few steps. Raises what a driver or a type raises for a value."""
+
+    @property
+    def statement(self) -> str:
+        """The statement for one row."""
+
+    def insert_rows(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert `rows`, which have the same keys."""
+
+    def insert_columns(self, connection: sa.Connection, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Insert rows that are given column by column."""
 
 
 class Database:
@@ -90,6 +104,10 @@ class Database:
 
         Else the locks are kept until the network gives the host up, after hours.
         """
+
+    def insertion(self, table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> Insertion | None:
+        """What inserts rows with these keys in fewer steps than SQLAlchemy does; None: nothing does."""
+        return None
 
     def let_others_write(self, engine: sa.Engine, *, after: float) -> None:
         """Leave SQLite's one lock for those who wait for it, for as long as a transaction held it (seconds); others have many."""

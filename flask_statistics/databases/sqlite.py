@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 
-from .base import Columns, Database
+from .base import Columns, Database, Insertion
 from .causes import Cause
+from .many_rows import many_rows
 
 if TYPE_CHECKING:
     from .budgets import Budget
@@ -112,6 +113,9 @@ class SQLite(Database):
             return False
         with closing(driver.cursor()) as cursor:
             return str(cursor.execute("PRAGMA journal_mode").fetchone()[0]).lower() != "wal"
+
+    def insertion(self, table: sa.Table, dialect: sa.Dialect, keys: tuple[str, ...]) -> Insertion | None:
+        return many_rows(table, dialect, keys)
 
     def let_others_write(self, engine: sa.Engine, *, after: float) -> None:
         if self.shared_connection(engine) is None:

@@ -95,7 +95,7 @@ def test_requests_that_waited_for_days_are_counted_by_the_next_run(
     command(app, "rollup")
 
     ago = datetime.now(timezone.utc).replace(tzinfo=None) - datetime(2026, 3, 7, 12)
-    monkeypatch.setattr("flask_statistics.recorder._EPOCH", datetime(1970, 1, 1) - ago)
+    monkeypatch.setattr("flask_statistics.recorder.EPOCH", datetime(1970, 1, 1) - ago)
     app.client.get("/")
     monkeypatch.undo()
     command(app, "rollup")

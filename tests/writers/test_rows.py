@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_statistics import RequestMixin, writers
-from flask_statistics.writers.rows import STEPS, insert
+from flask_statistics import RequestMixin
+from flask_statistics.databases import many_rows
+from flask_statistics.writers.rows import insert
 
 from ..conftest import App
 
@@ -43,7 +44,7 @@ def inserted(app: App, values: list[dict[str, Any]]) -> list[tuple[int, bool]]:
     return sent
 
 
-@pytest.mark.parametrize("number", [0, 1, 4, 63, 2 * STEPS[0] + 3])
+@pytest.mark.parametrize("number", [0, 1, 4, 63, 2 * many_rows.STEPS[0] + 3])
 def test_rows_are_all_inserted(make_app: MakeApp, database_url: str, number: int) -> None:
     app = make_app(database_url)
     values = rows(number)
@@ -58,7 +59,7 @@ def test_rows_go_to_sqlite_many_in_a_step(make_app: MakeApp) -> None:
 
 
 def test_rows_go_to_an_old_sqlite_in_smaller_steps(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers.rows, "MOST_PARAMETERS", 999)
+    monkeypatch.setattr(many_rows, "MOST_PARAMETERS", 999)
     app = make_app()
     assert inserted(app, rows(600))[:2] == [(256, False), (256, False)]  # of three values
     wide = [row | dict.fromkeys(("method", "referrer"), "x") for row in rows(300)]
