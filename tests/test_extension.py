@@ -207,7 +207,9 @@ def test_statistics_refuses_a_dimension(dimension: Dimension, message: str) -> N
 
 def test_public_names() -> None:
     assert flask_statistics.__all__ == [
+        "Backlog",
         "Dimension",
+        "NotStored",
         "PanelQuery",
         "Record",
         "RequestMixin",
