@@ -183,10 +183,10 @@ def backlog_of(question: Callable[[], Backlog]) -> Backlog:
         found = question()
     except Exception as error:
         return Backlog(
-            0, f"{question.__qualname__} of the app's writer failed: {type(error).__name__}: {first_line(error)}"
+            0, f"{question.__name__}() of the app's writer failed: {type(error).__name__}: {first_line(error)}"
         )
     if not isinstance(found, Backlog):
-        return Backlog(0, f"{question.__qualname__} of the app's writer returned {found!r:.100}, and no Backlog.")
+        return Backlog(0, f"{question.__name__}() of the app's writer returned {found!r:.100}, and no Backlog.")
     return found
 
 
