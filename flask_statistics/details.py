@@ -1,4 +1,4 @@
-"""What is noted of a request only where the model has a column for it: its release."""
+"""What is noted of a request only where the model has a column for it: the host, the language, the release."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Flask, Request
 
 from .config import SettingError, Settings
+from .headers import host_of, language_of
 from .models import RawTable
 from .releases import release_of
 
@@ -35,6 +36,10 @@ def check_columns(settings: Settings, raw: RawTable) -> None:
 def details(app: Flask, settings: Settings, raw: RawTable) -> Mapping[str, Detail]:
     """What is asked of each request, by attribute name. Raises `SettingError` for a setting that leads to nothing."""
     found: dict[str, Detail] = {}
+    if raw.has("host"):
+        found["host"] = lambda request: host_of(request.environ.get("HTTP_HOST", ""))
+    if raw.has("language"):
+        found["language"] = lambda request: language_of(request.environ.get("HTTP_ACCEPT_LANGUAGE", ""))
     if settings.release is not None:
         release = release_of(settings.release, Path(app.root_path))
         found["release"] = lambda _: release

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from . import parameters, user_agents
 from .addresses import normal
 from .config import SettingError
+from .headers import language_of
 
 _logger = logging.getLogger(__name__)
 
@@ -316,6 +317,10 @@ def _device_named(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
 
+def _language_named(text: str) -> tuple[Value, ...]:
+    return (language_of(text) or text,)
+
+
 def _lower(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
@@ -355,6 +360,8 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("method"),
     Dimension("mimetype", label="MIME type"),
     Dimension("exception", value=exception_type),
+    Dimension("host", parse=_lower),
+    Dimension("language", parse=_language_named),
     Dimension("release"),
 )
 """In the order of the panels. Of two with one name, the first whose column the model has is used."""

@@ -89,6 +89,10 @@ class RequestMixin:
     """Kind of bot: search, ai, monitor, library, scanner, feed, preview or other; NULL for people."""
     referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
+    host: Mapped[str | None] = mapped_column(text(255))
+    """Host that was asked for, in lower case, without port; NULL if the client named none, or what is no host's name."""
+    language: Mapped[str | None] = mapped_column(text(35))
+    """Language that the client likes most, such as `de-AT`; NULL if it named none."""
     release: Mapped[str | None] = mapped_column(text(64))
     """Release of the app that answered, as STATISTICS_RELEASE has it; NULL without."""
 

@@ -37,6 +37,8 @@ class Record:
     exception: str | None = None
     traceback: str | None = None
     response_time: float = 0.0
+    host: str | None = None
+    language: str | None = None
     release: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""

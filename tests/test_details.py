@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_statistics import SettingError
 
@@ -13,13 +14,14 @@ from .conftest import App, original_model
 
 MakeApp = Callable[..., App]
 SETTINGS: dict[str, Any] = {"STATISTICS_RELEASE": "v42"}
-STORED = {"release": "v42"}
+STORED = {"host": "shop.example", "language": "de-AT", "release": "v42"}
+HEADERS = {"Host": "Shop.Example:8080", "Accept-Language": "de-at,de;q=0.9"}
 
 
 @pytest.mark.parametrize("writer", ["direct", "spool"])
 def test_recorded_on_every_database(make_app: MakeApp, database_url: str, tmp_path: Any, writer: str) -> None:
     app = make_app(database_url, STATISTICS_WRITER=writer, STATISTICS_SPOOL_PATH=tmp_path / "spool", **SETTINGS)
-    app.client.get("/")
+    app.client.get("/", headers=HEADERS)
     row = app.row()
     assert {name: getattr(row, name) for name in STORED} == STORED
     for name, value in STORED.items():
@@ -54,3 +56,30 @@ def test_setting_without_its_column_is_refused(make_app: MakeApp, name: str, val
 def test_release_refuses(make_app: MakeApp, value: Any) -> None:
     with pytest.raises(SettingError, match='must be None, a text of 1 to 64 characters, "git" or "package:NAME"'):
         make_app(STATISTICS_RELEASE=value)
+
+
+def test_host_behind_a_proxy_is_that_of_the_client(make_app: MakeApp) -> None:
+    app = make_app()
+    app.flask.wsgi_app = ProxyFix(app.flask.wsgi_app, x_host=1)  # type: ignore[method-assign]
+    app.client.get("/", headers={"Host": "10.0.0.7", "X-Forwarded-Host": "shop.example"})
+    assert app.row().host == "shop.example"
+
+
+@pytest.mark.parametrize("headers", [{"Host": "a b", "Accept-Language": "*"}, {"Host": "", "Accept-Language": "\xff"}])
+def test_what_is_no_host_and_no_language_is_null(make_app: MakeApp, headers: dict[str, str]) -> None:
+    app = make_app()
+    app.client.get("/", headers=headers)
+    assert (app.row().host, app.row().language) == (None, None)
+
+
+def test_model_without_the_columns(make_app: MakeApp) -> None:
+    app = make_app(model=original_model)
+    app.client.get("/", headers=HEADERS)
+    assert app.row().path == "/"
+    assert not {*STORED} & {*app.statistics_state().dimensions}
+
+
+def test_language_is_found_however_it_is_written(make_app: MakeApp) -> None:
+    app = make_app()
+    app.client.get("/", headers=HEADERS)
+    assert app.json("summary?language=DE-at&host=Shop.Example")["hits"] == 1

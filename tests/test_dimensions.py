@@ -18,11 +18,13 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
 
 def test_available_in_order() -> None:
-    names = "path route referrer browser platform device bot status_code method mimetype exception release"
-    assert list(WHOLE) == names.split()
-    assert (
-        list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == names.replace("route ", "").replace(" release", "").split()
+    names = (
+        "path route referrer browser platform device bot status_code method mimetype exception host language release"
     )
+    assert list(WHOLE) == names.split()
+    assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == [
+        name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot")
+    ]
     assert available({"date": None}) == {}
 
 

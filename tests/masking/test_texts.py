@@ -386,7 +386,12 @@ def test_error_does_not_quote_what_came_as_a_secret(make_app: MakeApp, path: str
 def test_nothing_else_of_a_request_is_stored(make_app: MakeApp) -> None:
     app = make_app(before=lambda flask: flask.add_url_rule("/form", "form", lambda: "ok", methods=["POST"]))
     app.client.set_cookie("preference", "hidden-1")
-    headers = {"X-Mine": "hidden-2", "Accept-Language": "hidden-3", "From": "hidden-4", "X-Forwarded-For": "hidden-5"}
+    headers = {
+        "X-Mine": "hidden-2",
+        "Accept-Language": "de,hidden-3;q=0.5",
+        "From": "hidden-4",
+        "X-Forwarded-For": "hidden-5",
+    }
     answer = app.client.post("/form", data={"text": "hidden-6"}, headers=headers)
     assert (answer.text, answer.headers.getlist("Set-Cookie")) == ("ok", [])
     row = app.row()

@@ -29,6 +29,7 @@ ORDER = (
     "pace",
     "places",
     "addresses",
+    "headers",
     "dimensions",
     "masking",
     "record",
