@@ -42,6 +42,17 @@ def _release(value: Any) -> str | None:
     return value
 
 
+def _country(value: Any) -> str | Path | None:
+    """The name of a header, or the path of a file."""
+    if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(".mmdb")):
+        return Path(value)
+    if value is not None and (not isinstance(value, str) or not value.replace("-", "").isalnum()):
+        raise ValueError(
+            'None, the name of a header that your proxy sets, such as "CF-IPCountry", or the path of an .mmdb file'
+        )
+    return value
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")
@@ -295,6 +306,14 @@ class Settings:
     )
     respect_gpc: bool = field(
         metadata=_setting(False, "do not record requests that carry `Sec-GPC: 1` or `DNT: 1`", _boolean)
+    )
+    country: str | Path | None = field(
+        metadata=_setting(
+            None,
+            "where the country of a request is from, stored in `country`: a header of your proxy's, or the path of an "
+            "`.mmdb` file",
+            _country,
+        )
     )
     release: str | None = field(
         metadata=_setting(

@@ -1,21 +1,45 @@
-"""What is noted of a request only where the model has a column for it: the host, the language, the release."""
+"""What is noted of a request only where the model has a column for it: the country, the host, the language, the release."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flask import Flask, Request
 
 from .config import SettingError, Settings
+from .countries import code_of
+from .country_file import CountryFile, Locate
 from .headers import host_of, language_of
 from .models import RawTable
+from .record import Record
 from .releases import release_of
 
 Detail = Callable[[Request], str | None]
 """What is stored of a request in one column. It raises nothing."""
-CONFIGURED = ("release",)
+CONFIGURED = ("country", "release")
 """Columns that are filled where the setting of the same name says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is noted beside: by functions of the request, and of the client's whole address."""
+
+    of_request: Mapping[str, Detail]
+    """What each column gets, by attribute name."""
+    locate: Locate | None = None
+    """What tells the country of an address that will be hashed."""
+
+    def note(self, record: Record, request: Request) -> None:
+        """While the request lasts."""
+        for name, detail in self.of_request.items():
+            setattr(record, name, detail(request))
+
+    def note_country(self, record: Record) -> None:
+        """While `record` has the client's whole address."""
+        if self.locate is not None:
+            record.country = self.locate(record.remote_address)
 
 
 def not_filled(settings: Settings) -> list[str]:
@@ -28,14 +52,28 @@ def check_columns(settings: Settings, raw: RawTable) -> None:
     for name in CONFIGURED:
         if getattr(settings, name) is not None and not raw.has(name):
             raise SettingError(
-                f"STATISTICS_{name.upper()} is {getattr(settings, name)!r}, but the model has no column {name!r} to store it in: "
+                f"STATISTICS_{name.upper()} is set, but the model has no column {name!r} to store it in: "
                 "let it inherit from RequestMixin, or declare the column as that does."
             )
 
 
-def details(app: Flask, settings: Settings, raw: RawTable) -> Mapping[str, Detail]:
-    """What is asked of each request, by attribute name. Raises `SettingError` for a setting that leads to nothing."""
+def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, RawTable]:
+    """What is noted of each request, and the raw table that knows what is left for when rows are made.
+
+    Raises `SettingError` for a setting that leads to nothing.
+    """
+    locate = CountryFile(settings.country, app.logger).country_of if isinstance(settings.country, Path) else None
+    noted = _of_request(app, settings, raw) if settings.enabled else {}
+    if settings.anonymize_ip == "hash":  # of a hash nobody finds the country afterwards
+        return Details(noted, locate), raw
+    return Details(noted), replace(raw, locate=locate)
+
+
+def _of_request(app: Flask, settings: Settings, raw: RawTable) -> dict[str, Detail]:
     found: dict[str, Detail] = {}
+    if isinstance(settings.country, str):
+        header = f"HTTP_{settings.country.upper().replace('-', '_')}"
+        found["country"] = lambda request: code_of(request.environ.get(header))
     if raw.has("host"):
         found["host"] = lambda request: host_of(request.environ.get("HTTP_HOST", ""))
     if raw.has("language"):

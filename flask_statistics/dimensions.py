@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from . import parameters, user_agents
+from . import countries, parameters, user_agents
 from .addresses import normal
 from .config import SettingError
 from .headers import language_of
@@ -317,6 +317,10 @@ def _device_named(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
 
+def _country_named(text: str) -> tuple[Value, ...]:
+    return (text.upper(),)
+
+
 def _language_named(text: str) -> tuple[Value, ...]:
     return (language_of(text) or text,)
 
@@ -360,6 +364,7 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("method"),
     Dimension("mimetype", label="MIME type"),
     Dimension("exception", value=exception_type),
+    Dimension("country", plural="Countries", parse=_country_named, display=countries.label_of, none="(unknown)"),
     Dimension("host", parse=_lower),
     Dimension("language", parse=_language_named),
     Dimension("release"),

@@ -20,7 +20,7 @@ from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
 from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
-from .details import Detail, check_columns, details, not_filled
+from .details import Details, check_columns, details_of, not_filled
 from .dimensions import Dimension, available
 from .guards import Guard, closed
 from .local_files import name_of
@@ -122,7 +122,7 @@ class Statistics:
         bind_key = _bind_of_ours(app, db, raw, settings, clickhouse=clickhouse)
         metadata = raw.table.metadata if bind_key == raw.bind_key else db.metadatas[bind_key]
         check_columns(settings, raw)
-        noted = details(app, settings, raw) if settings.enabled else {}
+        details, raw = details_of(app, settings, raw)
         known = available(raw.columns, dimensions, without=not_filled(settings))
         check_dimensions(known)
         self._own.check_dimensions(known)
@@ -175,7 +175,7 @@ class Statistics:
                 partial(_readers_of, state),
             )
             state.recorder = self.make_recorder(
-                state, state.writer, counters, disabled=disabled, own=fillers, details=noted
+                state, state.writer, counters, disabled=disabled, own=fillers, details=details
             )
             state.recorder.attach()
 
@@ -211,7 +211,7 @@ class Statistics:
         *,
         disabled: Callable[[], Any] | None,
         own: Mapping[str, Callable[[], Any]],
-        details: Mapping[str, Detail],
+        details: Details,
     ) -> Recorder:
         """What makes a record of each request. A step of `init_app`, to be overridden."""
         return Recorder(

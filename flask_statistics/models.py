@@ -5,7 +5,7 @@ Reads a model's mapper; writes nothing. A model may lack any column: what needs 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from ipaddress import ip_address
@@ -89,6 +89,8 @@ class RequestMixin:
     """Kind of bot: search, ai, monitor, library, scanner, feed, preview or other; NULL for people."""
     referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
+    country: Mapped[str | None] = mapped_column(text(2))
+    """Country of the client, the two letters of ISO 3166, as STATISTICS_COUNTRY finds it; NULL if unknown."""
     host: Mapped[str | None] = mapped_column(text(255))
     """Host that was asked for, in lower case, without port; NULL if the client named none, or what is no host's name."""
     language: Mapped[str | None] = mapped_column(text(35))
@@ -124,6 +126,8 @@ class RawTable:
     """Of those, the attribute names of the host's own, which a dimension fills."""
     aware: bool
     """Whether the `date` column takes instants with a time zone."""
+    locate: Callable[[str | None], str | None] | None = None
+    """What tells the country of a stored address when rows are made; None: records have it, or nobody knows."""
 
     def has(self, name: str) -> bool:
         """Whether the model has the attribute `name`."""

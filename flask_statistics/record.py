@@ -37,6 +37,7 @@ class Record:
     exception: str | None = None
     traceback: str | None = None
     response_time: float = 0.0
+    country: str | None = None
     host: str | None = None
     language: str | None = None
     release: str | None = None

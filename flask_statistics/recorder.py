@@ -30,7 +30,7 @@ from werkzeug.exceptions import HTTPException
 from . import masking
 from .addresses import Anonymize, NoSecret, local_day, normal, whole
 from .config import Settings
-from .details import Detail
+from .details import Details
 from .exclusion import excluder
 from .masking import Masking
 from .record import Backlog, Counters, NotStored, Record, Writer, backlog_of, count_of, first_line
@@ -101,12 +101,9 @@ class Recorder:
         masked: Masking,
         anonymize: Anonymize = whole,
         own: Mapping[str, Callable[[], Any]] | None = None,
-        details: Mapping[str, Detail] | None = None,
+        details: Details,
     ) -> None:
-        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name.
-
-        `details` tells the same of those of our columns that not every model has.
-        """
+        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name."""
         self.counters = counters
         self._app = app
         self._settings = settings
@@ -117,7 +114,7 @@ class Recorder:
         self._keeps_traceback = keeps_traceback
         self._anonymize = anonymize
         self._own = own or {}
-        self._details = tuple((details or {}).items())
+        self._details = details
         self._masking = masked
         self._key = _key_of(app)
         self._excluded = excluder(settings.exclude)
@@ -303,8 +300,7 @@ class Recorder:
             user_agent=masking.masked_header(headers.get("HTTP_USER_AGENT", "")),
             referrer=self._masking.referrer(headers.get("HTTP_REFERER")),
         )
-        for name, detail in self._details:
-            setattr(record, name, detail(request))
+        self._details.note(record, request)
         return record
 
     def _client(self, request: Request) -> str | None:
@@ -342,6 +338,7 @@ class Recorder:
             secrets = [] if exchange.request is None else _secrets_of(exchange.request)
             record.exception = masking.exception(error, secrets)
             record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
+        self._details.note_country(record)
         record.remote_address = self._stored_address(record)
         if request_recording.receivers and not self._is_wanted(record):
             return 0

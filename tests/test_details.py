@@ -13,9 +13,9 @@ from flask_statistics import SettingError
 from .conftest import App, original_model
 
 MakeApp = Callable[..., App]
-SETTINGS: dict[str, Any] = {"STATISTICS_RELEASE": "v42"}
-STORED = {"host": "shop.example", "language": "de-AT", "release": "v42"}
-HEADERS = {"Host": "Shop.Example:8080", "Accept-Language": "de-at,de;q=0.9"}
+SETTINGS: dict[str, Any] = {"STATISTICS_COUNTRY": "CF-IPCountry", "STATISTICS_RELEASE": "v42"}
+STORED = {"country": "AT", "host": "shop.example", "language": "de-AT", "release": "v42"}
+HEADERS = {"CF-IPCountry": "at", "Host": "Shop.Example:8080", "Accept-Language": "de-at,de;q=0.9"}
 
 
 @pytest.mark.parametrize("writer", ["direct", "spool"])
@@ -34,20 +34,21 @@ def test_recorded_on_every_database(make_app: MakeApp, database_url: str, tmp_pa
 def test_nothing_is_offered_that_no_setting_fills(make_app: MakeApp) -> None:
     app = make_app()
     app.client.get("/")
-    assert app.row().release is None
-    assert "release" not in app.statistics_state().dimensions
+    row = app.row()
+    assert (row.country, row.release) == (None, None)
+    assert not {"country", "release"} & {*app.statistics_state().dimensions}
 
 
 def test_all_that_is_there_is_offered_where_nothing_is_recorded(make_app: MakeApp) -> None:
-    assert "release" in make_app(STATISTICS_ENABLED=False).statistics_state().dimensions
+    assert {*STORED} <= {*make_app(STATISTICS_ENABLED=False).statistics_state().dimensions}
 
 
-@pytest.mark.parametrize(("name", "value"), [("release", "v42")])
+@pytest.mark.parametrize(("name", "value"), [("release", "v42"), ("country", "CF-IPCountry")])
 def test_setting_without_its_column_is_refused(make_app: MakeApp, name: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         make_app(model=original_model, **{f"STATISTICS_{name.upper()}": value})
     assert str(caught.value) == (
-        f"STATISTICS_{name.upper()} is {value!r}, but the model has no column {name!r} to store it in: let it inherit from "
+        f"STATISTICS_{name.upper()} is set, but the model has no column {name!r} to store it in: let it inherit from "
         "RequestMixin, or declare the column as that does."
     )
 
@@ -83,3 +84,30 @@ def test_language_is_found_however_it_is_written(make_app: MakeApp) -> None:
     app = make_app()
     app.client.get("/", headers=HEADERS)
     assert app.json("summary?language=DE-at&host=Shop.Example")["hits"] == 1
+
+
+@pytest.mark.parametrize("sent", ["XX", "T1", "ZZ", "DEU", "D", "", "Ä1", "d e", None])
+def test_what_is_no_country_is_null(make_app: MakeApp, sent: str | None) -> None:
+    app = make_app(STATISTICS_COUNTRY="X-Country")
+    app.client.get("/", headers={} if sent is None else {"X-Country": sent})
+    assert app.row().country is None
+
+
+@pytest.mark.parametrize("value", [42, "", "a header", "/var/lib/countries.csv"])
+def test_country_refuses(make_app: MakeApp, value: Any) -> None:
+    with pytest.raises(
+        SettingError, match=r"must be None, the name of a header that your proxy sets, .* of an \.mmdb file"
+    ):
+        make_app(STATISTICS_COUNTRY=value)
+
+
+def test_country_is_shown_with_its_name(make_app: MakeApp) -> None:
+    app = make_app(**SETTINGS)
+    app.client.get("/", headers=HEADERS)
+    app.client.get("/")
+    for page in ("panel/country", "list/country"):
+        text = app.client.get(f"/statistics/{page}").text
+        assert "<code>AT</code> Austria</a>" in text
+        assert ">(unknown)</a>" in text
+    assert "AT Austria,1" in app.client.get("/statistics/export/country.csv").text
+    assert app.json("summary?country=at")["hits"] == 1

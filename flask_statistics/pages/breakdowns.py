@@ -21,6 +21,8 @@ PANEL_ROWS = 6
 LIST_ROWS = 50
 LISTED = ("path", "route")
 """Dimensions that the table of paths lists."""
+CODED = ("country",)
+"""Dimensions whose values are codes that stand before their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Cell:
 class TableRow:
     """One value of the table."""
 
+    code: str
+    """What stands before the label in a fixed width; empty: nothing."""
     label: str
     url: str
     current: bool
@@ -116,6 +120,8 @@ class Table:
 class TopValue:
     """One of the most frequent values."""
 
+    code: str
+    """What stands before the label in a fixed width; empty: nothing."""
     label: str
     url: str
     current: bool
@@ -209,8 +215,10 @@ def _interesting(name: str, found: Breakdown) -> tuple[Row, ...]:
 
 def _top_value(page: Page, found: Breakdown, row: Row) -> TopValue:
     text = page.site.dimensions[found.dimension].text_of(row.value)
+    code, label = _code_and_label(page, found.dimension, row)
     return TopValue(
-        label=page.label(found.dimension, row.value),
+        code=code,
+        label=label,
         url=page.toggled(found.dimension, text),
         current=text in page.state.filters.texts(found.dimension),
         hits=compact(row.measures.hits),
@@ -333,13 +341,20 @@ def _head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
 
 def _table_row(page: Page, dimension: str, row: Row, columns: tuple[Column, ...], most: int) -> TableRow:
     text = page.site.dimensions[dimension].text_of(row.value)
+    code, label = _code_and_label(page, dimension, row)
     return TableRow(
-        label=page.label(dimension, row.value),
+        code=code,
+        label=label,
         url=page.other_filtered(dimension, text),
         current=text in page.state.filters.texts(dimension),
         fill=_percent(row.measures.hits, most),
         cells=tuple(_cell(page, column, row) for column in columns),
     )
+
+
+def _code_and_label(page: Page, dimension: str, row: Row) -> tuple[str, str]:
+    code, label = str(row.value), page.label(dimension, row.value)
+    return (code, label.removeprefix(f"{code} ")) if dimension in CODED and label != code and row.value else ("", label)
 
 
 def _cell(page: Page, column: Column, row: Row) -> Cell:

@@ -18,7 +18,10 @@ BATCH = 5_000
 
 def row_of(record: Record, raw: RawTable) -> dict[str, Any]:
     """A record as parameters of an insert into the raw table."""
-    return raw.row({**raw.own, **record.values(), **user_agents.columns_of(record.user_agent)})
+    values = {**raw.own, **record.values(), **user_agents.columns_of(record.user_agent)}
+    if raw.locate is not None:
+        values["country"] = record.country or raw.locate(record.remote_address)
+    return raw.row(values)
 
 
 def rows_of(records: Sequence[Record], raw: RawTable) -> list[dict[str, Any]]:
@@ -26,6 +29,8 @@ def rows_of(records: Sequence[Record], raw: RawTable) -> list[dict[str, Any]]:
     agents = [user_agents.columns_of(record.user_agent) for record in records]
 
     def column(name: str) -> list[Any]:
+        if name == "country" and raw.locate is not None:
+            return [record.country or raw.locate(record.remote_address) for record in records]
         if name in FIELDS:
             return [getattr(record, name) for record in records]
         if name in raw.own:  # a spool may hold requests from before the dimension was added

@@ -29,6 +29,8 @@ ORDER = (
     "pace",
     "places",
     "addresses",
+    "countries",
+    "country_file",
     "headers",
     "dimensions",
     "masking",
