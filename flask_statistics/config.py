@@ -53,6 +53,12 @@ def _country(value: Any) -> str | Path | None:
     return value
 
 
+def _user(value: Any) -> str | Callable[[], Any] | None:
+    if value not in (None, "flask-login") and not callable(value):
+        raise ValueError('None, "flask-login" or a function without arguments, for example lambda: g.get("user_id")')
+    return value  # type: ignore[no-any-return]
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")
@@ -314,6 +320,14 @@ class Settings:
             "`.mmdb` file",
             _country,
         )
+    )
+    user: str | Callable[[], Any] | None = field(
+        metadata=_setting(
+            None, 'who asked, stored in `user`: `"flask-login"`, or a function that returns an id or a name', _user
+        )
+    )
+    user_hashed: bool = field(
+        metadata=_setting(False, "store a hash of the user under a key made of `SECRET_KEY`, and no name", _boolean)
     )
     release: str | None = field(
         metadata=_setting(

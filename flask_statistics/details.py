@@ -1,4 +1,4 @@
-"""What is noted of a request only where the model has a column for it: the country, the host, the language, the release."""
+"""What is noted of a request only where the model has a column for it: country, host, language, release and user."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from .headers import host_of, language_of
 from .models import RawTable
 from .record import Record
 from .releases import release_of
+from .users import AskUser, asked_user
 
 Detail = Callable[[Request], str | None]
 """What is stored of a request in one column. It raises nothing."""
-CONFIGURED = ("country", "release")
+CONFIGURED = ("country", "release", "user")
 """Columns that are filled where the setting of the same name says how."""
 
 
@@ -30,6 +31,8 @@ class Details:
     """What each column gets, by attribute name."""
     locate: Locate | None = None
     """What tells the country of an address that will be hashed."""
+    user: AskUser | None = None
+    """What tells the user."""
 
     def note(self, record: Record, request: Request) -> None:
         """While the request lasts."""
@@ -63,10 +66,14 @@ def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, 
     Raises `SettingError` for a setting that leads to nothing.
     """
     locate = CountryFile(settings.country, app.logger).country_of if isinstance(settings.country, Path) else None
-    noted = _of_request(app, settings, raw) if settings.enabled else {}
+    if not settings.enabled:
+        noted = Details({})
+    else:
+        user = None if settings.user is None else asked_user(app, settings.user, hashed=settings.user_hashed)
+        noted = Details(_of_request(app, settings, raw), user=user)
     if settings.anonymize_ip == "hash":  # of a hash nobody finds the country afterwards
-        return Details(noted, locate), raw
-    return Details(noted), replace(raw, locate=locate)
+        return replace(noted, locate=locate), raw
+    return noted, replace(raw, locate=locate)
 
 
 def _of_request(app: Flask, settings: Settings, raw: RawTable) -> dict[str, Detail]:

@@ -368,6 +368,7 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("host", parse=_lower),
     Dimension("language", parse=_language_named),
     Dimension("release"),
+    Dimension("user", none="(nobody)", many=True),
 )
 """In the order of the panels. Of two with one name, the first whose column the model has is used."""
 

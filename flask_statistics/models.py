@@ -97,6 +97,8 @@ class RequestMixin:
     """Language that the client likes most, such as `de-AT`; NULL if it named none."""
     release: Mapped[str | None] = mapped_column(text(64))
     """Release of the app that answered, as STATISTICS_RELEASE has it; NULL without."""
+    user: Mapped[str | None] = mapped_column(text(255))
+    """Who asked, as STATISTICS_USER says; NULL for nobody."""
 
     traceback: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
     """Traceback of that exception; NULL if there was none."""

@@ -41,6 +41,7 @@ class Record:
     host: str | None = None
     language: str | None = None
     release: str | None = None
+    user: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
     dropped: bool = False

@@ -138,7 +138,7 @@ class Recorder:
         request_finished.connect(self._on_response, app)
         got_request_exception.connect(self._on_exception, app)
         # each costs a tenth of all else that is done here for a request, so nobody listens to one that tells nothing new
-        if self._disabled is not None or self._own:
+        if self._disabled is not None or self._own or self._details.user is not None:
             request_tearing_down.connect(self._on_end, app)
         # Flask tells of no exception that an error handler answers, but a handler that renders or logs is heard here
         before_render_template.connect(_see_handled, app)
@@ -253,7 +253,10 @@ class Recorder:
             self._app.logger.exception("Flask-Statistics: disable_f raised, so this request was not recorded.")
         if unwanted:
             exchange.record = None
-        elif self._own:
+            return
+        if self._details.user is not None:
+            record.user = self._own_value("user", self._details.user, exchange)
+        if self._own:
             record.own = {name: self._own_value(name, ask, exchange) for name, ask in self._own.items()}
 
     def _own_value(self, name: str, ask: Callable[[], Any], exchange: _Exchange) -> Any:

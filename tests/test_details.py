@@ -13,8 +13,12 @@ from flask_statistics import SettingError
 from .conftest import App, original_model
 
 MakeApp = Callable[..., App]
-SETTINGS: dict[str, Any] = {"STATISTICS_COUNTRY": "CF-IPCountry", "STATISTICS_RELEASE": "v42"}
-STORED = {"country": "AT", "host": "shop.example", "language": "de-AT", "release": "v42"}
+SETTINGS: dict[str, Any] = {
+    "STATISTICS_COUNTRY": "CF-IPCountry",
+    "STATISTICS_RELEASE": "v42",
+    "STATISTICS_USER": lambda: "ada",
+}
+STORED = {"country": "AT", "host": "shop.example", "language": "de-AT", "release": "v42", "user": "ada"}
 HEADERS = {"CF-IPCountry": "at", "Host": "Shop.Example:8080", "Accept-Language": "de-at,de;q=0.9"}
 
 
@@ -35,15 +39,15 @@ def test_nothing_is_offered_that_no_setting_fills(make_app: MakeApp) -> None:
     app = make_app()
     app.client.get("/")
     row = app.row()
-    assert (row.country, row.release) == (None, None)
-    assert not {"country", "release"} & {*app.statistics_state().dimensions}
+    assert (row.country, row.release, row.user) == (None, None, None)
+    assert not {"country", "release", "user"} & {*app.statistics_state().dimensions}
 
 
 def test_all_that_is_there_is_offered_where_nothing_is_recorded(make_app: MakeApp) -> None:
     assert {*STORED} <= {*make_app(STATISTICS_ENABLED=False).statistics_state().dimensions}
 
 
-@pytest.mark.parametrize(("name", "value"), [("release", "v42"), ("country", "CF-IPCountry")])
+@pytest.mark.parametrize(("name", "value"), [("release", "v42"), ("country", "CF-IPCountry"), ("user", "flask-login")])
 def test_setting_without_its_column_is_refused(make_app: MakeApp, name: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         make_app(model=original_model, **{f"STATISTICS_{name.upper()}": value})

@@ -18,7 +18,8 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
 
 def test_available_in_order() -> None:
-    names = "path route referrer browser platform device bot status_code method mimetype exception country host language release"
+    names = "path route referrer browser platform device bot status_code method mimetype exception"
+    names += " country host language release user"
     assert list(WHOLE) == names.split()
     assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == [
         name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot")

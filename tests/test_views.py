@@ -338,12 +338,12 @@ def steady(markup: str) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
-    "": 13,
-    "?metric=time": 15,
-    "?vs=off": 9,
-    "?span=all": 10,
-    "?device!=bot&browser=firefox": 21,
-    "?path=/": 12,
+    "": 14,
+    "?metric=time": 16,
+    "?vs=off": 10,
+    "?span=all": 11,
+    "?device!=bot&browser=firefox": 22,
+    "?path=/": 13,
     "?path=/nowhere": 2,
     "errors": 9,
     "requests": 2,

@@ -39,6 +39,7 @@ ORDER = (
     "exclusion",
     "sending",
     "releases",
+    "users",
     "details",
     "recorder",
     "bounds",
@@ -79,6 +80,7 @@ ORDER = (
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",))
 ONLY_FLASK = {
+    "users",
     "details",
     "recorder",
     "rendering",

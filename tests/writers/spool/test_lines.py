@@ -27,7 +27,10 @@ RECORD = Record(
     size=5,
     response_time=0.25,
 )
-LINE = b'["2026-11-22T14:37:12.345678","GET","/",null,null,null,"curl/8",null,200,5,null,null,null,0.25,null,null,null,null,null]'
+LINE = (
+    b'["2026-11-22T14:37:12.345678","GET","/",null,null,null,"curl/8",null,200,5,null,null,null,0.25'
+    b",null,null,null,null,null,null]"
+)
 
 
 def test_line_is_the_values_in_the_order_of_the_fields() -> None:
