@@ -1,63 +1,104 @@
-"""The columns of the raw table that are made of user agents, made again by the rules of today. Reads and writes the raw table."""
+"""The columns of the raw table that are made of others, made again: by the rules for user agents, and the countries, of today.
+
+Reads and writes the raw table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from . import user_agents
 from .models import RawTable
+from .spans import naive_utc
 
-COLUMNS: Final = ("browser", "platform", "device", "bot")
+AGENTS: Final = ("browser", "platform", "device", "bot")
+"""Columns that are made of user agents."""
+COLUMNS: Final = (*AGENTS, "country")
+"""All of them."""
 BATCH = 5_000
 """Rows that are looked at, and corrected, at once."""
 
 
-def correct(engine: sa.Engine, raw: RawTable, *, progress: Callable[[int], None]) -> int:
-    """Give all raw rows what their user agents mean today; how many had something else.
+@dataclass(slots=True)
+class Corrected:
+    """The rows that had something else."""
+
+    rows: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    """Naive UTC, both included."""
+
+    def add(self, dates: Sequence[datetime]) -> None:
+        """Count rows of these dates."""
+        self.rows += len(dates)
+        known = [naive_utc(date) for date in dates if isinstance(date, datetime)]
+        self.first = min([*known, *filter(None, [self.first])], default=None)
+        self.last = max([*known, *filter(None, [self.last])], default=None)
+
+
+def correct(
+    engine: sa.Engine, raw: RawTable, *, progress: Callable[[int], None], names: Sequence[str] = AGENTS
+) -> Corrected:
+    """Give all raw rows what those of the columns `names` mean today that the model has; which rows had something else.
 
     Along the primary key, in batches of which each is committed: stopped, it may begin again. `progress` gets the rows of each.
-    Rows without a user agent stay as they are.
+    Rows without a user agent keep what is made of it. A country is found for rows that have none: one that is there was found
+    when the request came.
     """
-    known = [name for name in COLUMNS if raw.has(name)]
-    if not known or not raw.has("user_agent"):
-        return 0
+    sources = {name: "remote_address" if name == "country" else "user_agent" for name in names}
+    known = [name for name in names if raw.has(name) and raw.has(sources[name])]
+    found = Corrected()
+    if not known:
+        return found
     keys = [*raw.table.primary_key.columns]
-    columns = [*keys, raw.columns["user_agent"], *(raw.columns[name] for name in known)]
+    read = [name for name in ("user_agent", "remote_address") if raw.has(name)]
+    columns = [*keys, raw.columns["date"], *(raw.columns[name] for name in (*read, *known))]
     change = (
         sa.update(raw.table)
         .where(*(key == sa.bindparam(f"key_{place}") for place, key in enumerate(keys)))
         .values({raw.columns[name]: sa.bindparam(f"new_{name}") for name in known})
     )
-    changed, last = 0, None
+    last = None
     while True:
         page = sa.select(*columns).order_by(*keys).limit(BATCH)
+        dates, changes = [], []
         with engine.begin() as connection:
             rows = connection.execute(page if last is None else page.where(_after(keys, last))).all()
-            changes = [found for row in rows if (found := _change(row, raw, known, len(keys))) is not None]
+            for row in rows:
+                date, *values = row[len(keys) :]
+                stored = dict(zip((*read, *known), values, strict=True))
+                meant = {name: raw.fit(name, value) for name, value in _meant(stored, raw, known).items()}
+                if any(meant[name] != stored[name] for name in known):
+                    dates.append(date)
+                    changes.append(
+                        {f"key_{place}": row[place] for place in range(len(keys))}
+                        | {f"new_{name}": value for name, value in meant.items()}
+                    )
             if changes:
                 connection.execute(change, changes)
-        changed += len(changes)
+        found.add(dates)
         progress(len(rows))
         if len(rows) < BATCH:
-            return changed
+            return found
         last = rows[-1][: len(keys)]
 
 
-def _change(row: Sequence[Any], raw: RawTable, known: Sequence[str], keys: int) -> dict[str, Any] | None:
-    """The parameters that correct a row; None: it is right."""
-    user_agent, stored = row[keys], row[keys + 1 :]
-    if user_agent is None:
-        return None
-    columns = user_agents.columns_of(user_agent)
-    meant = [raw.fit(name, columns[name]) for name in known]
-    if meant == [*stored]:
-        return None
-    return {f"key_{place}": row[place] for place in range(keys)} | {
-        f"new_{name}": value for name, value in zip(known, meant, strict=True)
-    }
+def _meant(stored: dict[str, Any], raw: RawTable, known: Sequence[str]) -> dict[str, Any]:
+    """What the columns `known` of a row mean."""
+    meant = {name: stored[name] for name in known}
+    of_agents = [name for name in known if name in AGENTS]
+    if of_agents and stored["user_agent"] is not None:
+        columns = user_agents.columns_of(stored["user_agent"])
+        meant |= {name: columns[name] for name in of_agents}
+    if "country" in meant and not meant["country"] and raw.locate is not None:
+        address = stored["remote_address"]
+        meant["country"] = raw.locate(None if address is None else str(address)) or meant["country"]
+    return meant
 
 
 def _after(keys: Sequence[sa.Column[Any]], last: Sequence[Any]) -> sa.ColumnElement[bool]:

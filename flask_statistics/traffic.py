@@ -106,7 +106,7 @@ def generate(
 ) -> Iterator[Row]:
     """`requests` rows from `start` (included) to `end` (excluded), oldest first, made as they are asked for.
 
-    A row has the raw table's columns as keys: the original's 13, and `route`, `device`, `query_string`, `traceback`.
+    A row has all of the raw table's columns as keys but that of its number.
     `visitors` are the people at most; `None`: one for 20 requests, at most 500,000. The bots have 600 addresses more.
     `paths` are those that exist.
 
@@ -197,6 +197,8 @@ class _Shop:
         self._factors = [
             math.exp(rng.gauss(0.0, 0.55)) * (rng.uniform(5, 14) if rng.random() < 0.01 else 1.0) for _ in range(_TABLE)
         ]
+        places = Random(_SPREAD)  # noqa: S311 - as above; of its own, so that all else stays as it is # nosec B311
+        self._places, self._hosts = _table(places, _PLACES), _table(places, _HOSTS)
         self._outcomes = {kind: _table(rng, outcomes) for kind, outcomes in _OUTCOMES.items()}
         views = [(page, weight) for page, weight in pages if page.kind == "view"]
         self._internal = [_ORIGIN + page.path for page in _table(rng, views)]
@@ -214,6 +216,8 @@ class _Shop:
         people, bots, internal, external = self._people, self._bots, self._internal, self._external
         table, spread, load, loyal, last = _TABLE, _SPREAD, hour.load, self._loyal, self._last
         bot_share, incident, window = hour.bot_share, hour.incident, self._window
+        places, hosts = self._places, self._hosts
+        release = _RELEASES[min(int(progress * len(_RELEASES)), len(_RELEASES) - 1)]
         newest = window + (last + 1 - window) * progress
         microseconds = (until - since) // timedelta(microseconds=1)
         offsets = sorted([int(random() * microseconds) for _ in range(count)])
@@ -221,7 +225,7 @@ class _Shop:
         for offset, page in zip(offsets, pages, strict=True):
             path, route, kind, mimetype, seconds, size, varies, queries, error = page
             method, status_code = outcomes[kind][int(random() * table)]
-            referrer = None
+            referrer = user = language = None
             chance = random()
             if chance < bot_share:
                 number = int(_BOTS * random() ** 2)
@@ -235,6 +239,7 @@ class _Shop:
                 elif chance > bot_share * 0.97:
                     referrer = _ORIGIN + "/"
                 user_agent, browser, platform, device, bot = bots[number * spread % table]
+                country: str | None = "US" if number % 3 else "DE"
             else:
                 draw = random()
                 if draw < _LOYAL_SHARE:
@@ -248,6 +253,9 @@ class _Shop:
                 elif draw < 0.8:
                     referrer = external[int(random() * table)]
                 user_agent, browser, platform, device, bot = people[number * spread % table]
+                country, language = places[number * spread // table % table]
+                if number % 8 == 0:  # who has an account
+                    user = f"user-{number}"
             seconds *= factors[int(random() * table)] * load
             if incident:
                 seconds *= _INCIDENT_SLOWDOWN
@@ -279,6 +287,11 @@ class _Shop:
                 "bot": bot,
                 "query_string": queries[int(random() * len(queries))] if queries else None,
                 "traceback": traceback,
+                "country": country,
+                "host": hosts[number * spread % table],
+                "language": language,
+                "release": release,
+                "user": user,
             }
 
 
@@ -309,6 +322,26 @@ def _table(rng: Random, weighted: Sequence[tuple[_Item, float]]) -> list[_Item]:
 
 _SPREAD: Final = 10368889  # odd, so that multiplying by it is a permutation of the numbers below a power of two
 _ORIGIN: Final = "https://shop.example"
+
+_RELEASES: Final = ("v40", "v41", "v42", "v43")
+_HOSTS: Final = [("shop.example", 0.94), ("www.shop.example", 0.06)]
+_PLACES: Final[list[tuple[tuple[str | None, str | None], float]]] = [
+    (("DE", "de-DE"), 0.34),
+    (("DE", "en-US"), 0.07),
+    (("DE", "tr"), 0.02),
+    (("AT", "de-AT"), 0.09),
+    (("CH", "de-CH"), 0.06),
+    (("CH", "fr-CH"), 0.02),
+    (("FR", "fr-FR"), 0.08),
+    (("NL", "nl"), 0.06),
+    (("US", "en-US"), 0.1),
+    (("GB", "en-GB"), 0.06),
+    (("PL", "pl"), 0.04),
+    (("ES", "es-ES"), 0.03),
+    (("BR", "pt-BR"), 0.02),
+    ((None, "en-US"), 0.01),
+]
+"""Countries and languages of people."""
 
 _OUTCOMES: Final[dict[str, list[tuple[tuple[str, int], float]]]] = {
     "view": [

@@ -1,9 +1,10 @@
-"""Better rules for user agents, applied to what was stored before."""
+"""Better rules for user agents, and countries, applied to what was stored before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 from flask_statistics import derived
 from flask_statistics.state import state_of
 
-from .conftest import App
+from . import mmdb
+from .conftest import App, original_model
 
 MakeApp = Callable[..., App]
 
@@ -74,3 +76,95 @@ def test_correct_follows_a_key_of_two_columns(make_app: MakeApp) -> None:
     app.flask.test_cli_runner().invoke(args=["statistics", "rebuild", "--all"])
     with state_of(app.flask).engine().connect() as connection:
         assert connection.scalars(sa.select(app.Request.__table__.c.device)).all() == ["bot"] * 10
+
+
+# ---- fill --------------------------------------------------------------------------------------------------------
+
+DAY = datetime(2026, 3, 1, 12)
+
+
+def command(app: App, *arguments: str) -> tuple[int, str]:
+    result = app.flask.test_cli_runner().invoke(args=["statistics", *arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def countries(tmp_path: Path) -> Path:
+    path = tmp_path / "countries.mmdb"
+    mmdb.write(path, {"192.0.2.0/24": {"country_code": "AT"}, "2001:db8::/32": {"country_code": "JP"}})
+    return path
+
+
+def test_fill_country_and_bot_and_the_rollups_of_their_days(
+    make_app: MakeApp, database_url: str, countries: Path
+) -> None:
+    app = make_app(database_url, STATISTICS_COUNTRY=countries, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
+    rows = [
+        ("192.0.2.7", None, "node"),
+        ("2001:db8::1", None, None),
+        ("192.0.2.8", "IS", "node"),
+        ("10.0.0.1", None, None),
+        (None, None, None),
+        ("0123456789abcdef", "FR", None),
+    ]
+    app.insert(
+        *(
+            {"date": DAY, "remote_address": address, "country": country, "user_agent": agent}
+            for address, country, agent in rows
+        )
+    )
+    assert command(app, "rollup")[0] == 0
+    asked = "start=2026-03-01&end=2026-03-01"
+    assert [row["value"] for row in app.json(f"breakdown/country?{asked}")["rows"]] == [None, "FR", "IS"]
+    code, output = command(app, "fill", "country", "bot")
+    assert (code, "3 raw rows got another country or bot." in output, "1 period built" in output) == (0, True, True)
+    assert [row.country for row in app.rows()] == ["AT", "JP", "IS", None, None, "FR"]
+    assert [row.bot for row in app.rows()] == ["library", None, "library", None, None, None]
+    assert [row.device for row in app.rows()] == [None] * 6
+    answer = app.json(f"breakdown/country?{asked}")
+    assert [(row["value"], row["hits"]) for row in answer["rows"]] == [
+        (None, 2),
+        ("AT", 1),
+        ("FR", 1),
+        ("IS", 1),
+        ("JP", 1),
+    ]
+    assert "All hours that have raw rows are rolled up as they are." in command(app, "verify")[1]
+    assert "0 raw rows got another country." in command(app, "fill", "country")[1]
+
+
+def test_fill_that_was_stopped_goes_on(make_app: MakeApp, countries: Path) -> None:
+    app = make_app(STATISTICS_COUNTRY=countries)
+    app.insert(*({"date": DAY, "remote_address": "192.0.2.7"} for _ in range(8)))
+    state = state_of(app.flask)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(_rows: int) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        derived.correct(state.engine(), state.raw, progress=stop, names=["country"])
+    assert [row.country for row in app.rows()] == ["AT"] * 3 + [None] * 5
+    assert "5 raw rows got another country." in command(app, "fill", "country")[1]
+    assert [row.country for row in app.rows()] == ["AT"] * 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "No file says which address is where: set STATISTICS_COUNTRY to the path of an .mmdb file."),
+        ({"STATISTICS_COUNTRY": "CF-IPCountry"}, "No file says which address is where"),
+        ({"STATISTICS_ANONYMIZE_IP": "hash"}, "Addresses are stored as hashes, which have no country."),
+    ],
+)
+def test_fill_country_says_why_it_cannot(make_app: MakeApp, settings: dict[str, Any], said: str) -> None:
+    code, output = command(make_app(**settings), "fill", "country")
+    assert (code, said in output) == (1, True)
+
+
+def test_fill_says_which_column_is_missing(make_app: MakeApp) -> None:
+    code, output = command(make_app(model=original_model), "fill", "bot")
+    assert (code, output) == (1, "Error: The model has no column 'bot', so 'bot' cannot be filled.\n")
+    assert command(make_app(), "fill", "path")[0] == command(make_app(), "fill")[0] == 2

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from flask_statistics import traffic, user_agents
+from flask_statistics.countries import NAMES
 from flask_statistics.traffic import Row, generate
 
 START, END = datetime(2024, 1, 1), datetime(2024, 1, 29)
 COLUMNS = {
     *("response_time", "date", "method", "size", "status_code", "path", "user_agent", "remote_address", "exception"),
     *("referrer", "browser", "platform", "mimetype", "route", "device", "bot", "query_string", "traceback"),
+    *("country", "host", "language", "release", "user"),
 }
 
 
@@ -52,6 +54,17 @@ def test_generate_columns_and_types(rows: list[Row]) -> None:
     assert {type(row["response_time"]) for row in rows} == {float}
     assert {type(row["size"]) for row in rows} == {int, type(None)}
     assert min(row["response_time"] for row in rows) > 0
+
+
+def test_places_releases_and_users_are_those_of_a_site(rows: list[Row]) -> None:
+    people = [row for row in rows if row["device"] != "bot"]
+    assert share(people, country="DE") == pytest.approx(0.43, abs=0.1)
+    assert {row["language"] for row in rows if row["device"] == "bot"} == {None}
+    assert {row["country"] for row in rows} <= {None, *NAMES}
+    assert [*dict.fromkeys(row["release"] for row in rows)] == ["v40", "v41", "v42", "v43"]
+    assert 0.05 < 1 - share(people, user=None) < 0.25
+    of_users = {(row["user"], row["remote_address"]) for row in people if row["user"]}
+    assert len(of_users) == len({user for user, _ in of_users})
 
 
 def test_generate_limits_visitors_and_paths() -> None:

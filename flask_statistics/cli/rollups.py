@@ -59,7 +59,7 @@ def days(label: str) -> Iterator[Callable[[datetime], None]]:
         yield done
 
 
-def _say_what_was_done(report: Report | None) -> None:
+def say_what_was_done(report: Report | None) -> None:
     if report is None:
         raise click.ClickException("Another process is at work on the rollups; nothing was done.")
     click.echo(f"{count_of(report.built, 'period')} built, {report.merged:,} merged.")
@@ -87,7 +87,7 @@ def rollup(seconds: float | None) -> None:
         report = job.run(now, seconds=seconds, progress=progress)
         if report is not None and report.complete:
             job.scrub(now)
-    _say_what_was_done(report)
+    say_what_was_done(report)
 
 
 @commands.command("rebuild")
@@ -125,7 +125,7 @@ def rebuild(start: datetime | None, end: datetime | None, everything: bool, yes:
             first = midnight(start.date(), zone) if start else datetime(FIRST_YEAR, 1, 1)
             last = midnight(end.date() + timedelta(days=1), zone) if end else now
             report = job.rebuild(first, last, now, progress=progress)
-    _say_what_was_done(report)
+    say_what_was_done(report)
     trail.note(state.app, "changed", "rebuilt rollups")
 
 
@@ -140,8 +140,8 @@ def _correct_derived(state: State) -> None:
         ) as bar,
     ):
         changed = derived.correct(state.engine(), state.raw, progress=bar.update)
-    click.echo(f"{count_of(changed, 'raw row')} got another browser, platform, device or kind of bot.")
-    trail.note(state.app, "changed", f"read user agents again: {count_of(changed, 'raw row')} corrected")
+    click.echo(f"{count_of(changed.rows, 'raw row')} got another browser, platform, device or kind of bot.")
+    trail.note(state.app, "changed", f"read user agents again: {count_of(changed.rows, 'raw row')} corrected")
 
 
 @commands.command("verify")
@@ -215,5 +215,5 @@ def prune() -> None:
         click.echo(f"{count_of(deleted, 'raw row')} deleted.")
     else:
         with job_errors():
-            _say_what_was_done(state.rollups.job().prune(utc_now()))
+            say_what_was_done(state.rollups.job().prune(utc_now()))
     trail.note(state.app, "changed", "deleted what retention lets go")

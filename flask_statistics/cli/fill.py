@@ -1,0 +1,69 @@
+"""`fill`: columns of stored rows that can be computed again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+from flask import current_app
+
+from .. import databases, derived, trail
+from ..spans import midnight, to_local
+from ..state import State, state_of
+from .rollups import days, job_errors, say_what_was_done
+from .shared import commands, count_of, database_errors, utc_now
+
+if TYPE_CHECKING:
+    from ..rollups.rollups import Rollups
+
+
+@commands.command("fill")
+@click.argument("columns", nargs=-1, required=True, type=click.Choice(derived.COLUMNS))
+def fill(columns: Sequence[str]) -> None:
+    """Fill columns of stored rows: what a user agent says by the rules of today, and the country of an address.
+
+    A country that is stored stays. Days of the rollups whose rows changed are built again. Stop it at any time: what is done
+    stays, and it may begin again.
+    """
+    state = state_of(current_app)
+    _check(state, columns)
+    label = f"Filling {', '.join(columns)}"
+    with (
+        database_errors("'flask statistics init' creates missing tables."),
+        click.progressbar(length=0, label=label, file=sys.stderr, show_eta=False, show_percent=False) as bar,
+    ):
+        found = derived.correct(state.engine(), state.raw, progress=bar.update, names=columns)
+    click.echo(f"{count_of(found.rows, 'raw row')} got another {' or '.join(columns)}.")
+    trail.note(state.app, "changed", f"filled {', '.join(columns)}: {count_of(found.rows, 'raw row')}")
+    if state.rollups is not None and found.first is not None and found.last is not None:
+        _rebuild(state.rollups, found.first, found.last, state.settings.timezone)
+
+
+def _check(state: State, columns: Sequence[str]) -> None:
+    if not databases.of(state.engine()).has_transactions:
+        raise click.ClickException("Rows in ClickHouse stay as they are.")
+    for name in columns:
+        source = "remote_address" if name == "country" else "user_agent"
+        for needed in (name, source):
+            if not state.raw.has(needed):
+                raise click.ClickException(f"The model has no column {needed!r}, so {name!r} cannot be filled.")
+    if "country" in columns and state.raw.locate is None:
+        raise click.ClickException(
+            "Addresses are stored as hashes, which have no country."
+            if state.settings.anonymize_ip == "hash"
+            else "No file says which address is where: set STATISTICS_COUNTRY to the path of an .mmdb file."
+        )
+
+
+def _rebuild(rollups: Rollups, first: datetime, last: datetime, zone: ZoneInfo) -> None:
+    """Build the days from `first` to `last` again."""
+    start, end = (to_local(moment, zone).date() for moment in (first, last))
+    with job_errors(), days("Building") as progress:
+        report = rollups.job().rebuild(
+            midnight(start, zone), midnight(end + timedelta(days=1), zone), utc_now(), progress=progress
+        )
+    say_what_was_done(report)
