@@ -198,7 +198,7 @@ def asset(filename: str) -> str:
 
 
 class _NotStored(LookupError):
-    """There is no request with that key."""
+    """There is no request with that key; says the URL of the list where it was looked for."""
 
 
 def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
@@ -321,14 +321,15 @@ def one_request(key: str) -> ResponseReturnValue:
         row = page.ask(page.queries.request, key)
         page.asker.give_up_without_answer()
         if row is None:
-            raise _NotStored
+            raise _NotStored(request_log.back_url(page))
         trail.note(state_of(current_app).app, "opened", f"request {key}")
         return request_log.one_request(page, row)
 
     try:
         return _show("one_request", "Request", compose, template="request", json=None)
-    except _NotStored:
-        return _message(404, "This request is not stored", "It never was, or it has been deleted since.")
+    except _NotStored as error:
+        text = "It never was, or it has been deleted since."
+        return _message(404, "This request is not stored", text, back=("Back to the requests", str(error)))
 
 
 def _show(
@@ -406,8 +407,19 @@ def _render(template: str, status: int = 200, **context: Any) -> Response:
     return rendering.page(template, status, asset=asset, nonce=_nonce(), **context)
 
 
-def _message(status: int, heading: str, text: str) -> Response:
-    return _render("message", status, heading=heading, text=text, home_url=_url("index"), theme=_theme())
+def _message(status: int, heading: str, text: str, *, back: tuple[str, str] | None = None) -> Response:
+    """A page that says one thing, and leads `back`: to the overview, unless said otherwise."""
+    back_text, back_url = back or ("Back to the overview", _url("index"))
+    return _render(
+        "message",
+        status,
+        heading=heading,
+        text=text,
+        back_text=back_text,
+        back_url=back_url,
+        home_url=_url("index"),
+        theme=_theme(),
+    )
 
 
 # ---- panels ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from html import unescape
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -348,7 +349,7 @@ STATEMENTS = {
     "errors": 9,
     "requests": 2,
     "requests?before=5": 3,
-    "requests/1": 1,
+    "requests/1": 4,
     "live": 3,
     "list/path": 2,
     "list/browser": 3,
@@ -381,6 +382,28 @@ def test_view_issues_few_statements_and_none_twice(app: App, view: str) -> None:
     assert len(newest) <= 1  # as SQLite's file is read without a transaction
     assert len(issued) - len(newest) == STATEMENTS[view]
     assert len(set(issued)) == len(issued)
+
+
+# ---- every link ------------------------------------------------------------------------------------------------------
+
+STARTS_ANEW = ("Statistics", "Clear all", "×", "is", "Firefox")
+"""Texts of links that take filters away, as they say."""
+SPANS = ("Statistics", "Today", "24h", "7d", "91d", "12mo", "All")
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["", "errors", "requests", "requests/1", "live", "health", "list/path", "list/browser", "?path=/", "?sort=-p95"],
+)
+def test_every_link_keeps_span_and_filters(app: App, view: str) -> None:
+    page = get(app, f"{view}{'&' if '?' in view else '?'}span=28d&browser=firefox")
+    links = re.findall(r'<a\b[^>]*\bhref="(/statistics/[^"]*)"[^>]*>(.*?)</a>', page, re.DOTALL)
+    assert len(links) > 5
+    for url, markup in links:
+        query = parse_qs(urlsplit(unescape(url)).query, keep_blank_values=True)
+        text = unescape(re.sub(r"<[^>]+>", "", markup)).strip()
+        assert "firefox" in (*query.get("browser", ()), *query.get("browser!", ())) or text in STARTS_ANEW, (text, url)
+        assert query.get("span") == ["28d"] or "start" in query or text in SPANS, (text, url)
 
 
 # ---- headers and URLs ------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from .page import Page
 TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"), ("health", "Health"))
 TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
+UNFILTERED = ("one_request", "health")
+"""Views that the filters change nothing of; they keep them for those that they lead to."""
 COMPARED = ("index", "errors")
 """Views that show the period before as well."""
 SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
@@ -56,6 +58,11 @@ class Chip:
     """Says the opposite; None where there is none."""
     values: tuple[ChipValue, ...]
     """Any of them."""
+
+    @property
+    def text(self) -> str:
+        """The filter in words."""
+        return f"{self.label} {self.operator} {' or '.join(value.text for value in self.values)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ def frame(
         ),
         updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
-        chips=tuple(_chips(page)),
+        chips=() if view in UNFILTERED else chips(page),
         clear_url=state.url(filters=Filters()),
         notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
@@ -278,13 +285,14 @@ def _device_texts(filters: Filters) -> dict[str, tuple[str, ...]]:
 # ---- filters ---------------------------------------------------------------------------------------------------------
 
 
-def _chips(page: Page) -> list[Chip]:
+def chips(page: Page) -> tuple[Chip, ...]:
+    """The filters that are on."""
     state = page.state
-    chips = [_chip(page, condition) for condition in state.filters.conditions]
+    found = [_chip(page, condition) for condition in state.filters.conditions]
     if state.filters.contains:
         without = state.url(filters=replace(state.filters, contains=""))
-        chips.append(Chip("Path", "contains", None, (ChipValue(clipped(state.filters.contains), without),)))
-    return chips
+        found.append(Chip("Path", "contains", None, (ChipValue(clipped(state.filters.contains), without),)))
+    return tuple(found)
 
 
 def _chip(page: Page, condition: Condition) -> Chip:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..formatting import clipped, day, duration, number, size, status_text, visible
 from ..models import KNOWN_COLUMNS
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
+from ..spans import Span, midnight
+from .frame import chips
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
 from .panel import Cells, Panel, View
@@ -93,6 +95,12 @@ class OneRequest:
     exception: str | None
     traceback: str | None
     back_url: str
+    """The list that it was chosen from, at the same page of it."""
+    back_text: str
+    """What that list has."""
+    later_url: str | None
+    earlier_url: str | None
+    """Its neighbours in that list; None: there is none."""
 
 
 # ---- the log ---------------------------------------------------------------------------------------------------------
@@ -218,7 +226,7 @@ def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
     at = page.local(row["date"])
     path, status = row.get("path"), row.get("status_code")
     return RequestRow(
-        url=page.site.url("one_request", key=str(row["id"])),
+        url=_url_of(page, row),
         date="" if at.date() == page.local_now.date() else day(at, year=at.year != page.local_now.year),
         time=f"{at:%H:%M:%S}",
         iso=at.isoformat(timespec="milliseconds"),
@@ -234,6 +242,11 @@ def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
         duration=duration(row.get("response_time")),
         browser=_browser(page, row),
     )
+
+
+def _url_of(page: Page, row: Mapping[str, Any]) -> str:
+    """The page of one request, from which the way back leads to this very list."""
+    return page.state.table_url_at(page.site.url("one_request", key=str(row["id"])))
 
 
 def _browser(page: Page, row: Mapping[str, Any]) -> str:
@@ -262,9 +275,14 @@ MONOSPACE = frozenset({"path", "route", "query_string", "user_agent", "remote_ad
 
 
 def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
-    """Every stored column of a request; those that a dimension reads lead to the requests that share the value."""
+    """Every stored column of a request; those that a dimension reads lead to the requests that share the value.
+
+    A request that the page's span does not have leads to those of its own day.
+    """
+    page = _containing(page, row["date"])
     method, path = row.get("method"), row.get("path")
     named = " ".join(clipped(part, 120) for part in (method, path) if part)
+    key, chosen = str(row["id"]), chips(page)
     return OneRequest(
         heading=named or f"Request {row['id']}",
         status=row.get("status_code"),
@@ -274,8 +292,39 @@ def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
         ),
         exception=_long(row["exception"]) if row.get("exception") else None,
         traceback=_lines(row["traceback"]) if row.get("traceback") else None,
-        back_url=page.other("requests"),
+        back_url=back_url(page),
+        back_text=" · ".join(("Requests", covered(page), *(chip.text for chip in chosen))),
+        later_url=_neighbour(page, after=key),
+        earlier_url=_neighbour(page, before=key),
     )
+
+
+def back_url(page: Page) -> str:
+    """The list of requests that the page of one was reached from."""
+    return page.state.table_url_at(page.site.url("requests"))
+
+
+def _containing(page: Page, moment: datetime | None) -> Page:
+    """The page, with the day of `moment` as its span where its own does not have it."""
+    state = page.state
+    if moment is None or state.span.start <= moment < state.span.end:
+        return page
+    today, zone = page.local(moment).date(), state.span.zone
+    its_day = Span(midnight(today, zone), midnight(today + timedelta(days=1), zone), zone)
+    return replace(page, state=replace(state, span=its_day))
+
+
+def _neighbour(page: Page, **beside: str) -> str | None:
+    """The request next to another one in the list that both are of."""
+    log = page.ask(_beside, page, **beside)
+    return _url_of(page, log.rows[-1]) if log is not None and log.rows else None
+
+
+def _beside(page: Page, **beside: str) -> RequestLog | None:
+    try:
+        return page.queries.requests(page.state.span, page.state.filters, limit=1, **beside)
+    except UnknownRequest:  # it has no date
+        return None
 
 
 def _fact(page: Page, name: str, value: Any) -> Fact:

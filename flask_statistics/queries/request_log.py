@@ -27,6 +27,8 @@ class RawRequests:
         self._connection = connection
         self._raw = raw
         self._conditions = conditions
+        self._position: tuple[str, tuple[Any, Any]] | None = None
+        """The key that was asked for last, and where it is: both neighbours of a request begin there."""
 
     def page(
         self,
@@ -64,6 +66,8 @@ class RawRequests:
 
     def position(self, key: str) -> tuple[Any, Any]:
         """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""
+        if self._position is not None and self._position[0] == key:
+            return self._position[1]
         try:
             identity = self._raw.identity(key)
         except ValueError:
@@ -71,6 +75,7 @@ class RawRequests:
         date = self._connection.scalar(sa.select(self._conditions.column("date")).where(self._raw.key == identity))
         if date is None:
             raise UnknownRequest(key)
+        self._position = key, (date, identity)
         return date, identity
 
     def one(self, key: str) -> dict[str, Any] | None:
