@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
 
 from .. import charts
 from ..formatting import compact, duration, number
@@ -13,10 +11,11 @@ from ..page_state import PageState
 from ..queries.answers import Point
 from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span, from_wall
+from .beginning import Beginning, beginning
 from .frame import Link
 from .page import Page
 from .panel import Cells
-from .summary import NEEDS, comparable_span, value_of
+from .summary import NEEDS, comparable_span, incomparable, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,9 @@ class Series:
     csv_url: str
     total: int
     """Hits of all buckets together."""
+    hatched: float = 0.0
+    """Percent of the width, from the left, of which nothing is known."""
+    hatched_because: str = ""
 
 
 def metric_of(page: Page, name: str) -> Metric:
@@ -79,13 +81,14 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     points = _ask(page, state.span, chosen)
     if points is None:
         return None
-    since = page.ask(page.queries.complete_from, state.span, state.filters)
+    known = beginning(page)
+    unknown = _unknown(points, known)
     before = comparable_span(page) if compare else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
     chart = charts.line_chart(
         buckets,
-        [charts.Line(name, text, [_known(point, name, since) for point in points]) for name, text in chosen.measures],
+        [charts.Line(name, text, _values(points, name, unknown)) for name, text in chosen.measures],
         previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
         unit=state.unit,  # type: ignore[arg-type]
         now=page.local_now,
@@ -106,6 +109,8 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
         base=state.base,
         csv_url=replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off")).csv("series"),
         total=sum(point.measures.hits for point in points),
+        hatched=round(100 * unknown / len(points), 2),
+        hatched_because=_because(page, known, compare) if known is not None and unknown else "",
     )
 
 
@@ -114,9 +119,19 @@ def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
     return page.ask(page.queries.series, span, state.unit, state.filters, want=metric.want)
 
 
-def _known(point: Point, measure: str, since: datetime | None) -> float | None:
-    """One value of a bucket; None where all of it began before what is known begins."""
-    return None if since is not None and point.end <= since else value_of(measure, point.measures)
+def _unknown(points: list[Point], known: Beginning | None) -> int:
+    """How many buckets are over before what is known begins."""
+    return 0 if known is None else sum(point.end <= known.at for point in points)
+
+
+def _values(points: list[Point], measure: str, unknown: int) -> list[float | None]:
+    """One value a bucket; None for the first ones, which are `unknown`."""
+    return [None] * unknown + [value_of(measure, point.measures) for point in points[unknown:]]
+
+
+def _because(page: Page, known: Beginning, compare: bool) -> str:
+    compares = compare and incomparable(page) is not None
+    return f"Hatched: {known.why}{', so there is nothing to compare with either' if compares else ''}."
 
 
 def _aligned(points: list[Point], measure: str, count: int) -> list[float | None]:
@@ -147,11 +162,11 @@ def rows(page: Page) -> Iterator[Cells]:
     yield ["Start", "End", *(label for _, label in metric.measures), *previous]
     points = page.queries.series(state.span, state.unit, state.filters, want=metric.want)
     first = metric.measures[0][0]
-    earlier: list[Any] = []
+    earlier, unknown = [], _unknown(points, beginning(page))
     if before is not None:
         earlier = page.queries.series(before, state.unit, state.filters, want=metric.want)
     for place, point in enumerate(points):
-        values = [value_of(name, point.measures) for name, _ in metric.measures]
+        values = [None if place < unknown else value_of(name, point.measures) for name, _ in metric.measures]
         if before is not None:
             values.append(value_of(first, earlier[place].measures) if place < len(earlier) else None)
         yield [point.start, point.end, *values]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from ..formatting import Change, change, compact, day, duration, number, share
+from ..formatting import Change, change, compact, duration, number, share
 from ..queries.answers import Measures
 from ..queries.interface import EVERYTHING
 from ..spans import Span, next_edge
+from .beginning import Beginning, beginning
 from .page import Page, covered
 
 VERSUS = {"prev": "vs previous", "year": "vs last year"}
@@ -67,6 +67,8 @@ class Summary:
     tiles: tuple[Tile, ...]
     incomparable: str | None = None
     """Why no tile has a change although a comparison is asked for."""
+    since: str = ""
+    """The day that the numbers begin with, where that is why."""
 
 
 def comparable_span(page: Page) -> Span | None:
@@ -86,27 +88,17 @@ def _chosen_span(page: Page) -> Span | None:
 
 def _is_recorded(page: Page, span: Span) -> bool:
     """Whether the numbers reach back to the beginning of `span`: to its first hour, or the first day of a week or more."""
-    first, freshness = _first_request(page), page.queries.freshness
+    first, freshness = page.ask(page.queries.earliest), page.queries.freshness
     if first is None or (freshness and freshness.preparing_before and span.start < freshness.preparing_before):
         return False
     unit = "day" if (span.whole_days or 0) >= 7 else "hour"
     return first < next_edge(span.start, unit, span.zone)
 
 
-def _first_request(page: Page) -> datetime | None:
-    return page.ask(page.queries.earliest)
-
-
-def _incomparable(page: Page) -> str | None:
-    """Why there is no period to compare with although one is asked for; None: there is, or none is asked for."""
+def incomparable(page: Page) -> Beginning | None:
+    """What leaves no period to compare with although one is asked for; None: there is one, or none is asked for."""
     before = _chosen_span(page)
-    if before is None or _is_recorded(page, before):
-        return None
-    first = _first_request(page)
-    if first is None:
-        return None
-    since = day(page.local(first), year=page.local(first).year != page.local_now.year)
-    return f"Nothing to compare with: not all of the earlier period was recorded, the first request is of {since}."
+    return None if before is None or _is_recorded(page, before) else beginning(page)
 
 
 def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures | None:
@@ -138,7 +130,10 @@ def summary(
     tiles = (_tile(page, name, measures, previous, versus) for name in offered(page, names))
     if urls is not None:
         tiles = (replace(tile, url=urls[tile.measure], current=False) for tile in tiles)
-    return Summary(covered(page), tuple(tiles), _incomparable(page))
+    why = incomparable(page)
+    if why is None:
+        return Summary(covered(page), tuple(tiles))
+    return Summary(covered(page), tuple(tiles), f"Nothing to compare with: {why.why}.", why.day)
 
 
 def offered(page: Page, names: tuple[str, ...]) -> tuple[str, ...]:

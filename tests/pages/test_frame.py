@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from flask_statistics.dimensions import available
 from flask_statistics.filters import Filters
+from flask_statistics.formatting import clock, day
 from flask_statistics.page_state import read_state
 from flask_statistics.pages.frame import Frame, frame, updates
 from flask_statistics.pages.page import Asker, Page, Site
@@ -36,6 +38,9 @@ class Stub:
 
     def earliest(self) -> datetime:
         return self.first
+
+    def complete_from(self, _span: Span, _filters: Filters) -> datetime | None:
+        return self.freshness.preparing_before if self.freshness else None
 
     def recover(self) -> None: ...
 
@@ -121,7 +126,8 @@ def test_summary_compares_with_nothing_before_the_first_request(first: datetime,
     stub.first = first
     found = summary_of(stub)
     assert [tile.change is not None for tile in found.tiles] == [compared] * 6
-    assert (found.incomparable is None) == compared
+    why = f"Nothing to compare with: nothing was recorded before {clock(first, now=NOW)}."
+    assert (found.incomparable, found.since) == ((None, "") if compared else (why, day(first)))
     assert len(stub.spans) == compared
 
 
@@ -138,6 +144,16 @@ def test_summary_compares_with_nothing_that_is_still_prepared() -> None:
     stub.freshness = Freshness(NOW, timedelta(minutes=1), preparing_before=datetime(2026, 11, 12))
     found = summary_of(stub)
     assert {tile.change for tile in found.tiles} == {None}
+    assert found.incomparable == "Nothing to compare with: requests before 12 Nov 00:00 are still being counted."
+
+
+def test_summary_of_what_is_deleted_says_so() -> None:
+    stub = Stub()
+    stub.first = datetime(2026, 11, 16, 15)
+    page = page_of(stub=stub)
+    found = summary(replace(page, site=replace(page.site, retention=timedelta(days=6))))
+    assert found is not None
+    assert found.incomparable == "Nothing to compare with: requests before 16 Nov 15:00 were deleted."
 
 
 @pytest.mark.parametrize(

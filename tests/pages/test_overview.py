@@ -104,6 +104,10 @@ def test_overview_chart_is_the_apis_series(app: App, query: str) -> None:
     }
     metric = re.search(r"metric=(\w+)", query)
     expected = [read.get(metric[1] if metric else "", lambda p: [number(p["hits"])])(point) for point in points]
+    first = datetime.fromisoformat(app.json("requests?span=all&limit=1000")["rows"][-1]["date"])
+    before = [end for _, end in pairwise(points) if datetime.fromisoformat(end["start"]) <= first]
+    expected[: len(before)] = [["–"] * len(expected[0])] * len(before)  # nothing was recorded, which is not 0
+    assert ("Hatched: nothing was recorded before " in page) == bool(before)
     starts = re.findall(r'<tr data-start="([^"]+)">', page)
     assert starts == [point["start"][:16] for point in points][: len(starts)]
     shown = [row[1 : 1 + len(expected[0])] for row in rows(page, "fs-table")]
