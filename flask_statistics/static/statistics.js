@@ -19,13 +19,34 @@
   on("htmx:before:request", (event) => {
     const context = event.detail.ctx;
     if (!isOurs(context)) return;
-    if (isPoll(context) && (underWay || document.hidden || drag)) return event.preventDefault();
+    if (isPoll(context) && !mayPoll()) return event.preventDefault();
     context.order = ++latest;
     underWay++;
     find("#fs-error").hidden = true;
     find("#fs-main").setAttribute("aria-busy", "true");
     if (!isPoll(context)) lastRequest = context;
   });
+
+  // ---- the live view: who asks in vain says so ----
+
+  let unanswered = 0;
+
+  const mayPoll = () => {
+    if (document.hidden || drag) unanswered = 0; // nobody asked, so nobody waits
+    else if (++unanswered > 2) standStill();
+    return !(underWay || document.hidden || drag);
+  };
+  const standStill = () => {
+    const note = find("#fs-live");
+    if (!note || note.classList.contains("bad")) return;
+    note.classList.add("bad");
+    note.textContent = `No answer since ${find(".fresh time").textContent}. The numbers are from then. `;
+    const again = note.appendChild(document.createElement("a"));
+    again.textContent = "Ask again";
+    again.href = location.href;
+    htmx.process(note);
+    say(note.textContent);
+  };
 
   on("htmx:finally:request", (event) => {
     if (!event.detail.ctx.order) return;
@@ -51,6 +72,7 @@
     if (!context?.order) return;
     const read = shown;
     enhance();
+    unanswered = 0;
     if (isPoll(context)) return showBucket(read);
     const menu = document.activeElement.closest("details.menu");
     closeMenus();
@@ -61,7 +83,8 @@
   });
 
   const fail = (context, message) => {
-    if (!isOurs(context) || isPoll(context) || context.order !== latest) return;
+    if (!isOurs(context) || context.order !== latest) return;
+    if (isPoll(context)) return void (unanswered > 1 && standStill());
     find("#fs-error span").textContent = `${message} The numbers shown are unchanged.`;
     find("#fs-error").hidden = false;
   };
@@ -133,7 +156,7 @@
       closeMenus();
       if (menu) find("summary", menu).focus();
     }
-    if (event.target.id === "fs-plot") return readChart(event);
+    if (event.target.id === "fs-plot" && readChart(event)) return undefined;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return undefined;
     if (isTyping(event.target) || (event.key.startsWith("Arrow") && event.target.closest(".scroll, .seg, pre"))) return undefined;
     return pressKey(event);
@@ -143,6 +166,8 @@
 
   let drag = null;
   let shown = -1;
+  let pointer = "";
+  let tapped = "";
 
   const plot = () => find("#fs-plot");
   const buckets = () => all("#fs-table tbody tr");
@@ -175,6 +200,7 @@
 
   const hideBucket = () => {
     shown = -1;
+    tapped = "";
     drag = null;
     if (!plot()) return;
     find("#fs-tip").hidden = true;
@@ -205,9 +231,11 @@
       say(describe(buckets()[to]).join(", "));
     } else if (event.key === "Enter" && shown >= 0) zoom(shown, shown);
     else if (event.key === "Escape") hideBucket();
+    return to !== undefined || /^(Arrow|Enter|Escape)/.test(event.key);
   };
 
   on("pointerdown", (event) => {
+    pointer = event.pointerType;
     if (event.button || event.pointerType === "touch" || !event.target.closest("#fs-plot")) return;
     drag = { from: bucketAt(event.clientX), x: event.clientX, moved: false };
     event.preventDefault();
@@ -242,7 +270,11 @@
     const area = event.target.closest?.(".hit a"); // htmx leaves links inside SVG alone
     if (!area || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    go(area.getAttribute("href"));
+    const url = area.getAttribute("href");
+    if (pointer !== "touch" || tapped === url) return go(url);
+    showBucket(bucketAt(event.clientX)); // a finger cannot hover: it reads first, and zooms at the second tap
+    tapped = url;
+    return undefined;
   });
 
   on("focusout", (event) => { if (event.target.id === "fs-plot") hideBucket(); });

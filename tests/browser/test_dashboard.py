@@ -147,6 +147,9 @@ def test_browser_log_pages_both_ways(window: Window) -> None:
     first = row.inner_text()
     window.page.get_by_role("link", name="Older ›").click()
     expect(row).not_to_have_text(first, use_inner_text=True)
+    window.settle()
+    top = window.page.locator("#fs-requests").evaluate("table => table.getBoundingClientRect().top")
+    assert -1 <= top < 50  # the next page begins where one begins to read
     expect(window.page.get_by_role("link", name="Older ›")).to_be_focused()
     window.page.get_by_role("link", name="‹ Newer").click()
     expect(window.page.get_by_role("link", name="‹ Newer")).to_have_count(0)
@@ -298,6 +301,35 @@ def test_browser_chart_reads_with_arrow_keys(window: Window) -> None:
     expect(window.page.locator("#fs-table tbody tr")).to_have_count(24)
 
 
+def test_browser_chart_leaves_other_keys_to_the_page(window: Window) -> None:
+    window.open()
+    window.page.locator("#fs-plot").focus()
+    window.page.keyboard.press("m")
+    window.expect_span("28d")
+    window.page.locator("#fs-plot").focus()
+    window.page.keyboard.press("ArrowLeft")  # reads the chart, and does not move the span
+    expect(window.page.locator("#fs-tip")).to_be_visible()
+    window.expect_span("28d")
+
+
+def test_browser_tap_shows_before_it_zooms(chromium: Browser, site: Site) -> None:
+    site.control.reset()
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(site.url("?span=28d"))
+    page.locator("#fs-plot").scroll_into_view_if_needed()
+    box = page.locator("#fs-plot").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] * 20.5 / 28, box["y"] + 100
+    page.touchscreen.tap(x, y)
+    expect(page.locator("#fs-tip")).to_be_visible()
+    expect(page).to_have_url(site.url("?span=28d"))
+    page.touchscreen.tap(x, y)
+    expect(page.locator("#fs-table tbody tr")).to_have_count(24)
+    context.close()
+
+
 # ---- keys, menus, theme ----------------------------------------------------------------------------------------------
 
 
@@ -409,6 +441,37 @@ def test_browser_live_polls_and_stops_when_left(window: Window) -> None:
     window.flush()
     assert window.asked == []
     assert window.problems == []
+
+
+def test_browser_live_says_that_nobody_answers(window: Window) -> None:
+    window.page.clock.install(time=0)
+    window.page.clock.pause_at(1000)
+    window.open("live")
+    note, then = window.page.locator("#fs-live"), window.page.locator(".fresh time").inner_text()
+    expect(note).to_have_text("Updates every 5 s")
+    window.page.context.set_offline(True)
+    for _ in range(2):
+        with window.page.expect_event("requestfailed"):
+            window.page.clock.run_for(5100)
+    expect(note).to_have_text(f"No answer since {then}. The numbers are from then. Ask again")
+    expect(window.page.locator("#fs-status")).to_contain_text("No answer since")
+    expect(window.page.locator("#fs-error")).to_be_hidden()
+    window.page.context.set_offline(False)
+    note.get_by_role("link", name="Ask again").click()
+    expect(note).to_have_text("Updates every 5 s")
+    assert window.is_same_load()
+
+
+def test_browser_live_goes_on_without_javascript(chromium: Browser, site: Site) -> None:
+    site.control.reset()
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site.url("live"))
+    site.control.asked.clear()
+    wait_until(lambda: any("live" in url for url in site.control.asked), "it stands still")
+    page.goto(site.url("live?paused=1"))
+    assert page.locator("noscript meta").count() == 0
+    context.close()
 
 
 def test_browser_live_can_be_paused(window: Window) -> None:
