@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..dimensions import Value
-from ..latency import percentile
+from ..latency import percentiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,7 @@ class Tally:
 
     def measures(self) -> Measures:
         """The measures so far."""
+        p50, p95, p99 = percentiles(self.latency, (0.50, 0.95, 0.99), longest=self.longest)
         return Measures(
             hits=self.hits,
             visitors=self.visitors,
@@ -179,9 +180,9 @@ class Tally:
             size=self.size,
             response_time=ResponseTime(
                 avg=self.seconds / self.timed if self.timed else None,
-                p50=percentile(self.latency, 0.50, longest=self.longest),
-                p95=percentile(self.latency, 0.95, longest=self.longest),
-                p99=percentile(self.latency, 0.99, longest=self.longest),
+                p50=p50,
+                p95=p95,
+                p99=p99,
                 max=self.longest,
             ),
             last_requested=self.last,

@@ -82,16 +82,31 @@ class Breakdowns:
         return {numbers[row.value]: row.value for row in cut(rows, sort=sort, limit=limit, offset=offset)}
 
     def answer(
-        self, dimension: str, hits: Counter[int], shown: Mapping[int, Value], plan: Plan, want: frozenset[str]
+        self,
+        dimension: str,
+        hits: Counter[int],
+        shown: Mapping[int, Value],
+        plan: Plan,
+        want: frozenset[str],
+        *,
+        dated: bool = True,
     ) -> Breakdown:
-        """The answer with the rows `shown`, and all that is wanted of them."""
+        """The answer with the rows `shown`, and all that is wanted of them; `dated`: also when each was requested last.
+
+        That is in contents of its own, of a segment for each value: for thousands that are only ranked it takes longer than
+        all else.
+        """
         found = {number: Total(Sums(hits=hits[number])) for number in shown}
         if want:
-            found = self._fill(dimension, shown, plan, want)
-        rows = tuple(Row(value, self._totals.measures(found[number], want)) for number, value in shown.items())
+            found = self._fill(dimension, shown, plan, want, dated)
+        rows = tuple(
+            Row(value, self._totals.measures(found[number], want, dated=dated)) for number, value in shown.items()
+        )
         return Breakdown(dimension, len(hits), rows, sum(hits.values()))
 
-    def _fill(self, dimension: str, shown: Mapping[int, Value], plan: Plan, want: frozenset[str]) -> dict[int, Total]:
+    def _fill(
+        self, dimension: str, shown: Mapping[int, Value], plan: Plan, want: frozenset[str], dated: bool
+    ) -> dict[int, Total]:
         found = {number: Total() for number in shown}
         number = self._dictionary.number_of(dimension)
         if plan.precomputed is not None and number is not None and shown:
@@ -103,7 +118,7 @@ class Breakdowns:
         part = self._planner.part(dimension)
         for batch in self._contents.batches(plan.selected, [part, *parts_for(want)]) if shown else ():
             self._contents.need([detail for detail, _ in batch], [part])
-            self._fill_from(batch, dimension, found, want, plan.measured)
+            self._fill_from(batch, dimension, found, want, plan.measured, dated)
         return found
 
     def _fill_from(
@@ -113,6 +128,7 @@ class Breakdowns:
         found: Mapping[int, Total],
         want: frozenset[str],
         known: Mapping[int, Columns],
+        dated: bool,
     ) -> None:
         """Add the measures that each value has in some detailed segments: in one go for all, as there may be hundreds.
 
@@ -127,6 +143,8 @@ class Breakdowns:
         groups = Groups(Columns.joined(self._contents.columns(wanted, want, known)), timed=PERCENTILES in want)
         for value, sums in zip(values, groups.sums(order, starts), strict=True):
             found[value].sums.add(sums)
+        if not dated:
+            return
         ordinals = np.concatenate([places for places, _ in picked])
         detail_of = np.repeat(np.arange(len(picked)), [len(places) for places, _ in picked])
         audiences = np.array([detail.audience for detail, _ in selected])[detail_of]

@@ -190,7 +190,9 @@ class RollupQueries:
             return replace(self._breakdowns.answer(dimension, hits, shown, plan, want), complete_from=complete_from)
         texts = self._dictionary.texts(dimension, hits)
         all_values = {number: texts[number] for number in hits}
-        ranked = self._breakdowns.answer(dimension, hits, all_values, plan, NEEDED.get(name, CHEAP))
+        ranked = self._breakdowns.answer(
+            dimension, hits, all_values, plan, NEEDED.get(name, CHEAP), dated=name == "last_requested"
+        )
         rows = cut(list(ranked.rows), sort=sort, limit=limit, offset=offset)
         numbers = {value: number for number, value in all_values.items()}
         answer = self._breakdowns.answer(dimension, hits, {numbers[row.value]: row.value for row in rows}, plan, want)

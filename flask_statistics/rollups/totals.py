@@ -35,8 +35,11 @@ class Totals:
         self._source = source
         self._contents = contents
 
-    def measures(self, total: Total, want: frozenset[str]) -> Measures:
-        """The measures as every answer has them: None for what the model lacks or was not asked for."""
+    def measures(self, total: Total, want: frozenset[str], *, dated: bool = True) -> Measures:
+        """The measures as every answer has them: None for what the model lacks or was not asked for.
+
+        `dated`: with the latest request, which is looked up in the segment that it is in.
+        """
         sums, has = total.sums, self._source.raw.has
         summed = SUMS in want
         return Tally(
@@ -48,7 +51,7 @@ class Totals:
             seconds=sums.time_us / 1_000_000,
             timed=sums.timed,
             longest=sums.longest_us / 1_000_000 if sums.timed else None,
-            last=self._last(total) if want else None,
+            last=self._last(total) if want and dated else None,
             latency=Counter(sums.latency),
         ).measures()
 
