@@ -135,7 +135,7 @@ class Dimension:
             )
         self.column = self.column or self.name
         self.label = self.label or self.name.replace("_", " ").capitalize()
-        self.plural = self.plural or f"{self.label}s"
+        self.plural = self.plural or _plural(self.label)
         self.derived = self.value is not _same
         if self.parse is not _one_text:
             self.parse = _checked(self.name, self.parse)
@@ -191,6 +191,13 @@ class Dimension:
         except Exception:
             _logger.exception("Flask-Statistics: the dimension %r cannot display %r.", self.name, value)
             return _text(value)
+
+
+def _plural(noun: str) -> str:
+    """`Addresses`, `Countries`, `Days`, `Browsers`: by the rules of English; what is irregular is declared."""
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"
 
 
 _PYTHON = sys.implementation.cache_tag or sys.implementation.name

@@ -243,7 +243,7 @@ def own_view(name: str) -> ResponseReturnValue:
     """A page of the host's own."""
     view = next((view for view in _panels().own_views if view.name == name), None)
     if view is None:
-        abort(404)
+        return _no_page()
     return _show_panels("page", view)
 
 
@@ -304,7 +304,7 @@ def list_view(dimension: str) -> ResponseReturnValue:
     """All values of one dimension."""
     known = state_of(current_app).dimensions.get(dimension)
     if known is None:
-        abort(404)
+        return _no_page()
     return _show(
         "list",
         known.plural,
@@ -510,7 +510,11 @@ def _static(filename: str) -> Response:
 
 def _unknown(unknown: str) -> Response:
     """A URL that is nobody's answers 404 behind the guard, so that it tells nothing before it."""
-    abort(404)
+    return _no_page()
+
+
+def _no_page() -> Response:
+    return _message(404, "There is no such page", "The address may be misspelt, or what it showed is gone.")
 
 
 def utc_now() -> datetime:

@@ -159,3 +159,11 @@ def test_derived_values_are_texts_unless_they_are_parsed() -> None:
     parsed = Dimension("kb", column="size", value=lambda size: size // 1000, parse=lambda text: (int(text),))
     assert (plain.value_of(9_500), plain.values_of("9")) == ("9", ("9",))
     assert (parsed.value_of(9_500), parsed.values_of("9")) == (9, (9,))
+
+
+@pytest.mark.parametrize(
+    ("name", "plural"),
+    [("address", "Addresses"), ("country", "Countries"), ("day", "Days"), ("box", "Boxes"), ("tenant", "Tenants")],
+)
+def test_dimension_plural_follows_english(name: str, plural: str) -> None:
+    assert Dimension(name).plural == plural

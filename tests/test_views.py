@@ -20,6 +20,7 @@ from werkzeug.test import Client, TestResponse
 
 from flask_statistics import Dimension, RequestMixin
 from flask_statistics.connections import READING
+from flask_statistics.formatting import clock, day
 from flask_statistics.guards import everybody
 from flask_statistics.pages.panels import BUILT_IN
 
@@ -68,36 +69,74 @@ def quiet(make_app: Callable[..., App], url: str | None = None, **options: Any) 
 
 
 def nothing(page: str) -> list[str]:
-    """Heading, text and action of what is said instead of numbers."""
+    """Heading, text and ways out of what is said instead of numbers."""
     card = re.search(r'<section class="card empty".*?</section>', page, re.DOTALL)
     assert card is not None
-    return [unescape(text) for text in re.findall(r"<(?:h2|p|pre|a)\b[^>]*>([^<]+)<", card[0])]
+    texts = re.findall(r"<(h2|p|a)\b[^>]*>(.*?)</\1>", card[0], re.DOTALL)
+    return [unescape(re.sub(r"<[^>]+>", "", text)) for _, text in texts]
 
 
 def test_view_of_an_empty_install(make_app: Callable[..., App]) -> None:
-    assert nothing(get(quiet(make_app))) == [
-        "No requests recorded yet",
-        "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",
-        "statistics = Statistics(app, db, Request)",
-        "Check again",
+    page = get(quiet(make_app))
+    assert nothing(page) == [
+        "Listening",
+        "Open any page of this app. It shows up here within 5 seconds, by itself.",
+        "Nothing after a visit? Then the path is excluded (STATISTICS_EXCLUDE), another process or host answered, "
+        "or another database is written to.",
     ]
+    assert 'hx-trigger="every 5s"' in page
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page.partition("</head>")[0]
 
 
 @pytest.mark.parametrize("view", ["", "errors", "requests"])
 def test_view_of_an_empty_install_says_so(make_app: Callable[..., App], view: str) -> None:
-    assert nothing(get(quiet(make_app), view))[0] == "No requests recorded yet"
+    assert nothing(get(quiet(make_app), view))[0] == "Listening"
 
 
 def test_view_of_an_empty_span(app: App) -> None:
     assert nothing(get(app, "?start=2020-01-01&end=2020-01-07")) == [
         "No requests between 1 Jan 2020 and 7 Jan 2020.",
+        f"Nothing was recorded before {clock(app.rows()[-1].date, now=NOW)}.",
         "Show all time",
     ]
     assert nothing(get(app, "errors?start=2020-11-01&end=2020-11-01"))[0] == "No requests on 1 Nov 2020."
 
 
 def test_view_of_filters_without_a_match(app: App) -> None:
-    assert nothing(get(app, "?path=/nowhere")) == ["No requests match these filters.", "Clear all"]
+    start = day(NOW - timedelta(days=27))
+    found = nothing(get(app, "?span=28d&path=/nowhere&browser=firefox&device!=bot"))
+    assert found == [
+        "No requests match these filters.",
+        f"700 requests between {start} and {day(NOW)}, of which none matches all filters.",
+        "Clear all filters · 500 requests",
+        "Without “Path is /nowhere” · 300 requests",
+        "The same filters at all times",
+    ]
+    assert nothing(get(app, "?span=28d&path=/nowhere"))[2:] == [
+        "Without “Path is /nowhere” · 700 requests",
+        "The same filters at all times",
+    ]
+
+
+def test_view_of_filters_says_when_the_span_is_to_blame(app: App) -> None:
+    assert nothing(get(app, "?start=2020-01-01&end=2020-01-01&path=/")) == [
+        "No requests on 1 Jan 2020.",
+        "Whatever the filters say: none was recorded then.",
+        "The same filters at all times",
+    ]
+
+
+def test_view_of_an_hour_offers_its_day(app: App) -> None:
+    at = app.rows()[0].date
+    found = nothing(get(app, f"?start={at:%Y-%m-%d}T00:00&end={at:%Y-%m-%d}T00:01&browser=firefox&q=no-such"))
+    assert any(text.startswith(("The whole of", "No requests")) for text in found)
+
+
+def test_clear_all_leaves_people_alone(app: App) -> None:
+    page = get(app, "?device!=bot&browser=firefox")
+    assert re.findall(r'<a class="clear" href="([^"]*)"', page) == ["/statistics/?device!=bot"]
+    assert "Remove filter Device" not in page
+    assert "Remove filter Device" in get(app, "?device=mobile")
 
 
 def test_view_of_an_empty_panel(app: App) -> None:
@@ -345,7 +384,7 @@ STATEMENTS = {
     "?span=all": 11,
     "?device!=bot&browser=firefox": 22,
     "?path=/": 13,
-    "?path=/nowhere": 2,
+    "?path=/nowhere": 4,
     "errors": 9,
     "requests": 3,
     "requests?before=5": 4,
@@ -382,6 +421,43 @@ def test_view_issues_few_statements_and_none_twice(app: App, view: str) -> None:
     assert len(newest) <= 1  # as SQLite's file is read without a transaction
     assert len(issued) - len(newest) == STATEMENTS[view]
     assert len(set(issued)) == len(issued)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["nowhere", "list/nothing", "page/nothing", "requests/none"])
+def test_unknown_page_is_the_dashboards_own(make_app: Callable[..., App], path: str) -> None:
+    app = make_app()
+    page = get(app, path, 404)
+    assert re.search(r'<link rel="icon" href="/statistics/static/icon.svg', page)
+    assert re.search(r'<a class="btn" href="/statistics/[^"]*">Back to the', page)
+    assert app.rows() == []
+
+
+def test_links_to_files_have_names_of_their_own(app: App) -> None:
+    for view in ("", "errors", "requests"):
+        names = re.findall(r'download aria-label="([^"]*)">CSV<', get(app, view))
+        assert len(set(names)) == len(names) > 1
+
+
+def test_list_counts_in_its_own_plural(app: App) -> None:
+    assert "1–3 of 3 status codes" in get(app, "list/status_code?span=28d")
+
+
+def test_list_of_exceptions_leaves_out_requests_without_one(app: App) -> None:
+    page = get(app, "list/exception?span=28d")
+    assert "1–2 of 2 exceptions" in page
+    assert "(none)" not in page
+    assert "(none)" not in get(app, "export/exception.csv?span=28d")
+
+
+def test_request_without_a_path_has_a_name(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    app.insert({"date": NOW, "path": ""}, {"date": NOW, "path": None})
+    page = get(app, "requests")
+    assert len(re.findall(r'<a href="/statistics/\?path=">\(none\)</a>', page)) == 2
+    assert "(empty)" in get(app, "requests/1")
 
 
 # ---- every link ------------------------------------------------------------------------------------------------------

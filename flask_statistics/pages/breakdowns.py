@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ..dimensions import Dimension
+from ..filters import Filters
 from ..formatting import clock, compact, duration, number, share
 from ..queries.answers import Breakdown, Row
 from .frame import Link
@@ -275,12 +276,17 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
         page.queries.breakdown,
         dimension,
         state.span,
-        state.filters,
+        _listed(dimension, state.filters),
         sort=state.table.sort,
         limit=limit,
         offset=offset,
         search=state.table.search,
     )
+
+
+def _listed(dimension: str, filters: Filters) -> Filters:
+    """What a list is of: requests without an exception are nearly all, and are no exception."""
+    return filters.and_(dimension, "", negated=True) if dimension == "exception" else filters
 
 
 def offered_columns(page: Page) -> tuple[Column, ...]:
@@ -318,7 +324,7 @@ def _table(
         shown=" · ".join(
             filter(
                 None,
-                (_shown(state.table.offset, found, dimension.label.lower()), _among(found), _not_before(page, found)),
+                (_shown(state.table.offset, found, dimension), _among(found), _not_before(page, found)),
             )
         ),
         newer_url=newer,
@@ -378,7 +384,7 @@ def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:
     rest = found.total - len(found.rows)
     if rest <= 0:
         return None
-    noun = plural(found.total, page.site.dimensions[found.dimension].label.lower())
+    noun = counted(found.total, page.site.dimensions[found.dimension])
     if rows is None:
         table = {"sort": page.state.table.sort, "search": page.state.table.search}
         return Link(f"All {noun}", page.state.listed_at(page.site.url("list", dimension=found.dimension), **table))
@@ -390,10 +396,15 @@ def _among(found: Breakdown) -> str:
     return "" if found.among is None else f"searched among the {found.among:,} commonest alone"
 
 
-def _shown(offset: int, found: Breakdown, noun: str) -> str:
+def counted(count: int, dimension: Dimension) -> str:
+    """`1 status code`, `2 status codes`."""
+    return plural(count, lower_first(dimension.label), lower_first(dimension.plural))
+
+
+def _shown(offset: int, found: Breakdown, dimension: Dimension) -> str:
     if not found.rows:
         return ""
-    return f"{offset + 1:,}–{offset + len(found.rows):,} of {plural(found.total, noun)}"
+    return f"{offset + 1:,}–{offset + len(found.rows):,} of {counted(found.total, dimension)}"
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
@@ -409,7 +420,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
     found = page.queries.breakdown(
         name,
         state.span,
-        state.filters,
+        _listed(name, state.filters),
         sort=state.table.sort,
         search=state.table.search,
         limit=EVERY_ROW,

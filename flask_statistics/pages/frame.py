@@ -58,6 +58,8 @@ class Chip:
     """Says the opposite; None where there is none."""
     values: tuple[ChipValue, ...]
     """Any of them."""
+    without: Filters
+    """The filters but for this one."""
 
     @property
     def text(self) -> str:
@@ -156,7 +158,7 @@ def frame(
         updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
         chips=() if view in UNFILTERED else chips(page),
-        clear_url=state.url(filters=Filters()),
+        clear_url=state.url(filters=without_chips(state.filters)),
         notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
@@ -288,10 +290,12 @@ def _device_texts(filters: Filters) -> dict[str, tuple[str, ...]]:
 def chips(page: Page) -> tuple[Chip, ...]:
     """The filters that are on."""
     state = page.state
-    found = [_chip(page, condition) for condition in state.filters.conditions]
+    switched = without_chips(state.filters).conditions
+    found = [_chip(page, condition) for condition in state.filters.conditions if condition not in switched]
     if state.filters.contains:
-        without = state.url(filters=replace(state.filters, contains=""))
-        found.append(Chip("Path", "contains", None, (ChipValue(clipped(state.filters.contains), without),)))
+        rest = replace(state.filters, contains="")
+        value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))
+        found.append(Chip("Path", "contains", None, (value,), rest))
     return tuple(found)
 
 
@@ -313,7 +317,14 @@ def _chip(page: Page, condition: Condition) -> Chip:
             )
             for text in condition.texts
         ),
+        without=replace(filters, conditions=tuple(each for each in filters.conditions if each != condition)),
     )
+
+
+def without_chips(filters: Filters) -> Filters:
+    """What of the filters is a switch and no chip: people alone, or bots alone."""
+    of_device = tuple(each for each in filters.conditions if each.dimension == "device")
+    return Filters(of_device) if [each.texts for each in of_device] == [("bot",)] else Filters()
 
 
 def chip_text(dimension: Dimension, text: str) -> str:

@@ -1,12 +1,30 @@
-"""What is said where there are no numbers: why, and what to do about it."""
+"""What is said where there are no numbers: why, and what leads to some."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from ..filters import Filters
-from ..formatting import day, just_before
-from .page import Page, covered
+from ..formatting import clock, day, just_before
+from ..queries.interface import HITS
+from ..spans import Span, midnight
+from .frame import chips, without_chips
+from .page import Page, covered, plural
+
+MOST_TRIED = 4
+"""Filters of which each is tried without the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A link that leads to numbers."""
+
+    text: str
+    url: str
+    hits: str = ""
+    """How many requests it leads to; empty: that was not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,28 +33,83 @@ class Nothing:
 
     heading: str
     text: str | None
-    action: str
-    url: str
-    """Where the action leads."""
+    ways: tuple[Way, ...]
+    """The best one first."""
     warning: str | None = None
+    waits: bool = False
+    """Whether the first request is awaited, and shows by itself."""
 
 
 def nothing(page: Page) -> Nothing:
     """Why there are no numbers, and what to do about it."""
     state = page.state
-    if state.filters:
-        return Nothing("No requests match these filters.", None, "Clear all", state.url(filters=Filters()))
-    if page.queries.earliest() is None:
+    first = page.ask(page.queries.earliest)
+    if first is None and not state.filters:
+        return _first_start(page)
+    all_time = replace(state.span, name="all")
+    if not state.filters:
+        early = first is not None and state.span.end <= first
         return Nothing(
-            "No requests recorded yet",
-            "The extension is installed. Visit any page of your app, then come back: requests show up within 5 seconds.",
-            "Check again",
-            state.url(),
-            page.site.left_behind(),
+            f"No requests {_during(page)}.",
+            f"Nothing was recorded before {clock(page.local(first), now=page.local_now)}." if early and first else None,
+            (Way("Show all time", state.url(span=all_time)),),
         )
-    return Nothing(
-        f"No requests {_during(page)}.", None, "Show all time", state.url(span=replace(state.span, name="all"))
+    of_span = _count(page, state.span, Filters())
+    ways = sorted(_ways(page), key=lambda way: -way[0])
+    known = [Way(text, url, plural(hits, "request")) for hits, text, url in ways if hits]
+    wider = Way("The same filters at all times", state.url(span=all_time))
+    if of_span == 0:
+        return Nothing(f"No requests {_during(page)}.", "Whatever the filters say: none was recorded then.", (wider,))
+    text = (
+        None if of_span is None else f"{plural(of_span, 'request')} {_during(page)}, of which none matches all filters."
     )
+    return Nothing(
+        "No requests match these filters.",
+        text,
+        (*known, wider) if state.span.name != "all" else tuple(known),
+    )
+
+
+def _first_start(page: Page) -> Nothing:
+    return Nothing(
+        "Listening",
+        "Open any page of this app. It shows up here within 5 seconds, by itself.",
+        (),
+        page.site.left_behind(),
+        waits=True,
+    )
+
+
+def _ways(page: Page) -> Iterator[tuple[int, str, str]]:
+    """Hits, text and URL of what is near to what was asked for."""
+    state, filters, whole_day = page.state, page.state.filters, _day_around(page)
+    found = chips(page)
+    for chip in found[:MOST_TRIED] if len(found) > 1 else ():
+        yield _count(page, state.span, chip.without) or 0, f"Without “{chip.text}”", state.url(filters=chip.without)
+    if found:
+        kept = without_chips(filters)
+        text = "Clear all filters" if len(found) > 1 else f"Without “{found[0].text}”"
+        yield _count(page, state.span, kept) or 0, text, state.url(filters=kept)
+    if without_chips(filters):
+        everyone = filters.without("device")
+        yield _count(page, state.span, everyone) or 0, "With everyone, people and bots", state.url(filters=everyone)
+    if whole_day is not None:
+        text = f"The whole of {day(whole_day.local_start)}"
+        yield _count(page, whole_day, filters) or 0, text, state.url(span=whole_day)
+
+
+def _count(page: Page, span: Span, filters: Filters) -> int | None:
+    measures = page.ask(page.queries.summary, span, filters, want=HITS)
+    return None if measures is None else measures.hits
+
+
+def _day_around(page: Page) -> Span | None:
+    """The day that the span is a part of; None: it is more than that."""
+    span = page.state.span
+    first, last = span.local_start.date(), just_before(span.local_end).date()
+    if first != last or span.whole_days:
+        return None
+    return Span(midnight(first, span.zone), midnight(first + timedelta(days=1), span.zone), span.zone)
 
 
 def _during(page: Page) -> str:

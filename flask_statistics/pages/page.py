@@ -201,6 +201,6 @@ def how_long(kept: timedelta) -> str:
     return plural(hours // 24, "day") if hours % 24 == 0 else plural(hours, "hour")
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 path`, `2 paths`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 path`, `2 paths`; `many` for nouns that get more than an s."""
+    return f"{count:,} {noun if count == 1 else many or f'{noun}s'}"

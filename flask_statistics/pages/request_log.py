@@ -44,7 +44,7 @@ class RequestRow:
     method: str
     path: str
     path_url: str
-    """The overview of its path; empty without a path."""
+    """The overview of its path; empty where the model has none."""
     exception: str | None
     mimetype: str
     size: str
@@ -234,14 +234,19 @@ def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
         status_class=_class(status),
         status_title=status_text(status),
         method=clipped(row.get("method"), 16),
-        path=clipped(path),
-        path_url="" if path is None else page.other_filtered("path", path),
+        path=_path(page, path),
+        path_url=page.other_filtered("path", path or "") if "path" in page.site.dimensions else "",
         exception=clipped(row["exception"]) if row.get("exception") else None,
         mimetype=clipped(row.get("mimetype"), 60),
         size=size(row.get("size")),
         duration=duration(row.get("response_time")),
         browser=_browser(page, row),
     )
+
+
+def _path(page: Page, path: str | None) -> str:
+    dimension = page.site.dimensions.get("path")
+    return clipped(path or (dimension.none if dimension else None))
 
 
 def _url_of(page: Page, row: Mapping[str, Any]) -> str:
@@ -352,7 +357,7 @@ def _fact_text(page: Page, name: str, value: Any) -> str:
         return size(value) if value is None or value < 1000 else f"{size(value)} ({number(value)} bytes)"
     if name == "status_code":
         return status_text(value)
-    return _long(None if value is None else str(value))
+    return "(empty)" if value == "" else _long(None if value is None else str(value))
 
 
 def _long(text: str | None) -> str:
