@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,17 +173,18 @@ def test_health_page_and_command_say_the_same(make_app: MakeApp) -> None:
     for text in ("about 700", "50 requests", "Whole file"):
         assert text in page
         assert text in output.output
-    assert "All is well." in page
+    assert "Recording works." in page
+    assert "Nothing was lost." in page
     assert "local_only" in page
     assert app.json("health")["storage"]["rows"] == 700
 
 
-def test_health_that_is_guarded_says_nothing_of_it(make_app: MakeApp) -> None:
-    assert "nobody guards it" not in make_app(before_f=lambda: True).client.get("/statistics/health").text
-    assert (
-        "Everybody who can reach this app can see this page"
-        in make_app(before_f=everybody).client.get("/statistics/health").text
-    )
+def test_health_begins_with_the_worst(make_app: MakeApp, tmp_path: Path) -> None:
+    assert "This page is public" not in make_app(before_f=lambda: True).client.get("/statistics/health").text
+    page = make_app(before_f=everybody).client.get("/statistics/health").text
+    lines = re.findall(r'<li><span class="(\w+)" aria-hidden="true">.</span> <strong>([^<]*)</strong>', page)
+    assert lines[:2] == [("bad", "This page is public."), ("good", "Recording works.")]
+    assert str(tmp_path) not in page
 
 
 def test_health_of_an_app_that_records_nothing(make_app: MakeApp) -> None:

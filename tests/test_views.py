@@ -198,7 +198,9 @@ def test_view_of_the_original_parameters(app: App) -> None:
     page = get(app, f"?start={day}&end={day}&path=/")
     assert re.findall(r"<b title=[^>]*>([^<]*)</b>", page) == ["/"]
     hits = app.json(f"summary?start={day}&end={day}&path=/")["hits"]
-    assert f'data-measure="hits"><span class="kl">Hits</span>\n<strong class="kv" title="{hits}">' in page
+    assert (
+        f'data-measure="hits"><span class="kl" title="Requests">Hits</span>\n<strong class="kv" title="{hits}">' in page
+    )
     assert "Latest requests" in page
     assert 'id="fs-paths"' not in page
 

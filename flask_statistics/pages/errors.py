@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -153,6 +154,7 @@ def exception_rows(page: Page) -> Iterator[Cells]:
 
 def _exception_row(page: Page, group: answers.ExceptionGroup) -> ExceptionRow:
     kind, message = split_exception(page, group.exception)
+    message = unquoted(message)
     filters, base = page.state.filters, page.site.url("requests")
     if "exception" in page.site.dimensions:
         filters = filters.only("exception", kind)
@@ -174,6 +176,15 @@ def split_exception(page: Page, stored: str) -> tuple[str, str]:
     dimension = page.site.dimensions.get("exception")
     kind = str(dimension.value_of(stored)) if dimension else stored
     return kind, stored.removeprefix(kind).strip().removeprefix("(").removesuffix(")")
+
+
+def unquoted(message: str) -> str:
+    """A message without the quotes of its `repr`, where it is one text and nothing else."""
+    try:
+        text = ast.literal_eval(message)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return message
+    return text if isinstance(text, str) else message
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ COMPARED = ("index", "errors")
 SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
-COMPARISON_SUMMARIES = {"prev": "vs previous period", "year": "vs last year", "off": "Compare"}
+COMPARISON_SUMMARIES = {"prev": "vs previous", "year": "vs last year", "off": "no comparison"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,8 @@ class Frame:
     updates: Updates
     toolbar: Toolbar
     chips: tuple[Chip, ...]
+    scope: str
+    """What is counted, in words; empty: the view counts nothing by filters."""
     clear_url: str
     notices: tuple[str, ...]
     permalink: str | None
@@ -136,6 +138,8 @@ class Frame:
     log_out_url: str | None
     """None: there is nothing to log out of."""
     self_url: str
+    is_raw: bool
+    """Whether raw rows are counted, which takes time."""
 
 
 def frame(
@@ -158,6 +162,7 @@ def frame(
         updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
         chips=() if view in UNFILTERED else chips(page),
+        scope="" if view in UNFILTERED else _scope(state.filters),
         clear_url=state.url(filters=without_chips(state.filters)),
         notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
@@ -167,6 +172,7 @@ def frame(
         theme_url=site.url("theme"),
         log_out_url=site.url("log_out") if site.can_log_out else None,
         self_url=state.table_url_at(state.base),
+        is_raw=page.queries.freshness is None,
     )
 
 
@@ -297,6 +303,13 @@ def chips(page: Page) -> tuple[Chip, ...]:
         value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))
         found.append(Chip("Path", "contains", None, (value,), rest))
     return tuple(found)
+
+
+def _scope(filters: Filters) -> str:
+    switched = without_chips(filters).conditions
+    if switched:
+        return "People only: bots are left out." if switched[0].negated else "Bots only: people are left out."
+    return "Only these requests are counted." if filters else "All requests are counted."
 
 
 def _chip(page: Page, condition: Condition) -> Chip:

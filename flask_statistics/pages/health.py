@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..formatting import clipped, clock, compact, duration, number, size
+from ..formatting import clipped, clock, duration, number, size
 from ..health import Health, Recording, Storage
-from .page import Page, how_long
+from .page import Page, how_long, plural
 
 if TYPE_CHECKING:
     from ..rollups.rollups import Status
@@ -17,14 +19,14 @@ NONE = "–"
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """One number of the top row."""
+class Line:
+    """One sentence on how the statistics do."""
 
-    label: str
-    value: str
-    exact: str
-    tone: str = ""
-    """bad where it should be another number."""
+    tone: str
+    """bad, warn or good."""
+    text: str
+    more: str = ""
+    """What follows from it, or what it is said by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,12 @@ class Card:
 class HealthView:
     """The health view."""
 
-    problems: tuple[str, ...]
-    """Empty: all is well."""
-    advice: tuple[str, ...]
-    """What would help, a line each."""
-    tiles: tuple[Tile, ...]
+    lines: tuple[Line, ...]
+    """The worst first."""
     cards: tuple[Card, ...]
     settings: Card
+    changed: str
+    """How many settings somebody made, and which."""
 
 
 def view(page: Page, health: Health) -> HealthView:
@@ -69,26 +70,54 @@ def view(page: Page, health: Health) -> HealthView:
         Card("tables", "Tables", _tables(health.storage)),
         Card("readers", "Who may see it", _readers(page, health)),
     ]
-    settings = tuple(Fact(setting.key, clipped(setting.value), setting.default) for setting in health.settings)
+    settings = tuple(
+        Fact(setting.key, clipped(_name_alone(setting.value)), setting.default) for setting in health.settings
+    )
     return HealthView(
-        problems=tuple(clipped(problem, 400) for problem in health.problems),
-        advice=health.advice,
-        tiles=tuple(_tiles(health.recording)),
+        lines=tuple(_lines(page, health)),
         cards=tuple(cards),
         settings=Card("settings", "Settings in force", settings, monospace=True),
+        changed=_changed(settings),
     )
 
 
-def _tiles(recording: Recording | None) -> list[Tile]:
+def _lines(page: Page, health: Health) -> Iterator[Line]:
+    """What is wrong, then what would help, then what is well."""
+    if not health.guarded:
+        yield Line("bad", "This page is public.", "Everybody who can reach the app can open it: guard it by before_f.")
+    for problem in health.problems:
+        yield Line("bad", clipped(problem, 400))
+    for advice in health.advice:
+        if health.guarded or not advice.startswith("Everybody who can reach"):
+            yield Line("warn", advice)
+    recording = health.recording
     if recording is None:
-        return []
-    overhead = recording.overhead_p95
-    return [
-        Tile("Recorded", compact(recording.recorded), number(recording.recorded)),
-        Tile("Waiting", compact(recording.waiting), number(recording.waiting), "bad" if recording.trouble else ""),
-        Tile("Lost", compact(recording.lost), number(recording.lost), "bad" if recording.lost else ""),
-        Tile("Overhead p95", duration(overhead), NONE if overhead is None else f"{overhead * 1e6:,.0f} µs"),
-    ]
+        yield Line("warn", "Recording is off.", "STATISTICS_ENABLED turns it on.")
+        return
+    since = f"Since this process started, {_at(page, recording.started_at)}."
+    if not recording.trouble and not recording.refused:
+        count = plural(recording.recorded, "request") if recording.recorded else "no request yet"
+        yield Line("good", "Recording works.", f"{count[:1].upper()}{count[1:]}. {since}")
+    if not recording.lost:
+        yield Line(
+            "good", "Nothing was lost.", f"{recording.waiting:,} wait to be written." if recording.waiting else ""
+        )
+    if recording.overhead_p95 is not None:
+        yield Line(
+            "good",
+            f"Requests take {_micro(recording.overhead_p50)} longer.",
+            f"95 of 100 less than {_micro(recording.overhead_p95)}.",
+        )
+
+
+def _name_alone(value: str) -> str:
+    """A setting without the folder of a database's file: this page may be public."""
+    return re.sub(r"^sqlite:///.*/", "sqlite:///…/", value)
+
+
+def _changed(settings: tuple[Fact, ...]) -> str:
+    made = [fact.label.removeprefix("STATISTICS_") for fact in settings if not fact.default]
+    return f"{len(made)} of {len(settings)} are changed{': ' + ', '.join(made) if made else ''}"
 
 
 def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
@@ -105,7 +134,12 @@ def _recording(page: Page, recording: Recording | None) -> tuple[Fact, ...]:
         Fact("Lost", f"{recording.lost:,}: {clipped(reasons)}" if recording.lost else "0"),
         Fact("Last error", NONE if last is None else f"{_at(page, last)}: {clipped(recording.last_error)}"),
         Fact("Overhead p50", _micro(recording.overhead_p50)),
-        Fact("Overhead p95", f"{_micro(recording.overhead_p95)} of {recording.overhead_requests:,} requests"),
+        Fact(
+            "Overhead p95",
+            f"{_micro(recording.overhead_p95)} of {recording.overhead_requests:,} requests"
+            if recording.overhead_requests
+            else "no request yet",
+        ),
     )
 
 
@@ -126,11 +160,11 @@ def _storage(page: Page, storage: Storage | None) -> tuple[Fact, ...]:
         Fact("Raw rows", NONE if storage.rows is None else f"about {storage.rows:,}"),
         Fact("From", _at(page, storage.oldest)),
         Fact("To", _at(page, storage.newest)),
-        Fact("Kept for", "ever" if page.site.retention is None else how_long(page.site.retention)),
+        Fact("Kept", "for ever" if page.site.retention is None else f"for {how_long(page.site.retention)}"),
         *(() if page.site.most_rows is None else (Fact("Kept at most", number(page.site.most_rows)),)),
         Fact("Growth a day", _growth(storage)),
-        Fact("In 30 days", size(storage.in_30_days)),
-        Fact("In a year", size(storage.in_a_year)),
+        Fact("Forecast, 30 days", size(storage.in_30_days)),
+        Fact("Forecast, a year", size(storage.in_a_year)),
         Fact("Free", size(storage.free)),
     )
 
@@ -175,9 +209,11 @@ def _rollups(page: Page, health: Health) -> tuple[Fact, ...]:
         Fact("Last job took", duration(found.last_run_seconds)),
         Fact("Still to roll up", f"from {_at(page, found.oldest_raw)}" if found.preparing else "nothing"),
         Fact("Verified again", _verified(page, found)),
-        Fact("Segments", ", ".join(f"{count:,} {unit}" for unit, count in sorted(found.segments.items())) or NONE),
-        Fact("Numbered", f"{found.values:,} values, {found.visitors:,} visitors"),
-        Fact("Folded", _folded(found)),
+        Fact(
+            "Stored periods", ", ".join(f"{count:,} {unit}" for unit, count in sorted(found.segments.items())) or NONE
+        ),
+        Fact("Numbered for rollups", f"{found.values:,} values, {found.visitors:,} visitors"),
+        Fact("Rare values counted together", _folded(found)),
         Fact("Left out", _left_out(found)),
         Fact("Not complete", _incomplete(page, found)),
     )

@@ -268,6 +268,7 @@ def _class(status: int | None) -> str:
 # ---- one request -----------------------------------------------------------------------------------------------------
 
 LABELS = {
+    "index": "Number",
     "date": "Time",
     "status_code": "Status",
     "response_time": "Response time",

@@ -27,10 +27,18 @@ NEEDS = {
 LABELS = {
     "hits": "Hits",
     "visitors": "Visitors",
-    "p50": "Median time",
-    "p95": "p95 time",
+    "p50": "Median",
+    "p95": "p95",
     "server_errors": "Server errors",
     "client_errors": "Client errors",
+}
+MEANINGS = {
+    "hits": "Requests",
+    "visitors": "Different addresses",
+    "p50": "Half of the requests were faster",
+    "p95": "95 of 100 requests were faster",
+    "server_errors": "Answers 500 to 599: this app failed",
+    "client_errors": "Answers 400 to 499, such as not found",
 }
 METRIC_OF = {"hits": "hits", "visitors": "visitors", "p50": "time", "p95": "time"} | dict.fromkeys(
     ("server_errors", "client_errors"), "errors"
@@ -51,6 +59,7 @@ class Tile:
     """None: there is nothing to compare with."""
     versus: str
     """What the change is against."""
+    meaning: str
     hint: str | None
     """Its share of the hits."""
     url: str
@@ -161,7 +170,8 @@ def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, 
         exact=duration(value) if timed else number(value),
         change=None if previous is None else change(value, value_of(name, previous), lower_is_better=timed or errors),
         versus=versus,
-        hint=f"{part} of hits" if errors and part else None,
+        meaning=MEANINGS[name],
+        hint=None if not errors or not part else f"{part} of hits" if value else "no errors",
         url=page.state.url(metric=METRIC_OF[name]),
         current=page.state.metric == METRIC_OF[name],
     )

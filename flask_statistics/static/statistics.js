@@ -13,6 +13,13 @@
   let underWay = 0;
   let lastRequest = null;
 
+  let slow = 0;
+
+  const mark = (link) => { // what was clicked looks chosen from then on, and not from the answer on
+    all(".asked").forEach((element) => element.classList.remove("asked"));
+    if (link?.matches?.(".seg a")) link.classList.add("asked");
+  };
+
   const isOurs = (context) => context?.target?.closest?.("#fs-root");
   const isPoll = (context) => context.sourceElement?.id === "fs-poll";
 
@@ -24,7 +31,11 @@
     underWay++;
     find("#fs-error").hidden = true;
     find("#fs-main").setAttribute("aria-busy", "true");
-    if (!isPoll(context)) lastRequest = context;
+    if (isPoll(context)) return;
+    lastRequest = context;
+    mark(context.sourceElement);
+    clearTimeout(slow);
+    slow = setTimeout(() => { find("#fs-slow").hidden = false; }, 2000);
   });
 
   // ---- the live view: who asks in vain says so ----
@@ -51,7 +62,11 @@
   on("htmx:finally:request", (event) => {
     if (!event.detail.ctx.order) return;
     underWay--;
-    if (!underWay) find("#fs-main").removeAttribute("aria-busy");
+    if (underWay) return;
+    find("#fs-main").removeAttribute("aria-busy");
+    clearTimeout(slow);
+    find("#fs-slow").hidden = true;
+    mark(null);
   });
 
   on("htmx:before:swap", (event) => {

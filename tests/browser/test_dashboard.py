@@ -68,6 +68,7 @@ class Window:
         self.settle()
 
     def span(self, name: str) -> None:
+        self.page.locator("#fs-dates").evaluate("menu => menu.open = true")
         self.page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name=name, exact=True).click()
 
     def expect_span(self, name: str) -> None:
@@ -213,6 +214,18 @@ def test_browser_slow_click_then_back_ends_on_the_page_before(window: Window) ->
         window.expect_span("91d")
     window.expect_span("91d")
     window.expect_url("?span=91d")
+
+
+def test_browser_slow_answer_is_spoken_of_and_the_click_is_marked(window: Window) -> None:
+    window.open()
+    with window.held("device"):
+        window.page.locator("nav[aria-label=Who]").get_by_role("link", name="People").click()
+        expect(window.page.locator("nav[aria-label=Who] .asked")).to_have_text("People")
+        expect(window.page.locator("#fs-slow")).to_have_text(
+            "Still counting. Rollups make this instant: STATISTICS_ROLLUPS = True"
+        )
+    expect(window.page.locator("#fs-slow")).to_be_hidden()
+    expect(window.page.locator(".asked")).to_have_count(0)
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
@@ -492,6 +505,7 @@ def test_browser_works_without_javascript(chromium: Browser, site: Site) -> None
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(site.url())
+    page.locator("#fs-dates summary").click()
     page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name="28d").click()
     expect(page).to_have_url(site.url("?span=28d"))
     page.locator("#fs-dates summary").click()
