@@ -62,7 +62,7 @@ NORMAL = """
   });
   const main = root.querySelector("#fs-main");
   main.querySelectorAll("time, .fresh").forEach((moment) => moment.replaceWith("then"));
-  main.querySelectorAll(".notice").forEach((notice) => notice.textContent.startsWith("A page took") && notice.remove());
+  main.querySelectorAll(".notice").forEach((notice) => /^(A page|SQLite lets)/.test(notice.textContent) && notice.remove());
   return main.innerHTML.replace(/\\s+/g, " ").replaceAll("> <", "><").trim();
 }
 """
