@@ -18,7 +18,7 @@ from flask import Flask, redirect, render_template_string, request, url_for
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.wrappers import Response
 
-from . import traffic
+from . import schema, traffic
 from .extension import Statistics
 from .models import RequestMixin
 from .state import State, state_of
@@ -91,12 +91,15 @@ def create_app(database: str | Path | None = None) -> Flask:
 def fill(state: State, *, now: datetime) -> int:
     """Store made-up requests from the last one stored, at most 28 days ago, to `now`; gives their number.
 
-    Creates the tables that are missing.
+    Creates the tables and the columns that are missing.
     """
     raw = state.raw
     with state.engine().begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # workers that start together must not all fill the same time
         raw.table.metadata.create_all(connection)
+        for lack in schema.lacking(state, connection, connection):  # a file of an older version
+            for statement in lack.additions(connection.dialect):
+                connection.exec_driver_sql(statement)
         last = connection.scalar(sa.select(sa.func.max(raw.columns["date"])))
         start = max(last, now - LENGTH) if last else now - LENGTH
         requests = int(REQUESTS * ((now - start) / LENGTH))

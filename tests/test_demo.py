@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -106,4 +108,14 @@ def test_demo_default_file_is_in_the_current_folder(tmp_path: Path, monkeypatch:
     app = demo.create_app()
     assert [path.name for path in tmp_path.iterdir()] == ["flask-statistics-demo.sqlite"]
     assert state_of(app).settings.timezone.key == "Europe/Berlin"
+    state_of(app).engine().dispose()
+
+
+def test_demo_adds_columns_to_the_file_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state_of(demo.create_app()).engine().dispose()
+    with closing(sqlite3.connect("flask-statistics-demo.sqlite")) as file:
+        file.execute("ALTER TABLE request DROP COLUMN release")
+    app = demo.create_app()
+    assert app.test_client().get("/statistics/").status_code == 200
     state_of(app).engine().dispose()
