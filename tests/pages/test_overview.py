@@ -219,11 +219,12 @@ def stubbed(app: App) -> Iterator[App]:
     state_type.queries = original  # type: ignore[method-assign]
 
 
-def test_overview_is_rendered_in_15_ms(stubbed: App) -> None:
+def test_overview_is_rendered_in_20_ms(stubbed: App) -> None:
+    # with fourteen panels of dimensions; each takes a quarter of a millisecond
     page_of(stubbed, "?device!=bot")
     times: list[float] = []  # of this process, whatever else the machine does
-    while len(times) < 15 or (min(times) >= 0.015 and len(times) < 100):  # a shared machine has slow seconds
+    while len(times) < 15 or (min(times) >= 0.02 and len(times) < 100):  # a shared machine has slow seconds
         start = process_time()
         stubbed.client.get("/statistics/?device!=bot")
         times.append(process_time() - start)
-    assert min(times) < 0.015, f"{1000 * min(times):.1f} ms at best, {1000 * median(times):.1f} ms in the middle"
+    assert min(times) < 0.02, f"{1000 * min(times):.1f} ms at best, {1000 * median(times):.1f} ms in the middle"
