@@ -120,7 +120,8 @@ def mariadb_server() -> Iterator[sa.URL]:
     # a short folder: a socket's path has at most some hundred characters
     with TemporaryDirectory(prefix="mariadb-") as folder:
         data, at, user = Path(folder) / "data", Path(folder) / "socket", getpass.getuser()
-        settings = ("--no-defaults", f"--user={user}", f"--datadir={data}")
+        # temporary tables beside the data: a server that starts deletes what others have in a folder that they share
+        settings = ("--no-defaults", f"--user={user}", f"--datadir={data}", f"--tmpdir={folder}")
         root = ("--auth-root-authentication-method=normal", "--skip-test-db")
         subprocess.run([install, *settings, *root], check=True, capture_output=True)
         with (Path(folder) / "log").open("w") as log:
