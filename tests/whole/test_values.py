@@ -77,8 +77,10 @@ def test_values_that_are_listed_select_their_hits(app: App) -> None:
             app.client.get(f"/statistics/list/{name}?{SPAN}&limit=1000").text,
         )
         links = [unescape(link).partition("?")[2] for link in links]
-        assert len(links) == min(len(rows), 50)
-        for row, link in zip(rows, links, strict=False):
+        # the list of exceptions leaves out requests without one
+        listed = [row for row in rows if name != "exception" or row["value"] is not None]
+        assert len(links) == min(len(listed), 50)
+        for row, link in zip(listed, links, strict=False):
             found = app.json(f"summary?{link}")
             assert (found["hits"], found["visitors"]) == (row["hits"], row["visitors"]), (name, row["value"], link)
         assert sum(row["hits"] for row in rows) == 3 * len(TEXTS)
