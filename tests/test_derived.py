@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,35 @@ def test_fill_that_was_stopped_goes_on(make_app: MakeApp, countries: Path) -> No
     assert [row.country for row in app.rows()] == ["AT"] * 3 + [None] * 5
     assert "5 raw rows got another country." in command(app, "fill", "country")[1]
     assert [row.country for row in app.rows()] == ["AT"] * 8
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_fill_that_was_stopped_goes_on_with_rollups(
+    make_app: MakeApp, countries: Path, monkeypatch: pytest.MonkeyPatch, pruned: bool
+) -> None:
+    app = make_app(STATISTICS_COUNTRY=countries, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
+    days = [DAY + timedelta(days=number) for number in range(8)]
+    app.insert(*({"date": day, "remote_address": "192.0.2.7"} for day in days))
+    assert command(app, "rollup")[0] == 0
+    if pruned:
+        with app.flask.app_context():
+            app.db.session.execute(sa.delete(app.Request).where(app.Request.date < days[2]))
+            app.db.session.commit()
+    correct = derived.correct
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        correct(*arguments, **options)
+        raise SystemExit(9)  # as a kill leaves it: all rows are changed, and no day is built
+
+    with monkeypatch.context() as patch:
+        patch.setattr(derived, "correct", killed)
+        assert command(app, "fill", "country")[0] == 9
+    code, output = command(app, "fill", "country")
+    assert (code, "0 raw rows got another country." in output) == (0, True)
+    assert ("raw rows of theirs are gone" in output) == pruned
+    found = app.json("breakdown/country?start=2026-03-01&end=2026-03-08")["rows"]
+    assert {row["value"]: row["hits"] for row in found} == ({"AT": 6, None: 2} if pruned else {"AT": 8})
+    assert "built" not in command(app, "fill", "country")[1]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ import click
 from flask import current_app
 
 from .. import databases, derived, trail
-from ..spans import midnight, to_local
+from ..spans import FIRST_YEAR, midnight, next_edge, to_local
 from ..state import State, state_of
 from .rollups import days, job_errors, say_what_was_done
 from .shared import commands, count_of, database_errors, utc_now
@@ -27,11 +27,13 @@ def fill(columns: Sequence[str]) -> None:
     """Fill columns of stored rows: what a user agent says by the rules of today, and the country of an address.
 
     A country that is stored stays. Days of the rollups whose rows changed are built again. Stop it at any time: what is done
-    stays, and it may begin again.
+    stays, and the same command goes on; it then builds all days again.
     """
     state = state_of(current_app)
     _check(state, columns)
     label = f"Filling {', '.join(columns)}"
+    with database_errors("'flask statistics init' creates missing tables."):
+        was_stopped = state.rollups is not None and state.rollups.begin_changing()
     with (
         database_errors("'flask statistics init' creates missing tables."),
         click.progressbar(length=0, label=label, file=sys.stderr, show_eta=False, show_percent=False) as bar,
@@ -39,8 +41,12 @@ def fill(columns: Sequence[str]) -> None:
         found = derived.correct(state.engine(), state.raw, progress=bar.update, names=columns)
     click.echo(f"{count_of(found.rows, 'raw row')} got another {' or '.join(columns)}.")
     trail.note(state.app, "changed", f"filled {', '.join(columns)}: {count_of(found.rows, 'raw row')}")
-    if state.rollups is not None and found.first is not None and found.last is not None:
-        _rebuild(state.rollups, found.first, found.last, state.settings.timezone)
+    if state.rollups is not None:
+        if was_stopped:  # it knew which days had changed
+            _rebuild(state.rollups, datetime(FIRST_YEAR, 1, 1), utc_now(), state.settings.timezone)
+        elif found.first is not None and found.last is not None:
+            _rebuild(state.rollups, found.first, found.last, state.settings.timezone)
+        state.rollups.end_changing()
 
 
 def _check(state: State, columns: Sequence[str]) -> None:
@@ -60,10 +66,16 @@ def _check(state: State, columns: Sequence[str]) -> None:
 
 
 def _rebuild(rollups: Rollups, first: datetime, last: datetime, zone: ZoneInfo) -> None:
-    """Build the days from `first` to `last` again."""
-    start, end = (to_local(moment, zone).date() for moment in (first, last))
-    with job_errors(), days("Building") as progress:
-        report = rollups.job().rebuild(
-            midnight(start, zone), midnight(end + timedelta(days=1), zone), utc_now(), progress=progress
+    """Build the days from `first` to `last` again, but for those of which raw rows are gone."""
+    job = rollups.job()
+    start, end = (midnight(to_local(moment, zone).date(), zone) for moment in (first, last))
+    end, buildable = next_edge(end, "day", zone), job.buildable_from()
+    if start < buildable:
+        start = buildable
+        click.echo(
+            f"Rollups from before {to_local(start, zone):%Y-%m-%d} stay as they are: raw rows of theirs are gone."
         )
-    say_what_was_done(report)
+    if start < end:
+        with job_errors(), days("Building") as progress:
+            report = job.rebuild(start, end, utc_now(), progress=progress)
+        say_what_was_done(report)

@@ -257,6 +257,17 @@ class Job(Holder):
             before = last + timedelta(hours=1) if pruned is None else datetime.fromisoformat(pruned)
         return (first, before) if first < before else None
 
+    def buildable_from(self) -> datetime:
+        """The first local day (naive UTC) from which on nothing is frozen, so that `rebuild` may build it and all later ones."""
+        hour = self.tables.hour.c
+        with self.reading() as (connection, raw):
+            before = keeping.frozen_before(self, connection, raw)
+            last = connection.scalar(sa.select(sa.func.max(hour.start)).where(hour.start < before))
+        if last is None:
+            return NEVER
+        following = next_edge(self.day_of(last), "day", self.source.zone)
+        return following if before == ALWAYS else max(following, self.day_of(before))
+
     # ---- what a run does -----------------------------------------------------------------------------------------
 
     def _check(self) -> None:

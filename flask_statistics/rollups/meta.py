@@ -20,6 +20,10 @@ LATE, PRUNED = "late_from", "pruned_until"
 """Since when hours are to be counted again, and before which raw rows are deleted."""
 
 
+CHANGING = "changing_rows"
+"""There while values of raw rows are changed whose days are not built again yet, as no count of rows tells."""
+
+
 class RollupError(RuntimeError):
     """The rollups cannot be kept as asked; the message says why and what to do."""
 

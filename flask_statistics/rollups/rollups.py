@@ -21,7 +21,18 @@ from . import lease, recorded, scrubbing, unfit
 from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
 from .job import KEPT, Job
-from .meta import RollupError, check_zone, coverage, coverage_in, looked_until, note_late, read_meta
+from .meta import (
+    CHANGING,
+    RollupError,
+    check_zone,
+    coverage,
+    coverage_in,
+    drop_meta,
+    looked_until,
+    note_late,
+    read_meta,
+    write_meta,
+)
 from .queries import RollupQueries
 from .retention import Retention
 from .scheduler import Scheduler
@@ -205,6 +216,18 @@ class Rollups:
             self._complain(
                 "Requests came in late, and the rollups could not be told (%s): run 'flask statistics verify'.", error
             )
+
+    def begin_changing(self) -> bool:
+        """Note that values of raw rows are being changed; whether somebody who did so before was stopped."""
+        with self.engine().begin() as connection:
+            was_stopped = CHANGING in read_meta(connection, self.tables)
+            write_meta(connection, self.tables, {CHANGING: "yes"})
+        return was_stopped
+
+    def end_changing(self) -> None:
+        """All days whose rows were changed are built again."""
+        with self.engine().begin() as connection:
+            drop_meta(connection, self.tables, [CHANGING])
 
     def _complain(self, message: str, argument: object) -> None:
         """Log a fault the first time it shows."""
