@@ -11,9 +11,10 @@ from typing import Any
 
 from .answers import Freshness
 from .interface import Queries
+from .passing import Passing
 
 
-class QueriesApart:
+class QueriesApart(Passing):
     """Asks the queries that `reading` opens, anew for each question."""
 
     source = "raw"
@@ -30,36 +31,3 @@ class QueriesApart:
             answer = getattr(queries, name)(*arguments, **options)
             self.source, self.freshness = queries.source, queries.freshness
             return answer
-
-    def earliest(self) -> Any:
-        return self._ask("earliest")
-
-    def summary(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("summary", *arguments, **options)
-
-    def series(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("series", *arguments, **options)
-
-    def breakdown(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("breakdown", *arguments, **options)
-
-    def breakdowns(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("breakdowns", *arguments, **options)
-
-    def exceptions(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("exceptions", *arguments, **options)
-
-    def links(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("links", *arguments, **options)
-
-    def requests(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("requests", *arguments, **options)
-
-    def request(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("request", *arguments, **options)
-
-    def complete_from(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("complete_from", *arguments, **options)
-
-    def undecided(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("undecided", *arguments, **options)

@@ -151,7 +151,7 @@ class Holder:
             self._known, self._known_by = Known(), known_by
         return Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta), known=self._known)
 
-    def forget_known(self) -> None:
+    def look_up_anew(self) -> None:
         """Look all numbers up again: those in the tables are others."""
         self._known_by = b""
 

@@ -161,5 +161,5 @@ def _mend_numbers(holder: Holder) -> bool:
         wrong = [] if frozen else structure.wrong_values(holder, connection)
         for some in store.chunks(wrong):
             connection.execute(sa.delete(value).where(value.c.id.in_(some)))
-    holder.forget_known()
+    holder.look_up_anew()
     return bool(wrong)

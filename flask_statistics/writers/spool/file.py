@@ -132,12 +132,12 @@ class SpoolFile:
         """The same without a look at the file."""
         return self._notes.seen
 
-    def forget(self, last: int, *, stored_from: int | None = None) -> None:
+    def mark_moved(self, last: int, *, stored_from: int | None = None) -> None:
         """Note that all up to the id `last` is moved. Those from `stored_from` on are not refused any more.
 
         On a disk that is full, only this object notes it: whoever comes later asks the database.
         """
-        self._notes.forget(last, stored_from=stored_from)
+        self._notes.mark_moved(last, stored_from=stored_from)
 
     def tidy(self) -> None:
         """Delete a journal of which all is moved. Only while nobody owns the file."""

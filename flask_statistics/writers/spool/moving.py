@@ -2,7 +2,8 @@
 
 With the rows, in the same transaction, `statistics_spool` gets the highest id moved of that spool; the change is made
 only if it still has the id that this process knows, so of two that move the same rows one is refused. Only afterwards
-the spool forgets. What the raw table refuses is set aside in the spool before the others go on, and is tried again later.
+the spool marks them as moved. What the raw table refuses is set aside in the spool before the others go on, and is tried
+again later.
 
 One row of `statistics_spool` is no spool: `database` has a random number, by which spool files know the database, whatever
 its address and name are.
@@ -110,7 +111,7 @@ class Mover:
                 moved = self._moved_before(batch, wait_ms)
             if moved and batch.rows[0][0] <= moved:
                 # whoever moved them was stopped before the spool forgot them
-                spool.forget(moved)
+                spool.mark_moved(moved)
                 return Moved(sum(number <= moved for number, _ in batch.rows), 0, more=True)
             # a file that was made again does not know what was moved before
             moving = _Moving(self, spool, batch, wait_ms, last=max(batch.last, moved or 0))
@@ -270,7 +271,7 @@ class _Moving:
                 return 0
             half = len(rows) // 2
             return self.move(rows[:half]) + self.move(rows[half:])
-        self._spool.forget(rows[-1][0], stored_from=rows[0][0])
+        self._spool.mark_moved(rows[-1][0], stored_from=rows[0][0])
         self._count_lost(rows)
         return len(rows)
 
@@ -316,7 +317,7 @@ class _Moving:
         # before the database learns that it is moved, so that a crash in between cannot lose it
         self._spool.aside.put(number, record, str(reason), spool=self._name, fields=self._fields, next_at=next_at)
         self._mover.store(self._name, number, [], wait_ms=self._wait_ms)
-        self._spool.forget(number)
+        self._spool.mark_moved(number)
         self._count_lost([row])
 
 

@@ -32,7 +32,7 @@ _SCHEMA = (
 
 _META = "SELECT json_group_object(name, text) FROM meta"
 """In one row: after each the thread waits for the interpreter."""
-_FORGET = """INSERT INTO meta VALUES ('moved', ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text
+_MARK_MOVED = """INSERT INTO meta VALUES ('moved', ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text
 WHERE CAST(excluded.text AS INTEGER) > CAST(text AS INTEGER)"""
 
 _T = TypeVar("_T")
@@ -78,7 +78,7 @@ class Notes:
         """Take what is up to the id `last` for moved, without a look at the file: it may be gone."""
         self.seen = max(self.seen, last)
 
-    def forget(self, last: int, *, stored_from: int | None = None) -> None:
+    def mark_moved(self, last: int, *, stored_from: int | None = None) -> None:
         """Note that all up to the id `last` is moved. Those from `stored_from` on are not refused any more.
 
         On a disk that is full, only this object notes it: whoever comes later asks the database.
@@ -90,7 +90,7 @@ class Notes:
                 # first, so that nothing that is stored is shown as refused, whatever ends the process in between
                 if stored_from is not None:
                     connection.execute("DELETE FROM set_aside WHERE id BETWEEN ? AND ?", (stored_from, last))
-                connection.execute(_FORGET, (str(last),))
+                connection.execute(_MARK_MOVED, (str(last),))
             except sqlite3.OperationalError as error:
                 if not has_no_space(error):
                     raise

@@ -1,4 +1,4 @@
-"""One spool: what it gives, forgets, sets aside, and to whom it belongs."""
+"""One spool: what it gives, marks as moved, sets aside, and to whom it belongs."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_spool_file_gives_what_was_appended(path: Path) -> None:
     spool.close()
 
 
-def test_spool_file_forgets_and_never_uses_an_id_again(path: Path) -> None:
+def test_spool_file_marks_moved_and_never_uses_an_id_again(path: Path) -> None:
     spool = claimed(path, b"a", b"b")
     assert len(spool.batch(9).rows) == 2
-    spool.forget(RANGE + 1)
+    spool.mark_moved(RANGE + 1)
     spool.append(b"c")
     assert spool.batch(9).rows == [(RANGE + 2, b"c")]
     spool.close()
@@ -60,7 +60,7 @@ def test_spool_file_second_owner_has_a_range_of_its_own(path: Path) -> None:
     second = claimed(path, b"c")
     assert second.waiting() == 3
     assert second.batch(9).rows == [(RANGE, b"a"), (RANGE + 1, b"b")]
-    second.forget(RANGE + 1)
+    second.mark_moved(RANGE + 1)
     assert second.batch(9).rows == [(2 * RANGE, b"c")]
     second.close()
 
@@ -80,7 +80,7 @@ def test_spool_file_is_not_claimed_for_other_fields_while_records_wait(path: Pat
     claimed(path, b"a").close()
     second = OwnSpool(path)
     assert not second.claim("other", now=0.0)
-    second.forget(RANGE)
+    second.mark_moved(RANGE)
     assert second.claim("other", now=0.0)
     assert second.batch(1).fields == "other"
     second.close()
@@ -90,7 +90,7 @@ def test_spool_file_sets_aside(path: Path) -> None:
     spool = claimed(path, b"a", b"b")
     spool.aside.put(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
     assert (spool.aside.latest(9), spool.waiting()) == ([], 2)
-    spool.forget(RANGE)
+    spool.mark_moved(RANGE)
     assert spool.aside.latest(9) == [Refused(RANGE, b"a", "refused", "s", "f", 0)]
     assert (spool.aside.count(), spool.waiting()) == (1, 1)
     spool.close()
@@ -99,7 +99,7 @@ def test_spool_file_sets_aside(path: Path) -> None:
 def test_spool_file_stored_after_all_is_not_refused(path: Path) -> None:
     spool = claimed(path, b"a")
     spool.aside.put(RANGE, b"a", "refused", spool="s", fields="f", next_at=None)
-    spool.forget(RANGE, stored_from=RANGE)
+    spool.mark_moved(RANGE, stored_from=RANGE)
     assert spool.aside.count() == 0
     spool.close()
 
@@ -130,15 +130,15 @@ def test_spool_file_of_a_killed_process_is_whole(path: Path) -> None:
 
 def test_spool_file_leaves_nothing_of_what_is_moved(path: Path) -> None:
     spool = claimed(path, b"a", b"b")
-    spool.forget(RANGE)
+    spool.mark_moved(RANGE)
     spool.close()
     spool.tidy()
     assert len(journals(path)) == 1
-    spool.forget(RANGE + 1)
+    spool.mark_moved(RANGE + 1)
     spool.tidy()
     assert journals(path) == []
     claimed(path, b"c").close()
-    spool.forget(2 * RANGE)
+    spool.mark_moved(2 * RANGE)
     claimed(path).close()
     assert journals(path) == []
     spool.close()
@@ -183,12 +183,12 @@ def test_spool_file_gives_records_again_under_the_same_ids_after_a_power_cut(pat
     spool = claimed(path, b"a", b"b")
     spool.close()
     before = path.read_bytes()
-    spool.forget(RANGE + 1)
+    spool.mark_moved(RANGE + 1)
     spool.close()
     path.write_bytes(before)  # what was written to the file last is gone
     spool = claimed(path, b"c")
     assert spool.batch(9).rows == [(RANGE, b"a"), (RANGE + 1, b"b")]
-    spool.forget(RANGE + 1)
+    spool.mark_moved(RANGE + 1)
     assert spool.batch(9).rows == [(2 * RANGE, b"c")]
     spool.close()
 
@@ -202,7 +202,7 @@ def test_spool_file_that_was_deleted_is_made_again_from_its_journal(path: Path) 
     spool = claimed(path, b"c")
     batch = spool.batch(9)
     assert (batch.spool, batch.fields, batch.rows) == (name, "f", [(RANGE, b"a"), (RANGE + 1, b"b")])
-    spool.forget(RANGE + 1)  # as the database says
+    spool.mark_moved(RANGE + 1)  # as the database says
     assert spool.batch(9).rows == [(2 * RANGE, b"c")]
     spool.close()
 
@@ -223,7 +223,7 @@ def test_spool_file_begins_ranges_that_a_machine_put_back_has_not_seen(path: Pat
     spool.close()
     assert spool.claim("f", now=EPOCH_S + 50)  # its clock was put back
     spool.append(b"b")
-    spool.forget(100 * RANGE)
+    spool.mark_moved(100 * RANGE)
     assert spool.batch(2).rows == [(101 * RANGE, b"b")]
     spool.close()
 

@@ -58,7 +58,7 @@ class Fragile(SpoolFile):
         super().__init__(path)
         self.dies_in = ""
         self.lives = 0
-        self.forget = self.mortal("forget", self.forget)  # type: ignore[method-assign]
+        self.mark_moved = self.mortal("mark_moved", self.mark_moved)  # type: ignore[method-assign]
         self.aside.put = self.mortal("put", self.aside.put)  # type: ignore[method-assign]
 
     def die_in(self, method: str, times: int) -> None:
@@ -176,7 +176,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(commits=integers(0, 4))
     def crash_after_a_commit(self, commits: int) -> None:
         """The process dies when the database has committed, and the spool has forgotten nothing of it."""
-        self.crash_in("forget", commits)
+        self.crash_in("mark_moved", commits)
 
     @rule(commits=integers(0, 4))
     def crash_before_a_commit(self, commits: int) -> None:
