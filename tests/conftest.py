@@ -288,6 +288,7 @@ class App:
         with self.flask.app_context():
             for engine in self.db.engines.values():
                 engine.dispose()
+        self.flask.logger.setLevel(logging.NOTSET)  # debugging makes it louder, and the next app has the same one
 
 
 def result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
