@@ -110,8 +110,8 @@ def check(
     for names, holds, fix in (
         (("date",), _holds_instants, "db.DateTime"),
         (("status_code",), _holds_status, "db.Integer"),
-        (("size",), _holds_numbers, "db.BigInteger, or another type of numbers"),
-        (("response_time",), _holds_numbers, "db.Float, or another type of numbers"),
+        (("size", "db_queries", "http_calls"), _holds_numbers, "db.BigInteger, or another type of numbers"),
+        (("response_time", "db_time", "http_time"), _holds_numbers, "db.Float, or another type of numbers"),
         (("remote_address",), _holds_addresses, "db.String(64), or INET on PostgreSQL"),
         (texts, _holds_texts, "db.String(255): clients send what they like, and what a type does not list is lost"),
     ):

@@ -99,14 +99,28 @@ class RequestMixin:
     """Release of the app that answered, as STATISTICS_RELEASE has it; NULL without."""
     user: Mapped[str | None] = mapped_column(text(255))
     """Who asked, as STATISTICS_USER says; NULL for nobody."""
+    db_time: Mapped[float | None] = mapped_column(sa.Double())
+    """Seconds in which the app waited for its databases; NULL if nobody measured."""
+    db_queries: Mapped[int | None] = mapped_column(sa.Integer())
+    """Statements that the app sent to its databases; NULL if nobody counted."""
+    http_time: Mapped[float | None] = mapped_column(sa.Double())
+    """Seconds in which the app waited for other servers; NULL if nobody measured."""
+    http_calls: Mapped[int | None] = mapped_column(sa.Integer())
+    """Requests that the app sent to other servers; NULL if nobody counted."""
+    story: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
+    """What took its time, and what was logged meanwhile, as JSON; NULL if nobody looked."""
 
     traceback: Mapped[str | None] = mapped_column(_long_text(), deferred=True)
     """Traceback of that exception; NULL if there was none."""
 
 
 KNOWN_COLUMNS = tuple(name for name in RequestMixin.__annotations__ if name != "index")
+MEASURED = ("response_time", "db_time", "db_queries", "http_time", "http_calls")
+"""Those whose averages and percentiles can be asked for."""
+LONG = ("traceback", "story")
+"""Those that are read of a single request alone."""
 TEXTS = tuple(
-    name for name in KNOWN_COLUMNS if name not in ("date", "status_code", "size", "response_time", "remote_address")
+    name for name in KNOWN_COLUMNS if name not in ("date", "status_code", "size", "remote_address", *MEASURED)
 )
 """Those that hold whatever text a client sends, or a server's words."""
 

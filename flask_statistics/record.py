@@ -42,6 +42,11 @@ class Record:
     language: str | None = None
     release: str | None = None
     user: str | None = None
+    db_time: float | None = None
+    db_queries: int | None = None
+    http_time: float | None = None
+    http_calls: int | None = None
+    story: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
     dropped: bool = False

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..formatting import clipped, day, duration, number, size, status_text, visible
-from ..models import KNOWN_COLUMNS
+from ..models import KNOWN_COLUMNS, LONG
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
 from ..spans import Span, midnight
@@ -161,7 +161,7 @@ def rows(page: Page) -> Iterator[Cells]:
             break
         log = older
     if names is None:
-        yield ["id", *(name for name in page.site.columns if name in KNOWN_COLUMNS and name != "traceback")]
+        yield ["id", *(name for name in page.site.columns if name in KNOWN_COLUMNS and name not in LONG)]
 
 
 def _older(page: Page, log: RequestLog) -> RequestLog | None:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ..databases import budgets
 from ..filters import Filters
-from ..models import RawTable
+from ..models import LONG, RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
 from .raw import RawQueries
@@ -29,8 +29,6 @@ AIMED_AT_S = (0.03, 0.1)
 """A piece shall take longer than the first and less than the second, without what it waits for others' writes."""
 FIRST_PIECE, SMALLEST_PIECE = 2_000, 100
 """Rows, or keys."""
-LEFT_OUT = ("traceback",)
-"""What no question about many rows asks for."""
 
 T = TypeVar("T")
 
@@ -170,7 +168,7 @@ class _Copy:
         self._newest = newest
         self._budget = budget
         self._covered: list[tuple[datetime, datetime]] = []
-        columns = {column.name: column for name, column in raw.columns.items() if name not in LEFT_OUT}
+        columns = {column.name: column for name, column in raw.columns.items() if name not in LONG}
         columns[raw.key.name] = raw.key
         self._names = list(columns)
         self._source, self._target = (

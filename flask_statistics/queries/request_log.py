@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..columns import plain_value
 from ..filters import Filters
-from ..models import KNOWN_COLUMNS, RawTable
+from ..models import KNOWN_COLUMNS, LONG, RawTable
 from ..spans import Span
 from .aggregates import instant_of, number_of
 from .answers import RequestLog
@@ -45,7 +45,7 @@ class RawRequests:
         where = self._conditions.where(span, filters)
         if keys is not None:
             where.append(key.in_(keys))
-        names = [name for name in self._raw.columns if name in KNOWN_COLUMNS and name != "traceback"]
+        names = [name for name in self._raw.columns if name in KNOWN_COLUMNS and name not in LONG]
         query = sa.select(key.label("_key"), *(self._raw.columns[name].label(name) for name in names))
         if after is not None:
             newer = query.where(*where, _later(date, key, *self.position(after))).order_by(date, key).limit(limit + 1)
