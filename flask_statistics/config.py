@@ -336,6 +336,21 @@ class Settings:
             _release,
         )
     )
+    queries: bool = field(
+        metadata=_setting(
+            False,
+            "how long a request waited for your databases, and for how many statements, stored in `db_time` and "
+            "`db_queries`",
+            _boolean,
+        )
+    )
+    outgoing: bool = field(
+        metadata=_setting(
+            False,
+            "how long a request waited for other servers, and for how many calls, stored in `http_time` and `http_calls`",
+            _boolean,
+        )
+    )
 
 
 SETTINGS: tuple[Setting, ...] = tuple(Setting(one.name.upper(), **one.metadata) for one in fields(Settings))
