@@ -13,9 +13,15 @@ from werkzeug.datastructures import MultiDict
 
 from .spans import PRESETS, UNITS
 
+WAITED_SORTS = {
+    f"{name}_{part}": (name, part)
+    for name in ("db_time", "db_queries", "http_time", "http_calls")
+    for part in ("avg", "p95", "total")
+}
+"""What of what requests waited for a breakdown can be sorted by: the column, and what is made of its values."""
 SORTS = (
     *("value", "hits", "visitors", "client_errors", "server_errors", "server_error_share", "size"),
-    *("avg", "p50", "p95", "p99", "max", "last_requested"),
+    *("avg", "p50", "p95", "p99", "max", "last_requested", *WAITED_SORTS),
 )
 """What a breakdown can be sorted by; `-` before it: largest first."""
 ROWS = (10, 50, 200)

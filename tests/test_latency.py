@@ -11,8 +11,19 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_statistics.databases.expressions import latency_bin
-from flask_statistics.latency import BINS, EDGES, LONGEST, RATIO, SHORTEST, bin_of, middle, percentile
+from flask_statistics.databases.expressions import count_bin, latency_bin
+from flask_statistics.latency import (
+    BINS,
+    EDGES,
+    LONGEST,
+    RATIO,
+    SHORTEST,
+    bin_of,
+    bin_of_count,
+    middle,
+    middle_of_counts,
+    percentile,
+)
 
 times = st.lists(st.floats(SHORTEST, LONGEST), min_size=1, max_size=200)
 
@@ -55,4 +66,21 @@ def test_latency_bin_in_sql_is_that_of_python(seconds: float) -> None:
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     with engine.connect() as connection:
         assert connection.scalar(sa.select(latency_bin(sa.literal(seconds)))) == bin_of(seconds)
+    engine.dispose()
+
+
+def test_counts_up_to_25_have_bins_of_their_own() -> None:
+    assert [middle_of_counts(bin_of_count(count)) for count in range(26)] == list(range(26))
+
+
+@given(st.integers(0, 3_000_000))
+def test_counts_are_within_two_percent(count: int) -> None:
+    assert middle_of_counts(bin_of_count(count)) == pytest.approx(count, rel=0.02)
+
+
+@given(count=st.integers(0, 2**31 - 1))
+def test_count_bin_in_sql_is_that_of_python(count: int) -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(count_bin(sa.literal(count)))) == bin_of_count(count)
     engine.dispose()

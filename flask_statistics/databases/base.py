@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from .. import latency
 from ..models import RawTable
 from .causes import Cause
 
@@ -249,9 +248,9 @@ class Database:
         """Whether `column` is among `values`, a list as JSON."""
         raise sa.exc.CompileError(f"{self.title} has no known way to look a value up in a list")
 
-    def latency_bin(self, column: str) -> str:
-        """The latency bin of a response time."""
-        return _bin_cases().replace(":time", column)
+    def latency_bin(self, column: str, edges: tuple[float, ...]) -> str:
+        """The bin of a time or a count, whose `edges` they are."""
+        return _bin_cases(edges).replace(":time", column)
 
 
 def truncate(connection: sa.Connection, table: sa.Table) -> None:
@@ -268,13 +267,13 @@ def truncate(connection: sa.Connection, table: sa.Table) -> None:
 
 
 @cache
-def _bin_cases() -> str:
-    """`bisect_right(EDGES, :time)` as nested CASEs, nine deep; the edges are constants of ours."""
+def _bin_cases(edges: tuple[float, ...]) -> str:
+    """`bisect_right(edges, :time)` as nested CASEs, nine deep; the edges are constants of ours."""
 
     def halve(low: int, high: int) -> str:
         if low == high:
             return str(low)
         middle = (low + high + 1) // 2
-        return f"CASE WHEN :time < {latency.EDGES[middle - 1]!r} THEN {halve(low, middle - 1)} ELSE {halve(middle, high)} END"
+        return f"CASE WHEN :time < {edges[middle - 1]!r} THEN {halve(low, middle - 1)} ELSE {halve(middle, high)} END"
 
-    return f"({halve(0, len(latency.EDGES))})"
+    return f"({halve(0, len(edges))})"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from ..latency import COUNT_EDGES, EDGES
 from . import named
 
 
@@ -69,7 +70,14 @@ def one_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnE
 
 
 class latency_bin(FunctionElement[int]):  # noqa: N801 - as above
-    """The latency bin of a response time, as `latency.bin_of` numbers it."""
+    """The latency bin of a time in seconds, as `latency.bin_of` numbers it."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+class count_bin(FunctionElement[int]):  # noqa: N801 - as above
+    """The bin of a count, as `latency.bin_of_count` numbers it."""
 
     type = sa.Integer()
     inherit_cache = True
@@ -97,4 +105,10 @@ def _write_one_of(element: _OneOf, compiler: Any, **kw: Any) -> str:
 @compiles(latency_bin)
 def _write_latency_bin(element: latency_bin, compiler: Any, **kw: Any) -> str:
     (column,) = element.clauses
-    return named(compiler.dialect.name).latency_bin(compiler.process(column, **kw))
+    return named(compiler.dialect.name).latency_bin(compiler.process(column, **kw), EDGES)
+
+
+@compiles(count_bin)
+def _write_count_bin(element: count_bin, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    return named(compiler.dialect.name).latency_bin(compiler.process(column, **kw), COUNT_EDGES)

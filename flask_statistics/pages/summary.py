@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..formatting import Change, change, compact, duration, number, share
 from ..queries.answers import Measures
-from ..queries.interface import EVERYTHING
+from ..queries.interface import USUAL
 from ..spans import Span, next_edge
 from .beginning import Beginning, beginning
 from .page import Page, covered
@@ -110,7 +110,7 @@ def incomparable(page: Page) -> Beginning | None:
     return None if before is None or _is_recorded(page, before) else beginning(page)
 
 
-def ask_measures(page: Page, *, want: frozenset[str] = EVERYTHING) -> Measures | None:
+def ask_measures(page: Page, *, want: frozenset[str] = USUAL) -> Measures | None:
     """The measures of the page's span; None if the question failed."""
     state = page.state
     return page.ask(page.queries.summary, state.span, state.filters, want=want)
@@ -120,7 +120,7 @@ def summary(
     page: Page,
     *,
     names: tuple[str, ...] = ALL_TILES,
-    want: frozenset[str] = EVERYTHING,
+    want: frozenset[str] = USUAL,
     urls: Mapping[str, str] | None = None,
 ) -> Summary | None:
     """The tiles `names` of the page's span, as far as the model has what they need; None if the question failed.

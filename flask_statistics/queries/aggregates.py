@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from math import isfinite
@@ -12,21 +11,27 @@ import sqlalchemy as sa
 
 from ..columns import plain_value
 from ..databases import expressions
+from ..latency import Spread
 from ..models import RawTable
 from ..spans import naive_utc
+from ..waits import WAITS
 from . import interface
 from .answers import Measures, Tally
 from .conditions import Conditions
-from .interface import PERCENTILES, SUMS, VISITORS
+from .interface import PERCENTILES, SUMS, VISITORS, WAITED
 
 
 class Aggregates:
     """Aggregates over the raw table, over one connection."""
 
-    def __init__(self, connection: sa.Connection, raw: RawTable, conditions: Conditions) -> None:
+    def __init__(
+        self, connection: sa.Connection, raw: RawTable, conditions: Conditions, waits: Sequence[str] = ()
+    ) -> None:
+        """`waits`: those of what requests waited for that can be asked for."""
         self._connection = connection
         self._raw = raw
         self._conditions = conditions
+        self._waits = waits
 
     def aggregates(self, want: frozenset[str], source: Any = None) -> list[sa.ColumnElement[Any]]:
         """The sums that `tally` reads, over the raw table or over `source`, which has its columns."""
@@ -40,13 +45,14 @@ class Aggregates:
                 sums.append(sa.func.coalesce(sa.func.sum(error), 0).label(label))
         if "size" in columns:
             sums.append(sa.func.coalesce(sa.func.sum(columns["size"]), 0).label("size"))
-        if "response_time" in columns:
-            time = columns["response_time"]
-            sums += [
-                sa.func.sum(time).label("seconds"),
-                sa.func.count(time).label("timed"),
-                sa.func.max(time).label("longest"),
-            ]
+        for name in ("response_time", *WAITS):
+            if name in columns:
+                values = columns[name]
+                sums += [
+                    sa.func.sum(values).label(f"{name}_total"),
+                    sa.func.count(values).label(f"{name}_known"),
+                    sa.func.max(values).label(f"{name}_highest"),
+                ]
         if "remote_address" in columns:
             sums.append(sa.func.count(columns["remote_address"].distinct()).label("visitors"))
         return sums
@@ -58,6 +64,8 @@ class Aggregates:
             names += ["status_code", "size"]
         if SUMS in want or PERCENTILES in want:  # no percentile is above the longest time
             names.append("response_time")
+        if WAITED in want:
+            names += self._waits
         if VISITORS in want:
             names.append("remote_address")
         return {name: self._conditions.column(name) for name in names if self._raw.has(name)}
@@ -70,26 +78,30 @@ class Aggregates:
             client_errors=whole_of(found.get("client_errors")),
             server_errors=whole_of(found.get("server_errors")),
             size=whole_of(found.get("size")),
-            seconds=float(number_of(found.get("seconds")) or 0.0),
-            timed=found.get("timed") or 0,
-            longest=number_of(found.get("longest")),
             last=instant_of(found["last"]),
+            time=_spread(found, "response_time"),
+            waits={name: _spread(found, name) for name in self._waits if f"{name}_known" in found},
         )
 
-    def latency(
-        self, where: Sequence[sa.ColumnElement[bool]], *groups: sa.ColumnElement[Any]
-    ) -> dict[tuple[Any, ...], Counter[int]]:
-        """Histograms of response times, by the values of `groups`."""
-        time = self._conditions.column("response_time")
+    def binned(self, want: frozenset[str]) -> list[str]:
+        """The columns of whose values percentiles are wanted."""
+        timed = PERCENTILES in want and self._raw.has("response_time")
+        return [*(["response_time"] if timed else []), *(self._waits if WAITED in want else ())]
+
+    def bins(
+        self, name: str, where: Sequence[sa.ColumnElement[bool]], *groups: sa.ColumnElement[Any]
+    ) -> dict[tuple[Any, ...], dict[int, int]]:
+        """Histograms of what the column called `name` holds, by the values of `groups`."""
+        values = self._conditions.column(name)
+        bin_of = expressions.count_bin if name in WAITS and WAITS[name].counts else expressions.latency_bin
         labels = [group.label(f"group_{number}") for number, group in enumerate(groups)]
-        source = (
-            sa.select(expressions.latency_bin(time).label("bin"), *labels).where(*where, time.is_not(None)).subquery()
-        )
+        source = sa.select(bin_of(values).label("bin"), *labels).where(*where, values.is_not(None)).subquery()
         keys = [source.c[label.name] for label in labels]
         query = sa.select(*keys, source.c.bin, sa.func.count()).group_by(*keys, source.c.bin)
-        histograms: dict[tuple[Any, ...], Counter[int]] = {}
-        for *values, number, count in self._connection.execute(query):
-            histograms.setdefault(tuple(values), Counter())[number] += count
+        histograms: dict[tuple[Any, ...], dict[int, int]] = {}
+        for *of, number, count in self._connection.execute(query):
+            histogram = histograms.setdefault(tuple(of), {})
+            histogram[number] = histogram.get(number, 0) + count
         return histograms
 
     def bucket(self, edges: Sequence[datetime]) -> sa.ColumnElement[int]:
@@ -112,6 +124,7 @@ class Aggregates:
             client_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             server_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             size=0 if SUMS in want and self._raw.has("size") else None,
+            waits={name: Spread() for name in self._waits} if WAITED in want else {},
         ).measures()
 
     def groups(self, query: sa.Select[Any]) -> tuple[list[Any], bool]:
@@ -145,6 +158,15 @@ def number_of(value: Any) -> int | float | None:
     """A stored number; None if it is none that can be shown: a column of SQLite can hold texts, and some floats are infinite."""
     plain = plain_value(value)
     return plain if isinstance(plain, (int, float)) and isfinite(plain) else None
+
+
+def _spread(found: sa.RowMapping, name: str) -> Spread:
+    """What the sums of a row say of the column called `name`."""
+    return Spread(
+        total=number_of(found.get(f"{name}_total")) or 0,
+        known=found.get(f"{name}_known") or 0,
+        highest=number_of(found.get(f"{name}_highest")),
+    )
 
 
 def whole_of(value: Any) -> int | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..dimensions import Value
-from ..latency import percentiles
+from ..latency import Spread, percentiles
+from ..waits import WAITS, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,22 @@ class ResponseTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Waited:
+    """What requests waited for: seconds, or counts. None: no request of them was measured."""
+
+    avg: float | None = None
+    p50: float | None = None
+    """Percentiles are within 2 % of the true one; those of counts up to 25 are exact."""
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+    total: float = 0
+    """Of all of them together; 0 if no request was measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
-    """What is measured over some requests. None: the model lacks the column, or it was not asked for."""
+    """What is measured over some requests. None: the model lacks the column, nothing fills it, or it was not asked for."""
 
     hits: int
     """Requests."""
@@ -41,6 +55,14 @@ class Measures:
     response_time: ResponseTime
     last_requested: datetime | None
     """When the latest of them began, naive UTC; None if there are none."""
+    db_time: Waited | None = None
+    """Seconds in which the app waited for its databases."""
+    db_queries: Waited | None = None
+    """Statements that it sent them."""
+    http_time: Waited | None = None
+    """Seconds in which it waited for other servers."""
+    http_calls: Waited | None = None
+    """Requests that it sent them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +162,10 @@ class RequestLog:
     """The key to ask for what is older (`before`); None: nothing is."""
 
 
+PARTS = (0.50, 0.95, 0.99)
+"""The percentiles of answers."""
+
+
 @dataclass(slots=True)
 class Tally:
     """Measures being added up; `None` columns stay None, as the model lacks them."""
@@ -149,13 +175,11 @@ class Tally:
     client_errors: int | None = None
     server_errors: int | None = None
     size: int | None = None
-    seconds: float = 0.0
-    timed: int = 0
-    """Requests that have a response time."""
-    longest: float | None = None
     last: datetime | None = None
-    latency: Counter[int] = field(default_factory=Counter)
-    """Requests by latency bin."""
+    time: Spread = field(default_factory=Spread)
+    """Seconds of response time."""
+    waits: dict[str, Spread] = field(default_factory=dict)
+    """For each of what requests waited for that was asked for, seconds or counts."""
 
     def add(self, other: Tally) -> None:
         """Take in `other`, whose requests are all different ones; visitors are not added, as they may be the same."""
@@ -163,15 +187,19 @@ class Tally:
         self.client_errors = _plus(self.client_errors, other.client_errors)
         self.server_errors = _plus(self.server_errors, other.server_errors)
         self.size = _plus(self.size, other.size)
-        self.seconds += other.seconds
-        self.timed += other.timed
-        self.longest = _later(self.longest, other.longest)
         self.last = _later(self.last, other.last)
-        self.latency.update(other.latency)
+        self.time.add(other.time)
+        for name, wait in other.waits.items():
+            self.waits.setdefault(name, Spread()).add(wait)
+
+    def spread(self, name: str) -> Spread:
+        """Of the column called `name`: the response time, or what requests waited for."""
+        return self.waits.setdefault(name, Spread()) if name in WAITS else self.time
 
     def measures(self) -> Measures:
         """The measures so far."""
-        p50, p95, p99 = percentiles(self.latency, (0.50, 0.95, 0.99), longest=self.longest)
+        time = self.time
+        p50, p95, p99 = percentiles(time.bins, PARTS, longest=time.highest)
         return Measures(
             hits=self.hits,
             visitors=self.visitors,
@@ -179,14 +207,27 @@ class Tally:
             server_errors=self.server_errors,
             size=self.size,
             response_time=ResponseTime(
-                avg=self.seconds / self.timed if self.timed else None,
+                avg=time.total / time.known if time.known else None,
                 p50=p50,
                 p95=p95,
                 p99=p99,
-                max=self.longest,
+                max=time.highest,
             ),
             last_requested=self.last,
+            **{name: _waited(WAITS[name], spread) for name, spread in self.waits.items()},
         )
+
+
+def _waited(wait: Wait, spread: Spread) -> Waited:
+    p50, p95, p99 = percentiles(spread.bins, PARTS, longest=spread.highest, middle_of=wait.middle)
+    return Waited(
+        avg=spread.total / spread.known if spread.known else None,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        max=spread.highest,
+        total=spread.total,
+    )
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -17,19 +18,36 @@ SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
-EVERYTHING = frozenset({SUMS, VISITORS, PERCENTILES})
+WAITED = "waited"
+"""All of what requests waited for, where something fills the columns."""
+USUAL = frozenset({SUMS, VISITORS, PERCENTILES})
+EVERYTHING = USUAL | {WAITED}
 """What `want` can ask for beyond hits. Answers may hold more than was asked for."""
 CHEAP = frozenset({SUMS})
 HITS: frozenset[str] = frozenset()
 
 _TIMES = ("avg", "p50", "p95", "p99", "max")
-SORTS: dict[str, Callable[[Row], Any]] = {
-    name: attrgetter(f"measures.response_time.{name}" if name in _TIMES else f"measures.{name}")
-    for name in parameters.SORTS
-    if name != "value"
-} | {"server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits}
+
+
+def _waited(name: str, part: str, row: Row) -> Any:
+    waited = getattr(row.measures, name)
+    return None if waited is None else getattr(waited, part)
+
+
+SORTS: dict[str, Callable[[Row], Any]] = (
+    {
+        name: attrgetter(f"measures.response_time.{name}" if name in _TIMES else f"measures.{name}")
+        for name in parameters.SORTS
+        if name != "value" and name not in parameters.WAITED_SORTS
+    }
+    | {"server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits}
+    | {sort: partial(_waited, *of) for sort, of in parameters.WAITED_SORTS.items()}
+)
 """What a breakdown can be sorted by, besides `value`."""
-PERCENTILE_SORTS = frozenset({"p50", "p95", "p99"})
+BINNED_BY = dict.fromkeys(("p50", "p95", "p99"), "response_time") | {
+    sort: name for sort, (name, part) in parameters.WAITED_SORTS.items() if part == "p95"
+}
+"""For what is a percentile, the column whose histogram of all values it takes to sort by it."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
 

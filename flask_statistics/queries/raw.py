@@ -24,7 +24,7 @@ from . import interface
 from .aggregates import Aggregates, grouped, instant_of
 from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .conditions import Conditions, is_text, member, stored_values
-from .interface import EVERYTHING, PERCENTILE_SORTS, PERCENTILES, VISITORS, cut
+from .interface import BINNED_BY, EVERYTHING, VISITORS, cut
 from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
@@ -45,12 +45,15 @@ class RawQueries:
     source = "raw"
     freshness: Freshness | None = None
 
-    def __init__(self, connection: sa.Connection, raw: RawTable, dimensions: dict[str, Dimension]) -> None:
+    def __init__(
+        self, connection: sa.Connection, raw: RawTable, dimensions: dict[str, Dimension], waits: Sequence[str] = ()
+    ) -> None:
+        """`waits`: those of what requests waited for that can be asked for."""
         self._connection = connection
         self._raw = raw
         self._dimensions = dimensions
         self.conditions = Conditions(connection, raw, dimensions)
-        self._aggregates = Aggregates(connection, raw, self.conditions)
+        self._aggregates = Aggregates(connection, raw, self.conditions, waits)
         self._requests = RawRequests(connection, raw, self.conditions)
 
     def recover(self) -> None:
@@ -73,8 +76,8 @@ class RawQueries:
         where = self.conditions.where(span, filters)
         row = self._connection.execute(sa.select(*self._aggregates.aggregates(want)).where(*where)).one()
         tally = self._aggregates.tally(row)
-        if PERCENTILES in want and self._raw.has("response_time"):
-            tally.latency = self._aggregates.latency(where).get((), Counter())
+        for name in self._aggregates.binned(want):
+            tally.spread(name).bins = self._aggregates.bins(name, where).get((), {})
         return tally.measures()
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
@@ -103,16 +106,17 @@ class RawQueries:
         if search:
             needle = search.casefold()
             tallies = {value: tally for value, tally in tallies.items() if needle in by.label_of(value).casefold()}
-        percentiles = PERCENTILES in want and self._raw.has("response_time")
-        if percentiles and sort.removeprefix("-") in PERCENTILE_SORTS:
+        binned, ranking = self._aggregates.binned(want), BINNED_BY.get(sort.removeprefix("-"))
+        if ranking in binned:
             if not all_there:  # a histogram of each would take a hundred times the memory
                 tallies = {row.value: tallies[row.value] for row in _commonest(tallies, MOST_MEASURED)}
-            self._add_latency(by, where, tallies, None if all_there else list(tallies))
-            percentiles = False
+            self._add_bins(ranking, by, where, tallies, None if all_there else list(tallies))
+            binned.remove(ranking)
         rows = cut(_rows(tallies), sort=sort, limit=limit, offset=offset)
-        if percentiles and rows:
+        if binned and rows:
             shown = {row.value: tallies[row.value] for row in rows}
-            self._add_latency(by, where, shown, [row.value for row in rows])
+            for name in binned:
+                self._add_bins(name, by, where, shown, list(shown))
             rows = tuple(_rows(shown))
         if all_there or search:
             hits = sum(tally.hits for tally in tallies.values())
@@ -218,9 +222,9 @@ class RawQueries:
         )
         query = sa.select(source.c.bucket, *self._aggregates.aggregates(want, source)).group_by(source.c.bucket)
         tallies = {row[0]: self._aggregates.tally(row) for row in self._connection.execute(query)}
-        if PERCENTILES in want and self._raw.has("response_time"):
-            for (number,), histogram in self._aggregates.latency(where, bucket).items():
-                tallies[number].latency = histogram
+        for name in self._aggregates.binned(want):
+            for (number,), histogram in self._aggregates.bins(name, where, bucket).items():
+                tallies[number].spread(name).bins = histogram
         empty = self._aggregates.empty(want)
         return [
             Point(start, end, tallies[number].measures() if number in tallies else empty)
@@ -262,22 +266,23 @@ class RawQueries:
                 known.add(visitor)
         return {value: len(known) for value, known in addresses.items()}
 
-    def _add_latency(
+    def _add_bins(
         self,
+        name: str,
         dimension: Dimension,
         where: Sequence[sa.ColumnElement[bool]],
         tallies: dict[Value, Tally],
         values: Sequence[Value] | None,
     ) -> None:
-        """Give each of `tallies` its histogram; `values`, if not None, are the only ones that are needed."""
+        """Give each of `tallies` its histogram of the column `name`; `values`, if not None, are the only ones that are needed."""
         column = self.conditions.column(dimension.column)
         narrowed = list(where)
         if values is not None and not dimension.derived and None not in values:
             narrowed.append(member(column, stored_values(values)))
-        for (raw,), histogram in self._aggregates.latency(narrowed, column).items():
+        for (raw,), histogram in self._aggregates.bins(name, narrowed, column).items():
             tally = tallies.get(dimension.value_of(raw))
             if tally is not None:
-                tally.latency.update(histogram)
+                tally.spread(name).add_bins(histogram)
 
 
 def _rows(tallies: dict[Value, Tally]) -> list[Row]:

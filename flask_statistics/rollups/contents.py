@@ -17,7 +17,7 @@ import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from ..queries.interface import EVERYTHING, PERCENTILES, SUMS, VISITORS
+from ..queries.interface import PERCENTILES, SUMS, USUAL, VISITORS
 from ..spans import naive_utc, to_local
 from . import bitmaps, store
 from .bitmaps import Column
@@ -155,7 +155,7 @@ class Contents:
         for batch in self.batches(selected, parts_for(want)):
             wanted = [(detail, members, detail.segment.places(members)) for detail, members in batch]
             for (detail, members), columns in zip(batch, self.columns(wanted, want, known), strict=True):
-                if want == EVERYTHING and detail.id not in known and columns.size <= self._left:
+                if want == USUAL and detail.id not in known and columns.size <= self._left:
                     self._left -= columns.size
                     known[detail.id] = columns
                 yield detail, members, columns

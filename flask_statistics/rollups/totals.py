@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..latency import Spread
 from ..queries.answers import Measures, Tally
 from ..queries.interface import SUMS, VISITORS
 from .contents import Contents, Detail
@@ -48,11 +48,13 @@ class Totals:
             client_errors=sums.client_errors if summed and has("status_code") else None,
             server_errors=sums.server_errors if summed and has("status_code") else None,
             size=sums.size if summed and has("size") else None,
-            seconds=sums.time_us / 1_000_000,
-            timed=sums.timed,
-            longest=sums.longest_us / 1_000_000 if sums.timed else None,
             last=self._last(total) if want and dated else None,
-            latency=Counter(sums.latency),
+            time=Spread(
+                total=sums.time_us / 1_000_000,
+                known=sums.timed,
+                highest=sums.longest_us / 1_000_000 if sums.timed else None,
+                bins=sums.latency,
+            ),
         ).measures()
 
     def _last(self, total: Total) -> datetime | None:

@@ -21,6 +21,7 @@ ORDER = (
     "columns",
     "models",
     "latency",
+    "waits",
     "databases",
     "forks",
     "local_files",
