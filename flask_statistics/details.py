@@ -16,6 +16,7 @@ from .models import RawTable
 from .record import Record
 from .releases import release_of
 from .users import AskUser, asked_user
+from .waits import WAITS
 
 Detail = Callable[[Request], str | None]
 """What is stored of a request in one column. It raises nothing."""
@@ -56,6 +57,12 @@ def check_columns(settings: Settings, raw: RawTable) -> None:
         if getattr(settings, name) is not None and not raw.has(name):
             raise SettingError(
                 f"STATISTICS_{name.upper()} is set, but the model has no column {name!r} to store it in: "
+                "let it inherit from RequestMixin, or declare the column as that does."
+            )
+    for wait in WAITS.values():
+        if getattr(settings, wait.setting) and not raw.has(wait.name):
+            raise SettingError(
+                f"STATISTICS_{wait.setting.upper()} is True, but the model has no column {wait.name!r} to store it in: "
                 "let it inherit from RequestMixin, or declare the column as that does."
             )
 

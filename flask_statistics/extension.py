@@ -36,6 +36,7 @@ from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
+from .timing.timing import Timing
 from .writers.spool.table import spool_table
 
 PanelFunction = TypeVar("PanelFunction", bound=Function)
@@ -227,6 +228,7 @@ class Statistics:
             counters=counters,
             own=own,
             details=details,
+            timing=_timing_of(state),
         )
 
     def _roll_up(self, state: State) -> None:
@@ -433,6 +435,15 @@ def _make_writer(state: State, counters: Counters) -> Writer:
         late=state.note_late,
         begun=partial(_begin, state),
     )
+
+
+def _timing_of(state: State) -> Timing | None:
+    """What measures what requests wait for; None: nothing shall be measured."""
+    settings, app = state.settings, state.app
+    if not settings.queries and not settings.outgoing:
+        return None
+    engines = state.host_engines if settings.queries else None
+    return Timing(app.root_path, engines=engines, calls=settings.outgoing, logger=app.logger)
 
 
 def _begin(state: State) -> None:

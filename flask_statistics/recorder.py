@@ -36,6 +36,8 @@ from .masking import Masking
 from .record import Backlog, Counters, NotStored, Record, Writer, backlog_of, count_of, first_line
 from .sending import Head, StartResponse, watched
 from .signals import request_recording
+from .timing.collector import Collector
+from .timing.timing import Timing
 
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""
@@ -52,6 +54,7 @@ class _Exchange:
 
     __slots__ = (
         "arrived_at",
+        "collector",
         "error",
         "fault",
         "handled",
@@ -66,6 +69,8 @@ class _Exchange:
     def __init__(self) -> None:
         self.started = time.perf_counter()
         self.arrived_at = EPOCH + timedelta(microseconds=time.time_ns() // 1_000)
+        self.collector: Collector | None = None
+        """What it waits for; None: nobody asks."""
         self.record: Record | None = None
         """None: not noted yet, or not to be recorded."""
         self.request: Request | None = None
@@ -102,8 +107,12 @@ class Recorder:
         anonymize: Anonymize = whole,
         own: Mapping[str, Callable[[], Any]] | None = None,
         details: Details,
+        timing: Timing | None = None,
     ) -> None:
-        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name."""
+        """`own` tells, while a request lasts, what is stored in a column of the host's, by attribute name.
+
+        `timing` tells what a request waited for; None: that is not measured.
+        """
         self.counters = counters
         self._app = app
         self._settings = settings
@@ -115,6 +124,7 @@ class Recorder:
         self._anonymize = anonymize
         self._own = own or {}
         self._details = details
+        self._timing = timing
         self._masking = masked
         self._key = _key_of(app)
         self._excluded = excluder(settings.exclude)
@@ -170,7 +180,11 @@ class Recorder:
         environ[self._key] = exchange
         head = Head(start_response)
         try:
-            body = self._serve(environ, head)
+            if self._timing is None:
+                body = self._serve(environ, head)
+            else:
+                exchange.collector = self._timing.begin()
+                body = self._timing.answer(exchange.collector, self._serve, environ, head)
         except BaseException as error:
             # a StopIteration from a response tells gunicorn that a WebSocket took the connection over (Flask-Sock)
             if exchange.response is None or not isinstance(error, StopIteration):
@@ -198,7 +212,8 @@ class Recorder:
 
             seen = watched(body, environ, done, declared)
             if seen is not None:
-                return seen
+                timing, collector = self._timing, exchange.collector
+                return seen if timing is None or collector is None else timing.body(seen, collector)
         self._finish(exchange, head, declared)
         return body
 
@@ -330,6 +345,9 @@ class Recorder:
     def _complete(self, record: Record, exchange: _Exchange, head: Head, sent: int | None) -> int:
         response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
+        timing, collector = self._timing, exchange.collector
+        if timing is not None and collector is not None:
+            timing.note(record, collector)
         status = head.status_code or (response.status_code if response is not None else None)
         if status is not None:
             record.status_code = status
@@ -345,6 +363,8 @@ class Recorder:
         record.remote_address = self._stored_address(record)
         if request_recording.receivers and not self._is_wanted(record):
             return 0
+        if timing is not None and collector is not None:
+            timing.keep(record, collector)
         host_lives = self._host_lives()
         if host_lives and not self._flushes:
             self._flushes = True

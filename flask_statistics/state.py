@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,6 +104,7 @@ class State:
     said: set[str] = field(default_factory=set)
     """What was logged of it that is to be said once."""
     _engines: dict[str | None, sa.Engine] = field(default_factory=dict)
+    _all_engines: Mapping[str | None, sa.Engine] | None = None
     places: Places = field(default_factory=Places)
     """For those who read the dashboard."""
     _own: connections.Engines = field(init=False)
@@ -154,18 +155,24 @@ class State:
             self.processes.end()
         self._own.close()
 
-    def _engine_of(self, bind_key: str | None) -> sa.Engine:
-        if bind_key not in self._engines:
+    def host_engines(self) -> Mapping[str | None, sa.Engine]:
+        """All engines of the app, the host's own, by bind; one that is made later is in it as well."""
+        if self._all_engines is None:
             if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
-                self._engines[bind_key] = self.db.engines[bind_key]
+                self._all_engines = self.db.engines
             else:
                 try:
                     with self.app.app_context():
-                        self._engines[bind_key] = self.db.engines[bind_key]
+                        self._all_engines = self.db.engines
                 except Exception:
-                    if bind_key not in self._engines:
+                    if self._all_engines is None:
                         raise
                     # a tear-down function of the host's failed, as it does at the end of its own contexts, and says so there
+        return self._all_engines
+
+    def _engine_of(self, bind_key: str | None) -> sa.Engine:
+        if bind_key not in self._engines:
+            self._engines[bind_key] = self.host_engines()[bind_key]
         return self._engines[bind_key]
 
     @contextmanager

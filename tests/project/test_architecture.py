@@ -42,6 +42,7 @@ ORDER = (
     "releases",
     "users",
     "details",
+    "timing",
     "recorder",
     "bounds",
     "writers",

@@ -1,0 +1,161 @@
+"""What the requests of one app wait for: collects it while a request lasts, and puts sums and story into its record."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..record import Record
+from ..sending import CountedBody
+from . import outgoing, story
+from .caller import Files
+from .collector import CURRENT, Collector, Source, Times
+from .statements import Listener
+from .story import Call, Statement, Story
+
+Keep = Callable[[str | None, Mapping[Source, Times]], None]
+
+
+class Timing:
+    """What the requests of one app wait for. Nothing of it is there where nothing is to be measured."""
+
+    def __init__(
+        self,
+        root_path: str,
+        *,
+        engines: Callable[[], Mapping[str | None, sa.Engine]] | None,
+        calls: bool,
+        logger: logging.Logger,
+        keep: Keep = lambda route, statements: None,
+    ) -> None:
+        """`engines` gives all engines of the app, and those that come later; None: statements are not measured.
+
+        `calls`: those to other servers are. `keep` is told what each request that is recorded sent, and its route.
+        """
+        self._files = Files(root_path)
+        self._ask_engines = engines
+        self._engines: Mapping[str | None, sa.Engine] | None = None
+        self._calls = calls
+        self._logger = logger
+        self._keep = keep
+        self._failed = False
+        """Whether it was logged that there are no engines."""
+        self._listeners: dict[int, Listener] = {}
+        self._lock = threading.Lock()
+
+    # ---- while a request lasts -----------------------------------------------------------------------------------
+
+    def begin(self) -> Collector:
+        """What collects for a request that begins."""
+        if self._ask_engines is not None:
+            self._listen(self._ask_engines)
+        if self._calls:
+            outgoing.watch()
+        return Collector(self, counts_calls=self._calls)
+
+    def _listen(self, ask: Callable[[], Mapping[str | None, sa.Engine]]) -> None:
+        """Listen to engines that are new."""
+        if self._engines is None:
+            try:
+                self._engines = ask()
+            except Exception:  # of the host's making, and nothing that a request must fail at
+                if not self._failed:
+                    self._failed = True
+                    self._logger.exception(
+                        "Flask-Statistics cannot ask for the app's engines, so statements are not measured."
+                    )
+                return
+        if len(self._engines) == len(self._listeners) and all(each.is_alone() for each in self._listeners.values()):
+            return
+        with self._lock:
+            for engine in [*self._engines.values()]:
+                if id(engine) not in self._listeners:
+                    self._listeners[id(engine)] = Listener(engine, owner=self, files=self._files, end=_END)
+            for listener in self._listeners.values():
+                if not listener.is_alone():
+                    listener.attach()
+
+    def answer(self, collector: Collector, serve: Callable[..., Any], *arguments: Any) -> Any:
+        """What `serve` returns; what it waits for is in `collector`."""
+        token = CURRENT.set(collector)
+        try:
+            return serve(*arguments)
+        finally:
+            CURRENT.reset(token)
+
+    def body(self, body: Iterable[bytes], collector: Collector) -> Iterable[bytes]:
+        """`body`, which may wait for something while it is sent."""
+        # another one is a file, which the server must know again
+        return CollectedBody(body, self, collector) if isinstance(body, CountedBody) else body
+
+    # ---- its record ----------------------------------------------------------------------------------------------
+
+    def note(self, record: Record, collector: Collector) -> None:
+        """Put into `record` what its request waited for; nothing more is counted then."""
+        collector.owner = None
+        statements, calls = collector.statements, collector.calls
+        if self._engines is not None:
+            record.db_time, record.db_queries = _sums(statements.values())
+        if self._calls:
+            record.http_time, record.http_calls = _sums(calls.values())
+        if statements or calls:
+            record.story = story.dump(_story(statements, calls))
+
+    def keep(self, record: Record, collector: Collector) -> None:
+        """Count the statements of a request that is recorded."""
+        if collector.statements:
+            self._keep(record.route, collector.statements)
+
+
+_END = Timing.answer.__code__
+
+
+class CollectedBody:
+    """A body that is sent piece by piece, and what it waits for meanwhile counted."""
+
+    def __init__(self, body: CountedBody, timing: Timing, collector: Collector) -> None:
+        self._body = body
+        self._timing = timing
+        self._collector = collector
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk: bytes = self._timing.answer(self._collector, next, self._body)
+        return chunk
+
+    def close(self) -> None:
+        """Close the body."""
+        self._timing.answer(self._collector, self._body.close)
+
+
+def _sums(found: Iterable[Times]) -> tuple[float, int]:
+    """Seconds and how many."""
+    total_us = times = 0
+    for each in found:
+        total_us += each.total_us
+        times += each.times
+    return total_us / 1_000_000, times
+
+
+def _story(statements: Mapping[Source, Times], calls: Mapping[tuple[str, str], Times]) -> Story:
+    """What is worth telling: what took long, or came many times."""
+    merged: dict[tuple[str, str | None], Statement] = {}
+    for source, times in statements.items():
+        key = (source.fingerprint.digest, source.place)
+        before = merged.get(key)
+        merged[key] = Statement(
+            *(key[0], source.fingerprint.text, key[1]),
+            times=times.times + (before.times if before else 0),
+            total_us=times.total_us + (before.total_us if before else 0),
+            longest_us=max(times.longest_us, before.longest_us if before else 0),
+        )
+    called = [Call(*key, each.times, each.total_us, each.longest_us) for key, each in calls.items()]
+    told, more = story.worth_telling(merged.values())
+    told_calls, more_calls = story.worth_telling(called)
+    return Story(told, told_calls, more, more_calls)
