@@ -122,11 +122,19 @@ def truncated(address: str | None, _day: date) -> str | None:
 
     Of an IPv4 address that stands within IPv6, no more than 24 bits are kept either.
     """
-    known = parsed(address)
-    if known is None:
-        return None
-    network = ipaddress.ip_network((known, _kept_bits(known)), strict=False)
-    return str(network.network_address)
+    network = _network(address)
+    return None if network is None else str(network.network_address)
+
+
+def network_of(text: str | None) -> str | None:
+    """The same with its length, as firewalls name it: `192.0.2.0/24`; None for what is no address."""
+    network = _network(text)
+    return None if network is None else str(network)
+
+
+def _network(text: str | None) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    known = parsed(text)
+    return None if known is None else ipaddress.ip_network((known, _kept_bits(known)), strict=False)
 
 
 def _kept_bits(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:

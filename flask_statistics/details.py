@@ -11,6 +11,7 @@ from flask import Flask, Request
 from .config import SettingError, Settings
 from .countries import code_of
 from .country_file import CountryFile, Locate
+from .dimensions import ADDRESS, NETWORK
 from .headers import host_of, language_of
 from .models import RawTable
 from .record import Record
@@ -48,7 +49,8 @@ class Details:
 
 def not_filled(settings: Settings) -> list[str]:
     """Columns that nothing fills: no dimension is made of them. Where nothing is recorded, another process may fill all."""
-    return [name for name in CONFIGURED if settings.enabled and getattr(settings, name) is None]
+    unknown = [] if settings.anonymize_ip is None else [ADDRESS, NETWORK]
+    return unknown + [name for name in CONFIGURED if settings.enabled and getattr(settings, name) is None]
 
 
 def check_columns(settings: Settings, raw: RawTable) -> None:

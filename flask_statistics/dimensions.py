@@ -23,12 +23,14 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from . import countries, parameters, user_agents
-from .addresses import normal
+from .addresses import network_of, normal
 from .config import SettingError
 from .headers import language_of
 
 _logger = logging.getLogger(__name__)
 
+ADDRESS, NETWORK = "address", "network"
+"""The dimensions that tell clients."""
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
@@ -122,6 +124,8 @@ class Dimension:
     """What is stored in `column`, asked once a request while it lasts; None: the host fills the column by itself."""
     version: str = ""
     """Of the function, where a change does not show in its own code."""
+    of_clients: bool = field(default=False, init=False)
+    """Whether it tells clients: rollups have no text of it, and read it from raw rows as long as these are there."""
     derived: bool = field(init=False)
     """Whether `value` does anything: then several raw values can mean one dimension value."""
     whole: bool = field(default=False, init=False)
@@ -336,6 +340,22 @@ def _lower(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
 
+def _network(raw: Any) -> str | None:
+    return network_of(str(raw))
+
+
+def _one_network(text: str) -> tuple[Value, ...]:
+    network = network_of(text.partition("/")[0])
+    if network is None:
+        raise ValueError("a network such as 192.0.2.0/24, or an address in it")
+    return (network,)
+
+
+def _of_clients(dimension: Dimension) -> Dimension:
+    dimension.of_clients = True
+    return dimension
+
+
 BUILT_IN: tuple[Dimension, ...] = (
     Dimension("path", many=True),
     Dimension("route", none="(no route matched)"),
@@ -376,6 +396,10 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("language", parse=_language_named),
     Dimension("release"),
     Dimension("user", none="(nobody)", many=True),
+    _of_clients(Dimension(ADDRESS, column="remote_address", none="(no address)", many=True)),
+    _of_clients(
+        Dimension(NETWORK, column="remote_address", value=_network, parse=_one_network, none="(no network)", many=True)
+    ),
 )
 """In the order of the panels. Of two with one name, the first whose column the model has is used."""
 
@@ -416,7 +440,7 @@ def _typed(dimension: Dimension, column: Any) -> Dimension:
         typed.whole = True
         if plain:
             typed.parse = _one_integer
-    elif dimension.column == "remote_address" and plain:
+    elif dimension.column == "remote_address" and plain and not (dimension.of_clients and isinstance(kind, sa.String)):
         typed.value, typed.derived, typed.parse = _address, True, _one_address
     elif kind is not None and plain and (isinstance(kind, sa.Enum) or not isinstance(kind, sa.String)):
         typed.value, typed.derived = _text_of, True

@@ -20,7 +20,7 @@ WAITED_SORTS = {
 }
 """What of what requests waited for a breakdown can be sorted by: the column, and what is made of its values."""
 SORTS = (
-    *("value", "hits", "visitors", "client_errors", "server_errors", "server_error_share", "size"),
+    *("value", "hits", "visitors", "client_errors", "server_errors", "error_share", "server_error_share", "size"),
     *("avg", "p50", "p95", "p99", "max", "last_requested", *WAITED_SORTS),
 )
 """What a breakdown can be sorted by; `-` before it: largest first."""
@@ -68,7 +68,11 @@ TABLE = (
     Parameter(name="metric", meaning="What the chart draws.", choices=("hits", "visitors", "time", "errors")),
     Parameter(name="vs", meaning="What the span is compared with.", choices=("prev", "year", "off")),
     Parameter(name="paused", meaning="1: the live view stands still."),
-    Parameter(name="by", meaning="What the table of paths lists.", choices=("path", "route")),
+    Parameter(
+        name="by",
+        meaning="What the table of paths, or of clients, lists.",
+        choices=("path", "route", "address", "network"),
+    ),
     Parameter(
         name="sort",
         meaning="`-` before it: largest first. `-hits` if absent.",

@@ -92,6 +92,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/", "index", panels_view("index")),
         ("/errors", "errors", panels_view("errors")),
         ("/requests", "requests", panels_view("requests")),
+        ("/clients", "clients", clients_view),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/health", "health", health_view),
@@ -237,6 +238,11 @@ def _busy(error: Busy) -> Response:
 def panels_view(name: str) -> Callable[[], ResponseReturnValue]:
     """The route of a page that is made of panels."""
     return lambda: _show_panels(name, VIEWS[name])
+
+
+def clients_view() -> ResponseReturnValue:
+    """Clients, where the app tells them apart."""
+    return _show_panels("clients", VIEWS["clients"]) if _panels().on("clients") else _no_page()
 
 
 def own_view(name: str) -> ResponseReturnValue:

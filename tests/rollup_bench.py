@@ -37,6 +37,8 @@ class Request(RequestMixin, Base):
 RAW = map_model(Request)
 TABLES = define(Base.metadata)
 DIMENSIONS = available(RAW.columns)
+ROLLED_UP = {name: dimension for name, dimension in DIMENSIONS.items() if not dimension.of_clients}
+CLIENTS = {name: dimension for name, dimension in DIMENSIONS.items() if dimension.of_clients}
 
 
 class Rolled:
@@ -48,7 +50,7 @@ class Rolled:
         """`empty`: whether what the database holds is deleted first."""
         self.engine = sa.create_engine(url)
         self.zone = ZoneInfo(zone)
-        self.source = Source(RAW, DIMENSIONS, self.zone, most_values)
+        self.source = Source(RAW, ROLLED_UP, self.zone, most_values, CLIENTS)
         self.job = Job(self.engine, TABLES, self.source, retention=Retention(**retention))
         create_all(self.engine, Base.metadata, RAW.table)
         if not empty:
@@ -89,7 +91,8 @@ class Rolled:
                 RawQueries(connection, RAW, DIMENSIONS),
                 raw_connection=connection,
                 coverage=coverage(connection, TABLES),
-                dictionary=Dictionary(connection, TABLES, DIMENSIONS, key=key),
+                dictionary=Dictionary(connection, TABLES, ROLLED_UP, key=key),
+                clients_since=self.source.oldest(connection),
             )
 
     def content(self) -> dict[str, list[tuple[Any, ...]]]:

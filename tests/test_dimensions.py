@@ -20,9 +20,10 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 def test_available_in_order() -> None:
     names = "path route referrer browser platform device bot status_code method mimetype exception"
     names += " country host language release user"
-    assert list(WHOLE) == names.split()
+    assert list(WHOLE) == [*names.split(), "address", "network"]
     assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == [
-        name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot")
+        *(name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot")),
+        *("address", "network"),
     ]
     assert available({"date": None}) == {}
 
@@ -62,6 +63,8 @@ def test_text_of_is_the_inverse_of_values_of(dimension: Dimension, value: Any) -
         value = "ai"
     elif dimension.name == "country" and value == "x":
         value = "DE"
+    elif dimension.name == "network" and value is not None:
+        value = "192.0.2.0/24"
     elif dimension.name != "status_code" and value == 404:
         value = "404"
     assert dimension.values_of(dimension.text_of(value)) == (value,)

@@ -366,7 +366,9 @@ def test_view_offers_a_comparison_where_it_shows_one(app: App) -> None:
 @pytest.mark.parametrize("name", PARTIALS)
 def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
     page = next((panel.page for panel in BUILT_IN if panel.name == name), "index").replace("index", "")
-    query = "?path=/&span=28d" if name == "recent" else "?span=28d&sort=-p95&device!=bot"
+    client = "?span=28d&address=192.0.2.0"
+    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client}
+    query = of.get(name, "?span=28d&sort=-p95&device!=bot")
     response = app.client.get(f"/statistics/panel/{name}{query}")
     assert steady(response.text) in steady(get(app, page + query))
     assert response.headers["HX-Push-Url"].startswith(f"/statistics/{page}?")

@@ -252,6 +252,13 @@ class Database:
         """The bin of a time or a count, whose `edges` they are."""
         return _bin_cases(edges).replace(":time", column)
 
+    def minute(self, column: str) -> str:
+        """What tells the minute of one instant from that of another."""
+        number = f"EXTRACT(YEAR FROM {column})"
+        for part in ("MONTH", "DAY", "HOUR", "MINUTE"):
+            number = f"({number} * 60 + EXTRACT({part} FROM {column}))"
+        return number
+
 
 def truncate(connection: sa.Connection, table: sa.Table) -> None:
     """Delete all rows of a table and what was in its file; where the user may not truncate, the rows alone."""

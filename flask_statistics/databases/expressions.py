@@ -83,6 +83,19 @@ class count_bin(FunctionElement[int]):  # noqa: N801 - as above
     inherit_cache = True
 
 
+class minute(FunctionElement[Any]):  # noqa: N801 - as above
+    """What tells the minute of one instant from that of another."""
+
+    type = sa.String()
+    inherit_cache = True
+
+
+@compiles(minute)
+def _write_minute(element: minute, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    return named(compiler.dialect.name).minute(compiler.process(column, **kw))
+
+
 @compiles(_Exact)
 def _write_exact(element: _Exact, compiler: Any, **kw: Any) -> str:
     (column,) = element.clauses

@@ -223,6 +223,10 @@ class SQLite(Database):
     def one_of(self, column: str, values: str) -> str:
         return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled by SQLAlchemy # nosec B608
 
+    def minute(self, column: str) -> str:
+        """Of a text such as `2026-11-28 12:10:59.000000`."""
+        return f"substr({column}, 1, 16)"
+
 
 class _AsItIs(sa.types.UserDefinedType[Any]):
     """Of a value that goes to the driver as it came from there."""

@@ -175,7 +175,11 @@ def top_values(page: Page, name: str) -> TopValues:
 
     A whole page asks for all of its dimensions at once; if that fails, for each alone.
     """
-    names = tuple(each for each in page.site.dimensions if each not in LISTED) if page.is_whole else (name,)
+    names = (
+        tuple(each for each, one in page.site.dimensions.items() if each not in LISTED and not one.of_clients)
+        if page.is_whole
+        else (name,)
+    )
     found = _ask_top_values(page, names)
     if found is None and len(names) > 1:
         found = _ask_top_values(page, (name,))
@@ -312,8 +316,8 @@ def _table(
         heading=heading,
         label=dimension.label,
         monospace=dimension.many,
-        value_head=_head(page, "value", dimension.label),
-        heads=tuple(_head(page, column.sort, column.label, column.optional) for column in columns),
+        value_head=head(page, "value", dimension.label),
+        heads=tuple(head(page, column.sort, column.label, column.optional) for column in columns),
         rows=tuple(_table_row(page, found.dimension, row, columns, most) for row in found.rows),
         empty=f"No {lower_first(dimension.plural)} {'match this search' if state.table.search else 'in this span'}.",
         groupings=groupings,
@@ -321,19 +325,22 @@ def _table(
         search_hidden=tuple(state.hidden("search")),
         base=state.base,
         more=more,
-        shown=" · ".join(
-            filter(
-                None,
-                (_shown(state.table.offset, found, dimension), _among(found), _not_before(page, found)),
-            )
-        ),
+        shown=shown(page, found),
         newer_url=newer,
         older_url=older,
         csv_url=csv,
     )
 
 
-def _head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
+def shown(page: Page, found: Breakdown) -> str:
+    """How much of the whole is shown, and what is not in it."""
+    dimension = page.site.dimensions[found.dimension]
+    said = (_range(page.state.table.offset, found, dimension), _among(found), _not_before(page, found))
+    return " · ".join(filter(None, said))
+
+
+def head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
+    """A heading that sorts by its column, and turns the order round where it is sorted by it."""
     present = page.state.table.sort
     descending = present == f"-{sort}"
     following = sort if descending or (sort == "value" and present != "value") else f"-{sort}"
@@ -401,7 +408,7 @@ def counted(count: int, dimension: Dimension) -> str:
     return plural(count, lower_first(dimension.label), lower_first(dimension.plural))
 
 
-def _shown(offset: int, found: Breakdown, dimension: Dimension) -> str:
+def _range(offset: int, found: Breakdown, dimension: Dimension) -> str:
     if not found.rows:
         return ""
     return f"{offset + 1:,}–{offset + len(found.rows):,} of {counted(found.total, dimension)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..dimensions import Dimension
+from ..dimensions import ADDRESS, Dimension
 from ..filters import Condition, Filters
 from ..formatting import clipped, duration, just_before, number, span_label
 from ..formatting import clock as clock_text
@@ -14,7 +14,14 @@ from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR
 from .page import Page
 
-TABS = (("index", "Overview"), ("errors", "Errors"), ("requests", "Requests"), ("live", "Live"), ("health", "Health"))
+TABS = (
+    ("index", "Overview"),
+    ("errors", "Errors"),
+    ("requests", "Requests"),
+    ("clients", "Clients"),
+    ("live", "Live"),
+    ("health", "Health"),
+)
 TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
 UNFILTERED = ("one_request", "health")
@@ -156,7 +163,11 @@ def frame(
         home_url=site.url("index"),
         overview_url=page.other("index"),
         tabs=(
-            *(Link(text, page.other(name), name == view) for name, text in TABS),
+            *(
+                Link(text, page.other(name), name == view)
+                for name, text in TABS
+                if name != "clients" or ADDRESS in site.dimensions
+            ),
             *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
         ),
         updates=updates(page, page.queries.freshness),

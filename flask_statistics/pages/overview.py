@@ -21,8 +21,8 @@ def has_one_path(page: Page) -> bool:
 
 def grouping_of(page: Page) -> str | None:
     """The dimension that the table of paths lists; None if the model has none for it."""
-    by = page.state.table.by
-    return by if by in page.site.dimensions else None
+    by, known = page.state.table.by, [name for name in breakdowns.LISTED if name in page.site.dimensions]
+    return by if by in known else next(iter(known), None)
 
 
 def _paths(page: Page) -> breakdowns.Table | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from ..config import SettingError
-from ..dimensions import Dimension
-from . import breakdowns, errors, overview, request_log
+from ..dimensions import ADDRESS, Dimension
+from . import breakdowns, clients, errors, overview, request_log
 from .own import Own
 from .panel import Panel, View
 
-BUILT_IN = (*overview.PANELS, *errors.PANELS, *request_log.PANELS)
+BUILT_IN = (*overview.PANELS, *errors.PANELS, *request_log.PANELS, *clients.PANELS)
 """Beside one for each dimension."""
-VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW)}
+VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW)}
 NAMES = frozenset(panel.name for panel in BUILT_IN)
 """What no dimension can be called: both have their place under `panel/` and `export/`."""
 
@@ -21,7 +21,12 @@ class Panels:
     """The panels of one app, and its pages that are made of them."""
 
     def __init__(self, dimensions: Mapping[str, Dimension], own: Own) -> None:
-        self._of_dimensions = tuple(map(breakdowns.panel_of, dimensions.values()))
+        of_clients = {panel.name: panel for panel in clients.OF_DIMENSIONS}
+        self._of_dimensions = tuple(
+            of_clients[name] if dimension.of_clients else breakdowns.panel_of(dimension)
+            for name, dimension in dimensions.items()
+        )
+        self._clients = clients.PANELS if ADDRESS in dimensions else ()
         self._own = own
 
     def __iter__(self) -> Iterator[Panel]:
@@ -29,6 +34,7 @@ class Panels:
         yield from self._of_dimensions
         yield from errors.PANELS
         yield from request_log.PANELS
+        yield from self._clients
         yield from self._own.panels
 
     @property

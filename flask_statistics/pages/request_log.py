@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..dimensions import ADDRESS
 from ..formatting import clipped, day, duration, number, size, status_text, visible
 from ..models import KNOWN_COLUMNS, LONG
 from ..queries.answers import RequestLog
@@ -50,6 +51,9 @@ class RequestRow:
     size: str
     duration: str
     browser: str
+    client: str
+    client_url: str
+    """All requests of the client; empty: clients are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class RequestTable:
     rows: tuple[RequestRow, ...]
     has: frozenset[str]
     """Columns of the model."""
+    tells_clients: bool
     empty: str
     kept: str | None
     """How long requests are kept."""
@@ -208,6 +213,7 @@ def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
         zone=page.state.span.zone.key,
         rows=tuple(_row(page, row) for row in log.rows),
         has=frozenset(page.site.columns),
+        tells_clients=ADDRESS in page.site.dimensions,
         empty="No requests match these filters." if page.state.filters else "No requests in this span.",
         kept=_kept(page),
         csv_url=page.csv("requests"),
@@ -241,7 +247,19 @@ def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
         size=size(row.get("size")),
         duration=duration(row.get("response_time")),
         browser=_browser(page, row),
+        client=clipped(str(row.get("remote_address") or ""), 48),
+        client_url=client_url(page, row.get("remote_address")),
     )
+
+
+def client_url(page: Page, stored: Any) -> str:
+    """The page of the client with that stored address; empty: clients are not told apart, or it is nobody."""
+    dimension = page.site.dimensions.get(ADDRESS)
+    value = None if dimension is None else dimension.value_of(stored)
+    if dimension is None or value is None:
+        return ""
+    filters = page.state.filters.only(ADDRESS, dimension.text_of(value))
+    return page.state.at(page.site.url("clients"), filters=filters)
 
 
 def _path(page: Page, path: str | None) -> str:
@@ -336,7 +354,7 @@ def _beside(page: Page, **beside: str) -> RequestLog | None:
 def _fact(page: Page, name: str, value: Any) -> Fact:
     label = LABELS.get(name) or name.replace("_", " ").capitalize()
     dimension = page.site.dimensions.get(name)
-    url = None
+    url = client_url(page, value) or None if name == "remote_address" else None
     if dimension is not None and value is not None and dimension.column == name:
         url = page.other_filtered(name, dimension.text_of(dimension.value_of(value)))
     return Fact(

@@ -101,6 +101,16 @@ class Breakdown:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """What else is told of one client."""
+
+    peak: int
+    """The most requests that it made in one minute."""
+    user_agent: str | None
+    """Of its latest request; None: it sent none, or none is stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExceptionGroup:
     """Requests that failed with the same exception at the same path."""
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ..databases import budgets
+from ..dimensions import Value
 from ..filters import Filters
 from ..models import LONG, RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
-from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
 from .raw import RawQueries
 
 LONGEST_READ_S = 0.2
@@ -113,6 +114,9 @@ class QueriesInPieces:
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
         return self._ask(span, lambda: self._queries.breakdowns(dimensions, span, filters, limit=limit))
+
+    def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
+        return self._ask(span, lambda: self._queries.clients(addresses, span, filters))
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         return self._ask(span, lambda: self._queries.exceptions(span, filters, limit=limit))

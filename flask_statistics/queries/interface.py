@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -12,7 +12,7 @@ from .. import parameters
 from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
-from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
 SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
@@ -40,7 +40,12 @@ SORTS: dict[str, Callable[[Row], Any]] = (
         for name in parameters.SORTS
         if name != "value" and name not in parameters.WAITED_SORTS
     }
-    | {"server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits}
+    | {
+        "error_share": lambda row: (
+            ((row.measures.client_errors or 0) + (row.measures.server_errors or 0)) / row.measures.hits
+        ),
+        "server_error_share": lambda row: (row.measures.server_errors or 0) / row.measures.hits,
+    }
     | {sort: partial(_waited, *of) for sort, of in parameters.WAITED_SORTS.items()}
 )
 """What a breakdown can be sorted by, besides `value`."""
@@ -110,6 +115,9 @@ class Queries(Protocol):
 
         A dimension that is itself filtered still lists its other values: its own filter is left out.
         """
+
+    def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
+        """What else is told of the clients with these addresses, by address; those without requests are left out."""
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         """Exceptions by text and path, most hits first."""

@@ -28,6 +28,9 @@ class Passing(ABC):
     def breakdowns(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("breakdowns", *arguments, **options)
 
+    def clients(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("clients", *arguments, **options)
+
     def exceptions(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("exceptions", *arguments, **options)
 

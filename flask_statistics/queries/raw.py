@@ -7,7 +7,7 @@ searching and merging of values happen here and not in SQL: databases order and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -16,13 +16,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..databases import expressions
-from ..dimensions import Dimension, Value
+from ..dimensions import ADDRESS, Dimension, Value
 from ..filters import Filters
 from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
 from . import interface
 from .aggregates import Aggregates, grouped, instant_of
-from .answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
+from .clients import RawClients
 from .conditions import Conditions, is_text, member, stored_values
 from .interface import BINNED_BY, EVERYTHING, VISITORS, cut
 from .request_log import RawRequests
@@ -151,6 +152,12 @@ class RawQueries:
         (name,) = names
         total = max(found[name].total, self._aggregates.different(self._dimensions[name].column, where))
         return {name: replace(found[name], total=total, hits=self._aggregates.hits(where))}
+
+    def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
+        if ADDRESS not in self._dimensions:
+            return {}
+        clients = RawClients(self._connection, self._raw, self.conditions, self._dimensions[ADDRESS])
+        return clients.about(addresses, span, filters)
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):

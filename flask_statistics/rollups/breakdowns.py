@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from pyroaring import BitMap
@@ -58,8 +58,9 @@ class Breakdowns:
         for batch in self._contents.batches(plan.selected, parts):
             self._contents.need([detail for detail, _ in batch], parts)
             for name in names:
-                if self._source.dimensions[name].many:
-                    found[name].update(counted(detail.segment.ids_of(name, members) for detail, members in batch))
+                if self._source.dimension(name).many:
+                    column = self._planner.column(name)
+                    found[name].update(counted(detail.segment.ids_of(column, members) for detail, members in batch))
                 else:
                     for detail, members in batch:
                         found[name].update(detail.segment.counts(name, members))
@@ -98,15 +99,16 @@ class Breakdowns:
         """
         found = {number: Total(Sums(hits=hits[number])) for number in shown}
         if want:
-            found = self._fill(dimension, shown, plan, want, dated)
+            found = self.sums(dimension, shown, plan, want, dated)
         rows = tuple(
             Row(value, self._totals.measures(found[number], want, dated=dated)) for number, value in shown.items()
         )
         return Breakdown(dimension, len(hits), rows, sum(hits.values()))
 
-    def _fill(
-        self, dimension: str, shown: Mapping[int, Value], plan: Plan, want: frozenset[str], dated: bool
+    def sums(
+        self, dimension: str, shown: Collection[int], plan: Plan, want: frozenset[str], dated: bool
     ) -> dict[int, Total]:
+        """The sums of each number of `shown`, of a dimension or of visitors."""
         found = {number: Total() for number in shown}
         number = self._dictionary.number_of(dimension)
         if plan.precomputed is not None and number is not None and shown:

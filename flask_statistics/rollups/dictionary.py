@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from ..dimensions import OTHER_VALUE, Dimension, DimensionError, Value
+from ..addresses import network_of
+from ..dimensions import ADDRESS, OTHER_VALUE, Dimension, DimensionError, Value
 from .meta import read_meta, write_meta
 from .numbering import PASSING, UNREADABLE, VISITOR, passing_of, renumbered
 from .segment import NONE, OTHER, Segment
@@ -124,6 +125,7 @@ class Dictionary:
         self._passing: dict[int, Value] = {}
         self._passing_texts: dict[str, dict[str, int]] = {}
         self._passing_visitors: dict[int, int] = {}
+        self._passing_networks: dict[int, str | None] = {}  # by the passing number of a visitor
         self._hashed_before: dict[int, tuple[int, int]] = {}  # by a new hash: the one that is stored, and its number
         self._next: dict[str, int] = {}
         self._next_passing: dict[str, int] = {}
@@ -207,6 +209,36 @@ class Dictionary:
         keys = [key for key in (self._key, self._key_before) if key is not None]
         return self._look_up_visitors([visitor_hash(address, key) for address in addresses for key in keys])
 
+    def clients(self, addresses: Iterable[str]) -> dict[str, int]:
+        """Of `addresses`, those that are numbered, also in passing, with their numbers."""
+        hashes = {address: visitor_hash(address, self._key) for address in addresses}
+        found = self._look_up_visitors(hashes.values()) | self._passing_visitors
+        if self._key_before is not None:
+            before = {visitor_hash(address, self._key_before): value for address, value in hashes.items()}
+            found |= {before[value]: number for value, number in self._look_up_visitors(before).items()}
+        return {address: found[value] for address, value in hashes.items() if value in found}
+
+    def networks(self, visitors: Iterable[int]) -> dict[int, str]:
+        """The network of each of `visitors`, by number; those that have none are left out."""
+        table, wanted = self._tables.visitor.c, set(visitors)
+        found = {number: network for number, network in self._passing_networks.items() if network is not None}
+        query = sa.select(table.id, table.network).where(table.network.is_not(None))
+        if len(wanted) <= CHUNK:
+            query = query.where(table.id.in_(wanted))
+        return found | {number: network for number, network in self._connection.execute(query) if number in wanted}
+
+    def numbers_of_clients(self, name: str, values: Collection[Value]) -> frozenset[int]:
+        """The visitors of whom one of `values` of a dimension that tells clients is true."""
+        texts = [value for value in values if isinstance(value, str)]
+        if name == ADDRESS:
+            nobody = {NOBODY, *self.clients([""]).values()} if None in values else set()
+            return frozenset(nobody.union(self.clients(texts).values()))
+        table = self._tables.visitor.c
+        found = {number for number, network in self._passing_networks.items() if network in values}
+        some = [table.network.in_(texts), *([table.network.is_(None)] if None in values else [])]
+        found.update(self._connection.scalars(sa.select(table.id).where(sa.or_(*some))))
+        return frozenset(found | ({NOBODY} if None in values else set()))
+
     def forget_visitors(self, hashes: Iterable[int]) -> None:
         """Let nobody tell any more whom these hashes stood for; no one else gets their numbers, which only rise."""
         table = self._tables.visitor
@@ -236,13 +268,12 @@ class Dictionary:
             lasting[name] = dict(zip(named.values(), numbers, strict=True))
         wanted = set().union(*(found.get(VISITOR, ()) for found in passing))
         new = sorted(value for value, number in self._passing_visitors.items() if number in wanted)
-        rows = [
-            {"hash": value, "id": number}
-            for value, number in zip(new, self._lasting_numbers("visitor", len(new)), strict=True)
-        ]
-        self._learnt += [(self._tables.visitor, row) for row in rows]
-        lasting[VISITOR] = {self._passing_visitors[row["hash"]]: row["id"] for row in rows}
-        self._known.visitors.add({row["hash"]: row["id"] for row in rows})
+        given = dict(zip(new, self._lasting_numbers("visitor", len(new)), strict=True))
+        for value, number in given.items():
+            network = self._passing_networks.get(self._passing_visitors[value])
+            self._learnt.append((self._tables.visitor, {"hash": value, "id": number, "network": network}))
+        lasting[VISITOR] = {self._passing_visitors[value]: number for value, number in given.items()}
+        self._known.visitors.add(given)
         self._keep(lasting)
         return {audience: renumbered(segment, lasting) for audience, segment in segments.items()}
 
@@ -252,7 +283,7 @@ class Dictionary:
             known, numbers = self._known.values[name], lasting.get(name, {})
             known.update({raw: numbers[known[raw]] for raw in raws if known.get(raw) in numbers})
         self._drop_unsettled()
-        self._passing, self._passing_texts, self._passing_visitors = {}, {}, {}
+        self._passing, self._passing_texts, self._passing_visitors, self._passing_networks = {}, {}, {}, {}
 
     def _complain(self) -> None:
         """Log each dimension whose function failed on a value, once."""
@@ -346,6 +377,9 @@ class Dictionary:
         new = sorted({number for number in hashes.values() if number not in found})
         given = dict(zip(new, self._passing_numbers("visitor", len(new)), strict=True))
         self._passing_visitors.update(given)
+        self._passing_networks.update(
+            {given[value]: network_of(str(address)) for address, value in hashes.items() if value in given}
+        )
         found |= given
         return {address: found[value] for address, value in hashes.items()}
 

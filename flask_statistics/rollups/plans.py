@@ -18,7 +18,7 @@ from .cover import ANY, cover
 from .dictionary import Dictionary
 from .meta import Coverage
 from .recorded import incomplete
-from .segment import OTHER, Segment
+from .segment import OTHER, VISITORS, Segment
 from .source import AUDIENCE, Source
 from .store import Header
 from .sums import Columns
@@ -66,7 +66,9 @@ class Planner:
         coverage: Coverage,
         dictionary: Dictionary,
         contents: Contents,
+        clients_since: datetime | None,
     ) -> None:
+        """`clients_since`: what began before (naive UTC) tells no clients any more; None: all does."""
         self._connection = connection
         self._raw_connection = raw_connection
         self._tables = tables
@@ -78,6 +80,8 @@ class Planner:
         self._plans: dict[Any, Plan] = {}
         self._tails: dict[datetime, dict[int, Segment]] = {}
         self.incomplete = incomplete(connection, tables, source.dimensions)
+        if clients_since is not None:
+            self.incomplete |= dict.fromkeys(source.clients, clients_since)
 
     def plan(
         self,
@@ -146,7 +150,7 @@ class Planner:
         _, rest = self.audiences(filters)
         if not rest:
             return Precomputed(TOTAL, None, False)
-        if rest.contains or len(rest.conditions) != 1 or self._source.dimensions[rest.conditions[0].dimension].many:
+        if rest.contains or len(rest.conditions) != 1 or self._source.dimension(rest.conditions[0].dimension).many:
             return None
         return self._of_condition(rest.conditions[0])
 
@@ -156,8 +160,10 @@ class Planner:
 
     def _condition(self, condition: Condition) -> tuple[frozenset[int], bool]:
         """The value ids that a condition names, and whether it excludes them."""
-        dimension = self._source.dimensions[condition.dimension]
+        dimension = self._source.dimension(condition.dimension)
         values = condition.values(dimension)
+        if dimension.of_clients:
+            return self._dictionary.numbers_of_clients(dimension.name, values), condition.negated
         if not dimension.derived:
             values |= {self._source.raw.fit(dimension.column, value) for value in values}
         numbers = self._dictionary.values(condition.dimension, set(values))
@@ -183,12 +189,18 @@ class Planner:
         keys = [(id(detail.segment), name, values) for detail, _ in selected]
         unknown = [one for one, key in zip(selected, keys, strict=True) if key not in self._matches]
         for detail, _ in self._contents.loaded(unknown, [self.part(name)]):
-            self._matches[id(detail.segment), name, values] = detail.segment.having_any(name, values)
+            self._matches[id(detail.segment), name, values] = detail.segment.having_any(self.column(name), values)
         return (self._matches[key] for key in keys)
 
     def part(self, name: str) -> str:
         """The part of a detailed segment that has the values of a dimension."""
+        if name == VISITORS or name in self._source.clients:
+            return VISITORS
         return f"{name}:column" if self._source.dimensions[name].many else name
+
+    def column(self, name: str) -> str:
+        """The column of a segment that has the ids of a dimension."""
+        return VISITORS if name in self._source.clients else name
 
     # ---- segments -------------------------------------------------------------------------------------------------
 

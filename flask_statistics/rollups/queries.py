@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,14 +18,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..dimensions import OTHER_VALUE
+from ..dimensions import OTHER_VALUE, Value
 from ..filters import Filters
-from ..queries.answers import Breakdown, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
+from ..queries.answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
 from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc
 from . import store
 from .breakdowns import NEEDED, Breakdowns
+from .clients import Clients
 from .contents import Contents
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
@@ -56,7 +57,9 @@ class RollupQueries:
         raw_connection: sa.Connection,
         coverage: Coverage,
         dictionary: Dictionary,
+        clients_since: datetime | None = None,
     ) -> None:
+        """`clients_since`: what began before (naive UTC) tells no clients any more; None: all does."""
         self._connection = connection
         self._raw_connection = raw_connection
         self._tables = tables
@@ -73,9 +76,13 @@ class RollupQueries:
             coverage=coverage,
             dictionary=dictionary,
             contents=self._contents,
+            clients_since=clients_since,
         )
         self._totals = Totals(source, self._contents)
         self._breakdowns = Breakdowns(source, dictionary, self._contents, self._stored, self._planner, self._totals)
+        self._clients = Clients(
+            source, raw_connection, dictionary, self._contents, self._planner, self._breakdowns, self._totals
+        )
 
     # ---- questions ------------------------------------------------------------------------------------------------
 
@@ -171,6 +178,10 @@ class RollupQueries:
         search: str = "",
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
+        if dimension in self._source.clients:
+            asked = self._clients.breakdown if self._has_keys() else self._raw.breakdown
+            answer = asked(dimension, span, filters, sort=sort, limit=limit, offset=offset, search=search, want=want)
+            return replace(answer, complete_from=self.complete_from(span, filters, (dimension,)))
         name = sort.removeprefix("-")
         needed = want | NEEDED.get(name, CHEAP)
         granularity = MONTHS if self._source.dimensions[dimension].many else SETS if has_sets(needed) else ANY
@@ -201,6 +212,14 @@ class RollupQueries:
     def breakdowns(
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
+        found = {
+            name: self.breakdown(name, span, filters.without(name), limit=limit, want=HITS)
+            for name in dimensions
+            if name in self._source.clients
+        }
+        return found | self._rolled_up([name for name in dimensions if name not in found], span, filters, limit)
+
+    def _rolled_up(self, dimensions: Sequence[str], span: Span, filters: Filters, limit: int) -> dict[str, Breakdown]:
         filtered = {condition.dimension for condition in filters.conditions}
         many = {name for name in dimensions if self._source.dimensions[name].many}
         together = [name for name in dimensions if name not in filtered.union(many, self._planner.incomplete)]
@@ -218,6 +237,10 @@ class RollupQueries:
                     self._breakdowns.answer(name, hits, shown, plan, HITS), complete_from=complete_from
                 )
         return {name: found[name] for name in dimensions}
+
+    def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
+        asked = self._clients.about if self._has_keys() else self._raw.clients
+        return asked(addresses, span, filters)
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if "exception" not in self._source.dimensions:

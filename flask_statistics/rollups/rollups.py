@@ -160,6 +160,7 @@ class Rollups:
         if covered.start is None or covered.end is None:
             return raw
         dictionary = Dictionary(connection, self.tables, self.source.dimensions, **keys_in(meta))
+        oldest = self.source.oldest(raw_connection)
         queries = RollupQueries(
             connection,
             self.tables,
@@ -168,8 +169,8 @@ class Rollups:
             raw_connection=raw_connection,
             coverage=covered,
             dictionary=dictionary,
+            clients_since=oldest or covered.end,
         )
-        oldest = self.source.oldest(raw_connection)
         queries.freshness = Freshness(
             as_of=looked_until(meta) or covered.end,
             interval=self.interval,
@@ -252,7 +253,13 @@ def make_rollups(
     `updated` is told after each run up to when requests are rolled up."""
     beside = metadata is raw.table.metadata
     rollups = Rollups(
-        source=Source(raw, dimensions, settings.timezone, settings.max_values),
+        source=Source(
+            raw,
+            {name: dimension for name, dimension in dimensions.items() if not dimension.of_clients},
+            settings.timezone,
+            settings.max_values,
+            {name: dimension for name, dimension in dimensions.items() if dimension.of_clients},
+        ),
         tables=define(metadata, raw.table.schema if beside else None),
         engine=engine,
         raw_engine=raw_engine,

@@ -33,6 +33,8 @@ OTHER = 1
 NOT_FOUND = 404
 ROUTE = "route"
 """The dimension that has no value where no route matched."""
+VISITORS = ":visitors"
+"""In the place of a dimension's name: the column of visitor ids."""
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -115,8 +117,8 @@ class Segment:
 
     def having_any(self, name: str, values: Collection[int]) -> BitMap:
         """The ordinals that have one of `values` of a dimension."""
-        if name in self.columns:
-            column = self.columns[name]
+        column = self._column(name)
+        if column is not None:
             having = column.among(values) if isinstance(column, Ranked) else among(column, values)
             return bitmaps.of(np.flatnonzero(having))
         sets = self._sets(name)
@@ -132,18 +134,20 @@ class Segment:
 
     def ids_of(self, name: str, members: BitMap) -> Column:
         """The value ids that `members` have of a dimension with many values."""
-        if name not in self.columns:  # as with sets
+        column = self._column(name)
+        if column is None:  # as with sets
             return np.full(len(members), NONE, dtype=np.uint32)
-        return self.columns[name][self.places(members)]
+        return column[self.places(members)]
 
     def picked(self, name: str, values: Collection[int], members: BitMap) -> tuple[Column, Column]:
         """The ordinals of `members` that have one of `values` of a dimension, and the value id of each.
 
         Those of one value rise.
         """
-        if name in self.columns:
+        column = self._column(name)
+        if column is not None:
             places = self.places(members)
-            ids = self.columns[name][places]
+            ids = column[places]
             chosen = np.flatnonzero(among(ids, values))
             return (chosen + places.start if isinstance(places, slice) else places[chosen]), ids[chosen]
         sets = self._sets(name)
@@ -159,6 +163,10 @@ class Segment:
         return Columns(self.visitors, self.bins, self.sizes, self.times, classes).at(
             places, summed=summed, timed=timed, seen=seen
         )
+
+    def _column(self, name: str) -> Column | Ranked | None:
+        """The ids of a dimension with many values, or of visitors; None: it has sets, or nothing is known of it."""
+        return self.visitors if name == VISITORS else self.columns.get(name)
 
     def _sets(self, name: str) -> Mapping[int, BitMap]:
         """The ordinals of each value of a dimension; none had a value if the segment is older than the dimension."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -48,6 +48,12 @@ class Source:
     dimensions: Mapping[str, Dimension]
     zone: ZoneInfo
     most_values: int
+    clients: Mapping[str, Dimension] = field(default_factory=dict)
+    """Dimensions that tell clients: nothing is rolled up by them, as visitors' numbers are there in any case."""
+
+    def dimension(self, name: str) -> Dimension:
+        """The dimension called `name`, whichever it is."""
+        return self.clients[name] if name in self.clients else self.dimensions[name]
 
     @property
     def shape(self) -> Shape:

@@ -134,6 +134,7 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             "statistics_visitor",
             sa.Column("hash", sa.BigInteger, primary_key=True, autoincrement=False),  # keyed; no address is stored
             sa.Column("id", _INTEGER, nullable=False),
+            sa.Column("network", sa.String(43)),  # of the address; NULL for what is none
             sqlite_with_rowid=False,
         ),
         hour=own_table(

@@ -27,6 +27,14 @@ class Total:
         if before is None or before[0].start <= detail.start:
             self.last[detail.audience] = (detail, ordinal)
 
+    def add(self, other: Total) -> None:
+        """Take in `other`, whose requests are all different ones."""
+        self.sums.add(other.sums)
+        for detail, ordinal in other.last.values():
+            before = self.last.get(detail.audience)
+            if before is None or (before[0].start, before[1]) < (detail.start, ordinal):
+                self.last[detail.audience] = (detail, ordinal)
+
 
 class Totals:
     """Makes measures of totals."""

@@ -296,10 +296,27 @@
 
   // ---- what a fresh or swapped page needs ----
 
+  // ---- panels that cost more than the rest of their page ----
+
+  const ask = async (place) => {
+    const url = place.dataset.later;
+    try {
+      const answer = await fetch(url);
+      const part = answer.ok && find("section", new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (!place.isConnected || place.dataset.later !== url) return; // the page shows something else by now
+      const card = place.closest("section");
+      card.replaceChildren(...part.childNodes);
+      htmx.process(card);
+    } catch {
+      place.textContent = "Could not be computed";
+    }
+  };
+
   const enhance = () => {
     hideBucket();
     all(".hit title").forEach((title) => title.remove()); // our tooltip says it
     find("#fs-help")?.removeAttribute("hidden");
+    all("[data-later]").forEach(ask);
   };
   on("DOMContentLoaded", enhance);
 })();

@@ -433,7 +433,10 @@ def test_dimension_and_panel_of_one_name_are_refused_in_either_order(make_app: M
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"page": "sales"}, "page of the panel 'mine' is 'sales', but must be one of index, errors, requests."),
+        (
+            {"page": "sales"},
+            "page of the panel 'mine' is 'sales', but must be one of index, errors, requests, clients.",
+        ),
         ({"width": "wide"}, "width of the panel 'mine' is 'wide', but must be one of full, half, third."),
     ],
 )

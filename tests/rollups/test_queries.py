@@ -18,13 +18,15 @@ from flask_statistics.rollups import closing, contents
 from flask_statistics.spans import Span
 
 from ..conftest import RAW_SHAPES
-from ..rollup_bench import DIMENSIONS, Rolled, alike, killed_at
+from ..rollup_bench import DIMENSIONS, ROLLED_UP, Rolled, alike, killed_at
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 START = datetime(2026, 9, 20)
 """Before the clocks change in all of these zones."""
 DAYS = 50
 PATHS = ("/", "/login", "/Log", "/log ", "/ü", "/u", "")
+ADDRESSES = ("192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:db8::1", "2001:DB8::1", "host.example", "")
+"""Also as other writers have them: in another form, none, or a name."""
 SORTS = ("-hits", "hits", "value", "-value", "-visitors", "-size", "last_requested", "-p95", "-server_error_share")
 
 
@@ -51,12 +53,13 @@ def rows(dates: st.SearchStrategy[datetime]) -> st.SearchStrategy[list[dict[str,
             "status_code": some(200, 304, 404, 410, 500, 503),
             "size": st.one_of(st.none(), st.integers(0, 5_000), st.just(2**40)),
             "response_time": st.one_of(st.none(), st.floats(0, 3), st.sampled_from([0.0, 1e-6, 4000.0])),
-            "remote_address": some("192.0.2.1", "192.0.2.2", "2001:db8::1"),
+            "remote_address": some(*ADDRESSES),
             "device": some("bot", "desktop", "mobile"),
             "browser": some("firefox 72.0", "firefox 73.0", "None None", "chrome 1"),
             "platform": some("Windows", "windows", ""),
             "referrer": some("https://www.a.example/x", "http://a.example/y", "https://b.example/", ""),
             "exception": some("KeyError('x')", "KeyError('y')", "ValueError()"),
+            "user_agent": some("curl/8", "Wget/1", ""),
         }
     )
     return st.lists(row, max_size=25)
@@ -74,8 +77,9 @@ def spans(zone: Any) -> st.SearchStrategy[Span]:
     return st.one_of(st.tuples(moments(), moments()).map(ordered), st.tuples(numbers, numbers).map(days))
 
 
-def filters() -> st.SearchStrategy[Filters]:
-    values = {
+def filters(*, with_clients: bool = True) -> st.SearchStrategy[Filters]:
+    clients = {"address": (*ADDRESSES, "192.0.2.99"), "network": ("192.0.2.0/24", "2001:db8::/48", "")}
+    values = (clients if with_clients else {}) | {
         "path": PATHS,
         "status_code": ("200", "4xx", "5xx", "503", ""),
         "browser": ("firefox", "chrome", "", "opera"),
@@ -129,10 +133,13 @@ def _live(rolled: Rolled, data: st.DataObject, expected: Rolled) -> datetime:
 
 def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     """Ask both everything."""
-    span, chosen = data.draw(spans(rolled.zone), label="span"), data.draw(filters(), label="filters")
+    clients_known = rolled.job.retention.raw is None
+    span = data.draw(spans(rolled.zone), label="span")
+    chosen = data.draw(filters(with_clients=clients_known), label="filters")
+    dimensions = sorted(DIMENSIONS if clients_known else ROLLED_UP)
     unit = data.draw(st.sampled_from(["hour", "day", "week", "month"]), label="unit")
     want = data.draw(st.sampled_from([EVERYTHING, *(frozenset({one}) for one in (SUMS, VISITORS, PERCENTILES))]))
-    dimension, sort = data.draw(st.sampled_from(sorted(DIMENSIONS))), data.draw(st.sampled_from(SORTS))
+    dimension, sort = data.draw(st.sampled_from(dimensions)), data.draw(st.sampled_from(SORTS))
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
     loaded = mock.patch.object(contents, "MOST_LOADED", data.draw(st.sampled_from([0, 100, 24_000_000])))
@@ -151,13 +158,14 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
         # what is measured to sort by it may be in the answer or not
         wanted = want if sort.removeprefix("-") in ("hits", "value") else EVERYTHING
         same("breakdown", dimension, span, chosen, want=wanted, search=search, **page)
-        for name, answer in rollups.breakdowns(sorted(DIMENSIONS), span, chosen, limit=3).items():
+        for name, answer in rollups.breakdowns(dimensions, span, chosen, limit=3).items():
             right = raw.breakdown(name, span, chosen.without(name), limit=3, want=HITS)
             assert [(row.value, row.measures.hits) for row in answer.rows] == [
                 (row.value, row.measures.hits) for row in right.rows
             ]
             assert (answer.total, answer.hits) == (right.total, right.hits)
-        if rolled.job.retention.raw is None:
+        if clients_known:
+            same("clients", ADDRESSES[:-1], span, chosen)
             same("exceptions", span, chosen, limit=3)
             same("links", span, chosen, limit=3)
             compare_logs(raw, rollups, span, chosen)
