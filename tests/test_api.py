@@ -58,8 +58,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (
             "breakdown/path?sort=up",
             "sort is 'up', but must be one of value, hits, visitors, client_errors, server_errors, error_share, "
-            "server_error_share, size, avg, p50, p95, p99, max, last_requested, db_time_avg, db_time_p95, db_time_total, db_queries_avg, "
-            "db_queries_p95, db_queries_total, http_time_avg, http_time_p95, http_time_total, http_calls_avg, "
+            "server_error_share, size, avg, p50, p95, p99, max, last_requested, db_time_avg, db_time_p95, db_time_total, "
+            "db_queries_avg, db_queries_p95, db_queries_total, http_time_avg, http_time_p95, http_time_total, http_calls_avg, "
             "http_calls_p95, http_calls_total, with - for the largest first",
         ),
         ("summary?span=7d&span=28d", "span is given with different values, but only one can count"),
