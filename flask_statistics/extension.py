@@ -36,6 +36,8 @@ from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
+from .statements.keeping import Keeper
+from .statements.table import define
 from .timing.timing import Timing
 from .writers.spool.table import spool_table
 
@@ -141,6 +143,9 @@ class Statistics:
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
         state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
+        if settings.queries:
+            beside = metadata is raw.table.metadata
+            state.statements = define(metadata, raw.table.schema if beside else None)
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
         )
@@ -440,10 +445,15 @@ def _make_writer(state: State, counters: Counters) -> Writer:
 def _timing_of(state: State) -> Timing | None:
     """What measures what requests wait for; None: nothing shall be measured."""
     settings, app = state.settings, state.app
-    if not settings.queries and not settings.outgoing:
+    if state.statements is None and not settings.outgoing:
         return None
-    engines = state.host_engines if settings.queries else None
-    return Timing(app.root_path, engines=engines, calls=settings.outgoing, logger=app.logger)
+    measured: dict[str, Any] = {}
+    if state.statements is not None:
+        engine = partial(state.our_engine_for, RECORDING)
+        state.keeper = Keeper(state.statements, engine, kept=settings.raw_retention, logger=app.logger)
+        _start_with_requests(app, state.keeper.ensure_running)
+        measured = {"engines": state.host_engines, "keep": state.keeper.keep}
+    return Timing(app.root_path, calls=settings.outgoing, logger=app.logger, **measured)
 
 
 def _begin(state: State) -> None:

@@ -213,6 +213,7 @@ def collect(state: State, now: datetime) -> Health:
             *_problems(database, recording, rollups_error, now=now, late=late),
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),
+            *(() if state.keeper is None else state.keeper.problems),
         ),
         advice=advice(_measured(state, recording, storage, indexed=indexed, locks_out=locks_out)),
     )

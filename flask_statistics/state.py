@@ -32,6 +32,8 @@ from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .record import Writer
 from .recorder import Recorder
+from .statements.keeping import Keeper
+from .statements.table import Tables
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups
@@ -93,6 +95,10 @@ class State:
     """None: `STATISTICS_ENABLED` is False."""
     writer: Writer | None = None
     """The recorder's; None as well."""
+    statements: Tables | None = None
+    """The tables of statements; None: `STATISTICS_QUERIES` is False."""
+    keeper: Keeper | None = None
+    """What adds to them; None: statements are not measured in this process."""
     pruner: Stoppable | None = None
     """What deletes raw rows where there are no rollups; None: nothing does."""
     processes: Processes | None = None
@@ -147,8 +153,23 @@ class State:
         """An engine of ours to the database of our own tables; the same as that of the raw table, where these are beside it."""
         return self._own.get(self.bind_key, purpose)
 
+    def settle(self) -> None:
+        """Before the dashboard answers: let the tables have what was just requested, if that takes no long time."""
+        if self.recorder is not None:
+            self.recorder.settle()
+        if self.keeper is not None:
+            self.keeper.settle()
+
+    @contextmanager
+    def reading_statements(self) -> Iterator[sa.Connection]:
+        """A connection to the tables of statements, for one question."""
+        with self._reading(self.bind_key, budgets.Budget(self.settings.query_timeout)) as connection:
+            yield connection
+
     def close(self) -> None:
         """Close the connections of ours that are not in use, and say what was recorded up to now."""
+        if self.keeper is not None:
+            self.keeper.stop()
         if self.pruner is not None:
             self.pruner.stop()
         if self.processes is not None:

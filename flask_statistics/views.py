@@ -146,8 +146,8 @@ def _guard() -> Response | None:
     """Ask the host's `before_f` before anything is answered."""
     state = state_of(current_app)
     refused = refusal(state.guard, state.app, state.said)
-    if refused is None and state.recorder is not None and not state.host_in_transaction():
-        state.recorder.settle()  # what was just requested shall be seen
+    if refused is None and not state.host_in_transaction():
+        state.settle()  # what was just requested shall be seen
     if refused is not None:
         refused.headers["Cache-Control"] = NEVER
     elif request.endpoint == f"{NAME}.static" and (request.view_args or {})["filename"] not in FILES:

@@ -13,8 +13,10 @@ import click
 from flask import current_app
 
 from .. import databases, derived, pruning, trail
+from ..connections import WORKING
 from ..spans import FIRST_YEAR, midnight, to_local
 from ..state import State, state_of
+from ..statements.keeping import prune as prune_statements
 from .shared import commands, count_of, database_errors, utc_now
 
 if TYPE_CHECKING:
@@ -201,19 +203,23 @@ def _say_what_differs(differences: Sequence[Difference], state: State) -> None:
 def prune() -> None:
     """Delete what is older than RAW_RETENTION and HOURLY_RETENTION, and the oldest raw rows beyond RAW_MAX_ROWS.
 
-    Where there are rollups, raw rows only once they are rolled up. Stop it at any time: what is deleted stays so.
+    Where there are rollups, raw rows only once they are rolled up. What statements took goes with raw rows, or after 90 days.
+    Stop it at any time: what is deleted stays so.
     """
     state = state_of(current_app)
-    if state.rollups is None:
-        if not pruning.bounds_of(state):
-            raise click.ClickException(
-                "Nothing bounds the raw table: set STATISTICS_RAW_RETENTION = timedelta(days=90), say, or "
-                "STATISTICS_RAW_MAX_ROWS."
-            )
-        with database_errors("'flask statistics init' creates missing tables."):
+    if state.statements is None and state.rollups is None and not pruning.bounds_of(state):
+        raise click.ClickException(
+            "Nothing bounds the raw table: set STATISTICS_RAW_RETENTION = timedelta(days=90), say, or STATISTICS_RAW_MAX_ROWS."
+        )
+    with database_errors("'flask statistics init' creates missing tables."):
+        if state.statements is not None:
+            engine, kept = state.our_engine_for(WORKING), state.settings.raw_retention
+            rows = prune_statements(engine, state.statements, utc_now(), kept)
+            click.echo(f"{count_of(rows, 'row')} of statements deleted.")
+        if state.rollups is None and pruning.bounds_of(state):
             deleted, _ = pruning.prune(state, utc_now())
-        click.echo(f"{count_of(deleted, 'raw row')} deleted.")
-    else:
+            click.echo(f"{count_of(deleted, 'raw row')} deleted.")
+    if state.rollups is not None:
         with job_errors():
             say_what_was_done(state.rollups.job().prune(utc_now()))
     trail.note(state.app, "changed", "deleted what retention lets go")

@@ -93,12 +93,19 @@ class SQLite(Database):
         )
 
     def limit_engine(self, engine: sa.Engine, *, lock_s: int, statement_s: int | None) -> None:
-        """Limit how long each connection waits for a lock; its statements are steps in this process."""
+        """Limit how long each connection waits for a lock, and leave none open; its statements are steps in this process."""
 
         def connected(connection: Any, _record: Any) -> None:
             connection.execute(f"PRAGMA busy_timeout = {lock_s * 1000:d}").close()
 
+        def given_back(connection: Any, _record: Any) -> None:
+            # a commit that waited for a reader in vain leaves its transaction open, and SQLAlchemy takes it for ended: the
+            # next one on this connection would store it as well, and until then nobody else could write
+            if connection is not None and connection.in_transaction:
+                connection.rollback()
+
         sa.event.listen(engine, "connect", connected)
+        sa.event.listen(engine, "checkin", given_back)
 
     def snapshot(self, connection: sa.Connection) -> None:
         """In memory the host may have its own transaction on the connection, and nothing else can write."""

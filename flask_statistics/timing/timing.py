@@ -27,9 +27,9 @@ class Timing:
         self,
         root_path: str,
         *,
-        engines: Callable[[], Mapping[str | None, sa.Engine]] | None,
         calls: bool,
         logger: logging.Logger,
+        engines: Callable[[], Mapping[str | None, sa.Engine]] | None = None,
         keep: Keep = lambda route, statements: None,
     ) -> None:
         """`engines` gives all engines of the app, and those that come later; None: statements are not measured.

@@ -46,6 +46,7 @@ ORDER = (
     "recorder",
     "bounds",
     "writers",
+    "statements",
     "complaints",
     "processes",
     "derived",

@@ -156,7 +156,7 @@ def test_glossary_is_short() -> None:
 
 def test_tables_to_drop_are_all_tables_of_ours(make_app: Any, tmp_path: Path) -> None:
     spool = {"STATISTICS_WRITER": "spool", "STATISTICS_SPOOL_PATH": tmp_path / "spool"}
-    app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_ANONYMIZE_IP="hash", **spool)
+    app = make_app(STATISTICS_ROLLUPS=True, STATISTICS_ANONYMIZE_IP="hash", STATISTICS_QUERIES=True, **spool)
     named = re.findall(r"`(\w+)`", section("getting-started.md", "tables"))
     assert sorted(named) == sorted(name for name in app.db.metadata.tables if name.startswith("statistics_"))
 
