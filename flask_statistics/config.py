@@ -351,6 +351,13 @@ class Settings:
             _boolean,
         )
     )
+    log_lines: bool = field(
+        metadata=_setting(
+            False,
+            "what your app logs as WARNING and above while a request lasts, up to 50 lines, stored in `story`",
+            _boolean,
+        )
+    )
 
 
 SETTINGS: tuple[Setting, ...] = tuple(Setting(one.name.upper(), **one.metadata) for one in fields(Settings))

@@ -12,10 +12,11 @@ from .config import SettingError, Settings
 from .countries import code_of
 from .country_file import CountryFile, Locate
 from .dimensions import ADDRESS, NETWORK
-from .headers import host_of, language_of
+from .headers import host_of, language_of, trace_of
 from .models import RawTable
 from .record import Record
 from .releases import release_of
+from .timing.story import Story, dump
 from .users import AskUser, asked_user
 from .waits import WAITS
 
@@ -35,11 +36,19 @@ class Details:
     """What tells the country of an address that will be hashed."""
     user: AskUser | None = None
     """What tells the user."""
+    keeps_story: bool = False
 
     def note(self, record: Record, request: Request) -> None:
         """While the request lasts."""
         for name, detail in self.of_request.items():
             setattr(record, name, detail(request))
+
+    def note_story(self, record: Record, story: Story | None, request: Request | None) -> None:
+        """When the request is over: what took its time (None: nobody looked), and the trace that it is part of."""
+        if self.keeps_story and request is not None:
+            sent = request.environ.get("HTTP_TRACEPARENT")
+            found = story or Story()
+            record.story = dump(replace(found, trace=trace_of(sent)) if sent else found)
 
     def note_country(self, record: Record) -> None:
         """While `record` has the client's whole address."""
@@ -67,6 +76,11 @@ def check_columns(settings: Settings, raw: RawTable) -> None:
                 f"STATISTICS_{wait.setting.upper()} is True, but the model has no column {wait.name!r} to store it in: "
                 "let it inherit from RequestMixin, or declare the column as that does."
             )
+    if settings.log_lines and not raw.has("story"):
+        raise SettingError(
+            "STATISTICS_LOG_LINES is True, but the model has no column 'story' to store them in: "
+            "let it inherit from RequestMixin, or declare the column as that does."
+        )
 
 
 def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, RawTable]:
@@ -79,7 +93,7 @@ def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, 
         noted = Details({})
     else:
         user = None if settings.user is None else asked_user(app, settings.user, hashed=settings.user_hashed)
-        noted = Details(_of_request(app, settings, raw), user=user)
+        noted = Details(_of_request(app, settings, raw), user=user, keeps_story=raw.has("story"))
     if settings.anonymize_ip == "hash":  # of a hash nobody finds the country afterwards
         return replace(noted, locate=locate), raw
     return noted, replace(raw, locate=locate)

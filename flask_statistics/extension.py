@@ -445,14 +445,14 @@ def _make_writer(state: State, counters: Counters) -> Writer:
 def _timing_of(state: State) -> Timing | None:
     """What measures what requests wait for; None: nothing shall be measured."""
     settings, app = state.settings, state.app
-    if state.statements is None and not settings.outgoing:
+    if state.statements is None and not (settings.outgoing or settings.log_lines):
         return None
-    measured: dict[str, Any] = {}
+    measured: dict[str, Any] = {"lines": settings.log_lines}
     if state.statements is not None:
         engine = partial(state.our_engine_for, RECORDING)
         state.keeper = Keeper(state.statements, engine, kept=settings.raw_retention, logger=app.logger)
         _start_with_requests(app, state.keeper.ensure_running)
-        measured = {"engines": state.host_engines, "keep": state.keeper.keep}
+        measured |= {"engines": state.host_engines, "keep": state.keeper.keep}
     return Timing(app.root_path, calls=settings.outgoing, logger=app.logger, **measured)
 
 

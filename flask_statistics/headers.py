@@ -70,6 +70,17 @@ def _weight(parameters: list[str]) -> float:
     return float(known[1]) if known else 0.0
 
 
+_TRACE = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII | re.DOTALL
+)
+
+
+def trace_of(sent: str) -> str | None:
+    """The id of the trace in a traceparent header (W3C Trace Context, section 3.2); None if there is none in it."""
+    found = _TRACE.fullmatch(sent[:_MOST_READ])
+    return None if found is None else found[1]
+
+
 def _canonical(tag: str) -> str:
     """As RFC 5646 has it in section 2.1.1, such as `zh-Hant-TW`: what follows a subtag of one character stays small."""
     first, *others = tag.lower().split("-")

@@ -346,24 +346,26 @@ class Recorder:
         response, error = exchange.response, exchange.error
         record.response_time = time.perf_counter() - exchange.started
         timing, collector = self._timing, exchange.collector
-        if timing is not None and collector is not None:
-            timing.note(record, collector)
+        story = None
+        if timing and collector:
+            story = timing.note(record, collector, lambda: _secrets_of(exchange.request))
+        self._details.note_story(record, story, exchange.request)
         status = head.status_code or (response.status_code if response is not None else None)
         if status is not None:
             record.status_code = status
-            record.mimetype = _mimetype(response, head)
+            record.mimetype = head.mimetype(None if response is None else response.mimetype)
             record.size = sent
             if status >= 500:
                 error = error or exchange.handled
         if error is not None:
-            secrets = [] if exchange.request is None else _secrets_of(exchange.request)
+            secrets = _secrets_of(exchange.request)
             record.exception = masking.exception(error, secrets)
             record.traceback = masking.formatted(error, secrets) if self._keeps_traceback else None
         self._details.note_country(record)
         record.remote_address = self._stored_address(record)
         if request_recording.receivers and not self._is_wanted(record):
             return 0
-        if timing is not None and collector is not None:
+        if timing and collector:
             timing.keep(record, collector)
         host_lives = self._host_lives()
         if host_lives and not self._flushes:
@@ -465,8 +467,10 @@ def _key_of(app: Flask) -> str:
     return f"flask_statistics.{id(app)}"
 
 
-def _secrets_of(request: Request) -> list[str]:
+def _secrets_of(request: Request | None) -> list[str]:
     """Texts that came as secrets with `request`: an exception may quote them. A body counts where the host read it as a form."""
+    if request is None:
+        return []
     rule = "" if request.url_rule is None else request.url_rule.rule
     pairs = [*request.args.items(multi=True), *request.headers.items()]
     if "form" in vars(request):
@@ -487,11 +491,3 @@ def _see_handled(*_: Any, **__: Any) -> bool:
         if exchange is not None:
             exchange.handled = error
     return True
-
-
-def _mimetype(response: Response | None, head: Head) -> str | None:
-    """The media type of a response, without parameters, also where a 304 need not repeat it; None without one."""
-    sent = head.value_of("content-type")
-    if sent is None:
-        return None if response is None else response.mimetype
-    return sent.partition(";")[0].strip().lower() or None

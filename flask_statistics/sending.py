@@ -33,6 +33,11 @@ class Head:
         """None: nothing was handed over."""
         return None if self.status is None else int(self.status[:3])
 
+    def mimetype(self, otherwise: str | None) -> str | None:
+        """The media type that was sent, without parameters; `otherwise`, as a 304 need not repeat it; None without one."""
+        sent = self.value_of("content-type")
+        return otherwise if sent is None else sent.partition(";")[0].strip().lower() or None
+
     def value_of(self, name: str) -> str | None:
         """The value of the header `name`, in lower case; None without one."""
         for header, value in self.headers:

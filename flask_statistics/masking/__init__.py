@@ -6,7 +6,7 @@ a route, a segment of a path), or by its looks (a JWT, the keys of well-known se
 
 from __future__ import annotations
 
-from .exceptions import LONGEST_TRACEBACK, exception, formatted, sent_secrets
+from .exceptions import LONGEST_TRACEBACK, exception, formatted, line, sent_secrets
 from .texts import MASK, Masking, is_secret_argument, masked_header, masked_text
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "exception",
     "formatted",
     "is_secret_argument",
+    "line",
     "masked_header",
     "masked_text",
     "sent_secrets",

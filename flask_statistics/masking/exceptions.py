@@ -58,12 +58,28 @@ def formatted(error: BaseException, sent: Iterable[str] = ()) -> str:
     return _masked_error(text, error, sent)[-LONGEST_TRACEBACK:]
 
 
+def line(text: str, sent: Iterable[str] = ()) -> str:
+    """A line of the log, the same."""
+    return _without_quotes(_without(text, sent))
+
+
 def _masked_error(text: str, error: BaseException, sent: Iterable[str]) -> str:
-    for secret in sorted({one for one in sent if len(one) >= SHORTEST_BOUND}, key=len, reverse=True):
-        text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
+    text = _without(text, sent)
     for each in _chain(error):
         if _is_of_a_database(each):
             text = _without_message(text, each)
+    return _without_quotes(text)
+
+
+def _without(text: str, sent: Iterable[str]) -> str:
+    """`text` without what was `sent` as secrets."""
+    for secret in sorted({one for one in sent if len(one) >= SHORTEST_BOUND}, key=len, reverse=True):
+        text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
+    return text
+
+
+def _without_quotes(text: str) -> str:
+    """`text` without what a database quotes, and what looks like a secret."""
     text = _QUOTED.sub(_masked_quote, text)
     text = _PARAMETERS.sub(f"[parameters: {MASK}]", text)
     text = _DETAIL.sub(rf"\1{MASK}", text)

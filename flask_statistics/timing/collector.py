@@ -16,6 +16,12 @@ MOST_TIMES = 10_000
 """Times of one kind that are kept each for itself; what comes after counts, and is in the sums."""
 
 
+MOST_LINES = 50
+"""Lines of the log that one request keeps."""
+LONGEST_LINE = 1_000
+"""Characters of one."""
+
+
 class Source:
     """A kind of statement, sent from one place, and how that is known again without a look at all frames."""
 
@@ -77,9 +83,9 @@ class Times:
 class Collector:
     """What one request has waited for."""
 
-    __slots__ = ("calls", "counts_calls", "owner", "statements")
+    __slots__ = ("calls", "counts_calls", "lines", "more_lines", "owner", "statements")
 
-    def __init__(self, owner: object, *, counts_calls: bool = False) -> None:
+    def __init__(self, owner: object, *, counts_calls: bool = False, keeps_lines: bool = False) -> None:
         self.owner: object | None = owner
         """Whose request it is; None: it is over, and what a thread of it still does is not counted."""
         self.counts_calls = counts_calls
@@ -87,6 +93,17 @@ class Collector:
         self.statements: dict[Source, Times] = {}
         self.calls: dict[tuple[str, str], Times] = {}
         """By method and host."""
+        self.lines: list[tuple[str, str, str]] | None = [] if keeps_lines else None
+        """Level, logger and text of what was logged, the first `MOST_LINES`; None: they are not kept."""
+        self.more_lines = 0
+        """How many came after these."""
+
+    def log(self, level: str, logger: str, text: str) -> None:
+        """Keep a line of the log, where lines are kept."""
+        if self.lines is not None and len(self.lines) < MOST_LINES:
+            self.lines.append((level, logger, text[:LONGEST_LINE]))
+        else:
+            self.more_lines += 1
 
     def sent(self, source: Source) -> Times:
         """Where times of statements of a source are counted."""

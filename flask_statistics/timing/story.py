@@ -3,21 +3,27 @@
 The column has one JSON object, without spaces:
 
     {"statements": [[digest, text, place, times, total_us, longest_us], ...], "more_statements": 3,
-     "calls": [[method, host, times, total_us, longest_us], ...], "more_calls": 1}
+     "calls": [[method, host, times, total_us, longest_us], ...], "more_calls": 1,
+     "lines": [[level, logger, text], ...], "more_lines": 1, "trace": "0af7651916cd43dd8448eb211c80319c"}
 
-`text` is a statement without its literals, of `LONGEST_TEXT` characters at most; `place` is `shop/views.py:41`, or null.
-What is empty, or 0, is left out, and keys that are not known here are left to others. Those of most time come first.
+`text` is a statement without its literals, of `LONGEST_TEXT` characters at most; `place` is `shop/views.py:41`, or null;
+`lines` are those of the log. What is empty, or 0, is left out, and keys that are not known here are left to others. Those of
+most time come first.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+from .collector import MOST_LINES
 
 MOST = 20
 """Kinds of statements, and of calls, that a story tells of."""
+LONGEST = 20_000
+"""Characters of a story: the column takes as many."""
 LONGEST_TEXT = 500
 """Characters of a statement in a story."""
 LEAST_US = 1_000
@@ -65,17 +71,33 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the log that was written meanwhile."""
+
+    level: str
+    """Such as WARNING."""
+    logger: str
+    text: str
+    """Without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
-    """What took the time of one request, most time first."""
+    """What took the time of one request, most time first, and what happened beside."""
 
     statements: tuple[Statement, ...] = ()
     calls: tuple[Call, ...] = ()
     more_statements: int = 0
     """Kinds of statements that it does not tell of, as they took no time worth it or were too many."""
     more_calls: int = 0
+    lines: tuple[Line, ...] = ()
+    """In their order."""
+    more_lines: int = 0
+    trace: str | None = None
+    """The id of the trace that it is part of (W3C Trace Context); None: nobody named one."""
 
     def __bool__(self) -> bool:
-        return bool(self.statements or self.calls)
+        return bool(self.statements or self.calls or self.lines or self.trace)
 
 
 T = TypeVar("T", bound=Statement | Call)
@@ -90,9 +112,28 @@ def worth_telling(found: Iterable[T]) -> tuple[tuple[T, ...], int]:
 
 
 def dump(story: Story) -> str | None:
-    """The JSON of `story`; None: it tells of nothing."""
+    """The JSON of `story`, of what fits into the column: its last lines, and then its least statements, are left out first.
+
+    None: it tells of nothing.
+    """
     if not story:
         return None
+    text = _written(story)
+    while len(text) > LONGEST and (story.lines or story.statements):
+        story = _shorter(story)
+        text = _written(story)
+    return text
+
+
+def _shorter(story: Story) -> Story:
+    """Without the last tenth of its lines, or its last statement."""
+    if story.lines:
+        kept = story.lines[: len(story.lines) * 9 // 10]
+        return replace(story, lines=kept, more_lines=story.more_lines + len(story.lines) - len(kept))
+    return replace(story, statements=story.statements[:-1], more_statements=story.more_statements + 1)
+
+
+def _written(story: Story) -> str:
     found: dict[str, Any] = {}
     if story.statements:
         found["statements"] = [
@@ -105,6 +146,12 @@ def dump(story: Story) -> str | None:
         found["calls"] = [[one.method, one.host, one.times, one.total_us, one.longest_us] for one in story.calls]
     if story.more_calls:
         found["more_calls"] = story.more_calls
+    if story.lines:
+        found["lines"] = [[line.level, line.logger, line.text] for line in story.lines]
+    if story.more_lines:
+        found["more_lines"] = story.more_lines
+    if story.trace:
+        found["trace"] = story.trace
     return _encode(found)
 
 
@@ -124,16 +171,19 @@ def load(text: object) -> Story:
         calls=tuple(Call(*row) for row in _rows(found.get("calls"), (str, str, int, int, int))),
         more_statements=_count(found.get("more_statements")),
         more_calls=_count(found.get("more_calls")),
+        lines=tuple(Line(*row) for row in _rows(found.get("lines"), (str, str, str), MOST_LINES)),
+        more_lines=_count(found.get("more_lines")),
+        trace=trace if isinstance(trace := found.get("trace"), str) else None,
     )
 
 
 _PLACE = (str, type(None))
 
 
-def _rows(found: object, kinds: tuple[Any, ...]) -> list[list[Any]]:
+def _rows(found: object, kinds: tuple[Any, ...], most: int = MOST) -> list[list[Any]]:
     """Those of `found` that are rows of these kinds."""
     rows = found if isinstance(found, list) else []
-    return [row for row in rows[:MOST] if isinstance(row, list) and _fits(row, kinds)]
+    return [row for row in rows[:most] if isinstance(row, list) and _fits(row, kinds)]
 
 
 def _fits(row: list[Any], kinds: tuple[Any, ...]) -> bool:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from .. import masking
 from ..record import Record
 from ..sending import CountedBody
-from . import outgoing, story
+from . import log_lines, outgoing, story
 from .caller import Files
 from .collector import CURRENT, Collector, Source, Times
 from .statements import Listener
-from .story import Call, Statement, Story
+from .story import Call, Line, Statement, Story
 
 Keep = Callable[[str | None, Mapping[Source, Times]], None]
 
@@ -28,18 +30,21 @@ class Timing:
         root_path: str,
         *,
         calls: bool,
+        lines: bool = False,
         logger: logging.Logger,
         engines: Callable[[], Mapping[str | None, sa.Engine]] | None = None,
         keep: Keep = lambda route, statements: None,
     ) -> None:
         """`engines` gives all engines of the app, and those that come later; None: statements are not measured.
 
-        `calls`: those to other servers are. `keep` is told what each request that is recorded sent, and its route.
+        `calls`: those to other servers are. `lines`: those of the log are kept. `keep` is told what each request that is
+        recorded sent, and its route.
         """
         self._files = Files(root_path)
         self._ask_engines = engines
         self._engines: Mapping[str | None, sa.Engine] | None = None
         self._calls = calls
+        self._lines = lines
         self._logger = logger
         self._keep = keep
         self._failed = False
@@ -55,7 +60,9 @@ class Timing:
             self._listen(self._ask_engines)
         if self._calls:
             outgoing.watch()
-        return Collector(self, counts_calls=self._calls)
+        if self._lines:
+            log_lines.watch()
+        return Collector(self, counts_calls=self._calls, keeps_lines=self._lines)
 
     def _listen(self, ask: Callable[[], Mapping[str | None, sa.Engine]]) -> None:
         """Listen to engines that are new."""
@@ -94,16 +101,23 @@ class Timing:
 
     # ---- its record ----------------------------------------------------------------------------------------------
 
-    def note(self, record: Record, collector: Collector) -> None:
-        """Put into `record` what its request waited for; nothing more is counted then."""
+    def note(self, record: Record, collector: Collector, secrets: Callable[[], list[str]]) -> Story:
+        """Put into `record` what its request waited for; the story of it. Nothing more is counted then.
+
+        `secrets` are texts that came as secrets with the request: a line of the log may quote them.
+        """
         collector.owner = None
         statements, calls = collector.statements, collector.calls
         if self._engines is not None:
             record.db_time, record.db_queries = _sums(statements.values())
         if self._calls:
             record.http_time, record.http_calls = _sums(calls.values())
-        if statements or calls:
-            record.story = story.dump(_story(statements, calls))
+        found = _story(statements, calls) if statements or calls else Story()
+        if collector.lines:
+            sent = secrets()
+            lines = [Line(level, name, masking.line(text, sent)) for level, name, text in collector.lines]
+            found = replace(found, lines=tuple(lines), more_lines=collector.more_lines)
+        return found
 
     def keep(self, record: Record, collector: Collector) -> None:
         """Count the statements of a request that is recorded."""

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_statistics.timing.story import LONGEST_TEXT, MOST, Call, Statement, Story, dump, load, worth_telling
+from flask_statistics.timing.story import (
+    LONGEST,
+    LONGEST_TEXT,
+    MOST,
+    Call,
+    Line,
+    Statement,
+    Story,
+    dump,
+    load,
+    worth_telling,
+)
 
 STATEMENT = Statement("0a" * 16, "SELECT ? FROM ware", "shop/views.py:41", 12, 3400, 900)
 CALL = Call("GET", "api.example:8443", 2, 40_000, 30_000)
@@ -79,3 +90,14 @@ def test_worth_telling_counts_what_is_beyond_the_most() -> None:
     told, more = worth_telling([Call("GET", str(number), 1, 5_000 + number, 1) for number in range(30)])
     assert (len(told), more) == (MOST, 10)
     assert told[0].host == "29"
+
+
+def test_dump_leaves_out_what_does_not_fit_into_the_column() -> None:
+    statements = tuple(Statement(str(number), "ü" * 500, None, 1, 5_000, 5_000) for number in range(MOST))
+    text = dump(Story(statements, lines=tuple(Line("WARNING", "shop", "x" * 900) for _ in range(50))))
+    assert text is not None
+    assert len(text) <= LONGEST
+    found = load(text)
+    assert (found.lines, found.more_lines) == ((), 50)
+    assert 0 < len(found.statements) < MOST
+    assert len(found.statements) + found.more_statements == MOST
