@@ -34,6 +34,7 @@ from .record import Writer
 from .recorder import Recorder
 from .statements.keeping import Keeper
 from .statements.table import Tables
+from .waits import offered
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups
@@ -118,6 +119,11 @@ class State:
     def __post_init__(self) -> None:
         self.complaints = Complaints(self.app.logger)
         self._own = connections.Engines(self._engine_of)
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """The columns of what requests waited for that can be asked for."""
+        return offered(self.settings, self.raw)
 
     @property
     def spool_path(self) -> Path:
@@ -222,7 +228,7 @@ class State:
 
     @contextmanager
     def _asking(self, connections: Connections, newest: Any = None) -> Iterator[Queries]:
-        raw = RawQueries(connections.raw, self.raw, self.dimensions)
+        raw = RawQueries(connections.raw, self.raw, self.dimensions, self.waits)
         raw.conditions.newest = newest
         if connections.in_pieces is None:
             yield self._over(raw, connections)
@@ -235,7 +241,7 @@ class State:
 
     def queries_on(self, connections: Connections) -> Queries:
         """What answers questions over `connections`."""
-        return self._over(RawQueries(connections.raw, self.raw, self.dimensions), connections)
+        return self._over(RawQueries(connections.raw, self.raw, self.dimensions, self.waits), connections)
 
     def _over(self, raw: RawQueries, connections: Connections) -> Queries:
         return raw if self.rollups is None else self.rollups.queries(connections.ours, connections.raw, raw)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_statistics import RequestMixin, databases
 from flask_statistics.dimensions import available
 from flask_statistics.models import map_model
+from flask_statistics.queries.answers import Waited
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
 from flask_statistics.rollups.job import Job
@@ -22,6 +23,7 @@ from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.retention import Retention
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
+from flask_statistics.waits import WAITS
 
 from .shapes import create_all
 
@@ -45,12 +47,19 @@ class Rolled:
     """A database with a raw table and rollups of it."""
 
     def __init__(
-        self, url: str, zone: str = "UTC", *, most_values: int = 5_000, empty: bool = True, **retention: Any
+        self,
+        url: str,
+        zone: str = "UTC",
+        *,
+        most_values: int = 5_000,
+        empty: bool = True,
+        waits: tuple[str, ...] = tuple(WAITS),
+        **retention: Any,
     ) -> None:
-        """`empty`: whether what the database holds is deleted first."""
+        """`empty`: whether what the database holds is deleted first; `waits`: what of these is asked for and rolled up."""
         self.engine = sa.create_engine(url)
         self.zone = ZoneInfo(zone)
-        self.source = Source(RAW, ROLLED_UP, self.zone, most_values, CLIENTS)
+        self.source = Source(RAW, ROLLED_UP, self.zone, most_values, CLIENTS, waits)
         self.job = Job(self.engine, TABLES, self.source, retention=Retention(**retention))
         create_all(self.engine, Base.metadata, RAW.table)
         if not empty:
@@ -77,7 +86,7 @@ class Rolled:
     @contextmanager
     def raw(self) -> Iterator[RawQueries]:
         with self.engine.connect() as connection:
-            yield RawQueries(connection, RAW, DIMENSIONS)
+            yield RawQueries(connection, RAW, DIMENSIONS, self.source.waits)
 
     @contextmanager
     def rollups(self) -> Iterator[RollupQueries]:
@@ -88,7 +97,7 @@ class Rolled:
                 connection,
                 TABLES,
                 self.source,
-                RawQueries(connection, RAW, DIMENSIONS),
+                RawQueries(connection, RAW, DIMENSIONS, self.source.waits),
                 raw_connection=connection,
                 coverage=coverage(connection, TABLES),
                 dictionary=Dictionary(connection, TABLES, ROLLED_UP, key=key),
@@ -97,7 +106,7 @@ class Rolled:
 
     def content(self) -> dict[str, list[tuple[Any, ...]]]:
         """All that the rollup tables hold, but for what says when the job ran; segments by what they are of."""
-        segment, tables = TABLES.segment.c, (TABLES.rollup, TABLES.sets, TABLES.index)
+        segment, tables = TABLES.segment.c, TABLES.of_segments
         with self.engine.connect() as connection:
             found = {"hours": sorted(map(tuple, connection.execute(sa.select(TABLES.hour))))}
             for table in tables:
@@ -113,7 +122,11 @@ class Rolled:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two answers are equal; response times are kept in whole microseconds."""
+    """Whether two answers are equal; times are kept in whole microseconds, of each request."""
+    if isinstance(one, Waited) and isinstance(other, Waited):
+        totals = abs(one.total - other.total) <= 1e-4  # of some hundred requests
+        one, other = (dataclasses.replace(each, total=0) for each in (one, other))
+        return totals and alike(dataclasses.astuple(one), dataclasses.astuple(other))
     if dataclasses.is_dataclass(one):
         names = [field.name for field in dataclasses.fields(one)]
         return type(one) is type(other) and all(alike(getattr(one, name), getattr(other, name)) for name in names)

@@ -10,9 +10,10 @@ import numpy as np
 from pyroaring import BitMap
 
 from ..dimensions import Value
+from ..parameters import WAITED_SORTS
 from ..queries.answers import Breakdown, Row, Tally
-from ..queries.interface import PERCENTILES, SUMS, VISITORS, cut
-from .contents import Contents, Detail, parts_for
+from ..queries.interface import PERCENTILES, SUMS, VISITORS, WAITED, cut
+from .contents import Contents, Detail
 from .dictionary import Dictionary
 from .grouping import counted, grouped, last_of
 from .plans import Plan, Planner, Precomputed
@@ -28,7 +29,7 @@ NEEDED = {
     "p50": frozenset({PERCENTILES, SUMS}),  # no percentile exceeds the longest time
     "p95": frozenset({PERCENTILES, SUMS}),
     "p99": frozenset({PERCENTILES, SUMS}),
-}
+} | dict.fromkeys(WAITED_SORTS, frozenset({WAITED}))
 """What must be measured of every value to sort by it, where it is not among the sums."""
 
 
@@ -118,7 +119,7 @@ class Breakdowns:
                 if value in found:
                     found[value].sums.add(sums)
         part = self._planner.part(dimension)
-        for batch in self._contents.batches(plan.selected, [part, *parts_for(want)]) if shown else ():
+        for batch in self._contents.batches(plan.selected, [part, *self._contents.parts_for(want)]) if shown else ():
             self._contents.need([detail for detail, _ in batch], [part])
             self._fill_from(batch, dimension, found, want, plan.measured, dated)
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,20 +17,23 @@ import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from ..queries.interface import PERCENTILES, SUMS, USUAL, VISITORS
+from ..queries.interface import PERCENTILES, SUMS, USUAL, VISITORS, WAITED
 from ..spans import naive_utc, to_local
+from ..waits import WAITS
 from . import bitmaps, store
 from .bitmaps import Column
 from .segment import MICROSECOND, Segment
 from .store import Header
-from .sums import Columns
+from .sums import Columns, Values
 from .tables import BOTS, PEOPLE, Tables
 
 MOST_LOADED = 20_000_000
 """Bytes of the contents of segments that one question has in memory at a time."""
 MOST_KEPT = 28_000_000
 """Bytes of what is measured of filtered requests that are kept for the next question about them."""
-WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2, ":offsets": 4, ":keys": 8}
+WIDTHS = {":visitors": 4, ":sizes": 4, ":times": 4, ":bins": 2, ":offsets": 4, ":keys": 8} | {
+    f":{name}": 6 for name in WAITS
+}
 """Bytes a request that parts of segments take in memory; of others, 2."""
 _PARTS = {SUMS: (":sizes", ":times", ":bins", ":errors"), PERCENTILES: (":bins",), VISITORS: (":visitors",)}
 """Parts of a detailed segment that each measure needs."""
@@ -54,10 +57,12 @@ class Detail:
 class Contents:
     """The contents of detailed segments, over one connection to the rollups."""
 
-    def __init__(self, connection: sa.Connection, tables: Tables, zone: ZoneInfo) -> None:
+    def __init__(self, connection: sa.Connection, tables: Tables, zone: ZoneInfo, waits: Sequence[str] = ()) -> None:
+        """`waits`: those of what requests waited for that can be asked for."""
         self._connection = connection
         self._tables = tables
         self._zone = zone
+        self._waits = waits
         self._segments: dict[int, Segment] = {}
         self._loaded: dict[int, set[str]] = defaultdict(set)
         self._left = MOST_KEPT
@@ -152,7 +157,7 @@ class Contents:
         if not want:
             yield from ((detail, members, Columns()) for detail, members in selected)
             return
-        for batch in self.batches(selected, parts_for(want)):
+        for batch in self.batches(selected, self.parts_for(want)):
             wanted = [(detail, members, detail.segment.places(members)) for detail, members in batch]
             for (detail, members), columns in zip(batch, self.columns(wanted, want, known), strict=True):
                 if want == USUAL and detail.id not in known and columns.size <= self._left:
@@ -170,12 +175,15 @@ class Contents:
 
         `known`: what is measured of all members, where that is known.
         """
+        waited = self._waits if WAITED in want else ()
+        if waited:
+            known = {}  # of what is kept nobody knows what it waited for
         unknown = {
             detail.id: (detail.segment.hits, places)
             for detail, _, places in wanted
             if detail.id >= 0 and detail.id not in known
         }
-        parts = parts_for(want)
+        parts = self.parts_for(want)
         read = store.read_columns(self._connection, self._tables, unknown, parts) if parts else {}
         summed, timed, seen = is_summed(want), PERCENTILES in want, VISITORS in want
         found = []
@@ -186,10 +194,16 @@ class Contents:
                     among = np.searchsorted(bitmaps.ordinals(members), places)
                 found.append(known[detail.id].at(among, summed=summed, timed=timed, seen=seen))
             elif detail.id < 0:
-                found.append(detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen))
+                found.append(detail.segment.measures_at(places, summed=summed, timed=timed, seen=seen, waited=waited))
             else:
-                found.append(read.get(detail.id, Columns()))
+                found.append(_with_all(waited, read.get(detail.id, Columns()), places))
         return found
+
+    def parts_for(self, want: frozenset[str]) -> list[str]:
+        """The parts of a detailed segment from which `want` is measured."""
+        needed = want | {SUMS} if is_summed(want) else want
+        parts = [part for wanted, some in _PARTS.items() if wanted in needed for part in some]
+        return [*parts, *(f":{name}" for name in self._waits)] if WAITED in want else parts
 
     # ---- keys -----------------------------------------------------------------------------------------------------
 
@@ -238,10 +252,12 @@ class Contents:
         return place + bisect_left(self.keys_of(detail, alike), key)
 
 
-def parts_for(want: frozenset[str]) -> list[str]:
-    """The parts of a detailed segment from which `want` is measured."""
-    needed = want | {SUMS} if is_summed(want) else want
-    return [part for wanted, some in _PARTS.items() if wanted in needed for part in some]
+def _with_all(waited: Sequence[str], columns: Columns, places: slice | Column) -> Columns:
+    """`columns` with all that is asked for of what requests waited for: where no request has it, it is not stored."""
+    if columns.waits.keys() == set(waited):
+        return columns
+    count = len(places) if not isinstance(places, slice) else places.stop - (places.start or 0)
+    return replace(columns, waits={name: columns.waits.get(name) or Values.none(count) for name in waited})
 
 
 def is_summed(want: frozenset[str]) -> bool:

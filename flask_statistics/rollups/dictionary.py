@@ -30,7 +30,7 @@ from .meta import read_meta, write_meta
 from .numbering import PASSING, UNREADABLE, VISITOR, passing_of, renumbered
 from .segment import NONE, OTHER, Segment
 from .sums import NOBODY
-from .tables import TOTAL, Tables
+from .tables import TOTAL, WAIT, Tables
 
 _logger = logging.getLogger(__name__)
 
@@ -335,9 +335,10 @@ class Dictionary:
                 number = self._numbers[name] = max(self._numbers.values(), default=0) + 1
                 values = {"id": number, "name": name, "made_by": dimension.fingerprint, "since": until}
                 self._connection.execute(sa.insert(table).values(values))
-                for measured in (self._tables.rollup, self._tables.sets):
-                    measures = [column for column in measured.c if not column.primary_key]
-                    names = ["segment_id", "dimension_id", "value_id", *(column.name for column in measures)]
+                of_value = ["segment_id", "dimension_id", "value_id"]
+                for measured in (self._tables.rollup, self._tables.sets, self._tables.waits):
+                    measures = [column for column in measured.c if column.name not in of_value]
+                    names = [*of_value, *(column.name for column in measures)]
                     key = (measured.c.segment_id, sa.literal(number), sa.literal(NONE))
                     none = sa.select(*key, *measures).where(measured.c.dimension_id == TOTAL)
                     self._connection.execute(sa.insert(measured).from_select(names, none))
@@ -345,7 +346,7 @@ class Dictionary:
                 changed: dict[str, Any] = {"made_by": dimension.fingerprint}
                 changed |= {} if dimension.is_made_by(made_by[name]) else {"since": until}
                 self._connection.execute(sa.update(table).where(table.c.name == name).values(changed))
-        gone = [name for name, of in made_by.items() if of and name not in self._dimensions]
+        gone = [name for name, of in made_by.items() if of and name not in self._dimensions and name[0] != WAIT]
         if gone:  # what is built without them has a hole
             self._connection.execute(sa.update(table).where(table.c.name.in_(gone)).values(made_by=""))
 

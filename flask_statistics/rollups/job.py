@@ -283,6 +283,7 @@ class Job(Holder):
                 write_meta(connection, self.tables, {"timezone": zone, VISITOR_KEY: new_key()})
             check_zone(meta, zone)
             self.dictionary(connection).register(coverage_in(meta).end)
+            recorded.register_waits(connection, self.tables, self.source, coverage_in(meta).end)
         writing.sweep(self)  # what a run that was killed left
 
     def _remember(self, now: datetime, report: Report) -> None:

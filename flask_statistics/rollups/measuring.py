@@ -51,7 +51,7 @@ def measured(segment: Segment) -> Measured:
     """The measures of `segment` and of each value in it."""
     if not segment.hits:
         return Measured(values={name: {} for name in (*segment.indexes, *segment.columns)})
-    groups = Groups(segment.measures_at(slice(None), summed=True, timed=True, seen=True))
+    groups = Groups(segment.measures_at(slice(None), summed=True, timed=True, seen=True, waited=segment.waits))
     instants = segment.instants()
 
     def sums_of(order: Column, starts: Column) -> Iterator[Sums]:
@@ -75,6 +75,7 @@ def measured(segment: Segment) -> Measured:
 
 def total(segment: Segment) -> Measured:
     """The measures of all requests of `segment`, which has some, without those of each value."""
-    sums = segment.measures_at(slice(None), summed=True, timed=True, seen=True).sums(timed=True)
+    columns = segment.measures_at(slice(None), summed=True, timed=True, seen=True, waited=segment.waits)
+    sums = columns.sums(timed=True)
     sums.hits, sums.last = segment.hits, segment.moment(segment.hits - 1)
     return Measured(sums)

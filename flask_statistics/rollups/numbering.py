@@ -13,16 +13,17 @@ import numpy as np
 from pyroaring import BitMap
 
 from ..latency import EDGES
+from ..waits import WAITS
 from . import bitmaps
 from .bitmaps import Column
 from .grouping import grouped
-from .segment import NOT_FOUND, OTHER, Segment, fold, sets_by
-from .sums import CLIENT_ERRORS, SERVER_ERRORS, UNTIMED
+from .segment import NOT_FOUND, OTHER, Segment, fold, known, sets_by
+from .sums import CLIENT_ERRORS, SERVER_ERRORS, UNTIMED, Values
 
 PASSING = 2**31
 """Ids from here on are of one building alone: what is stored has lasting ones."""
 LARGEST_SIZE, LONGEST_US = 2**48, 2.0**40
-"""Bytes and microseconds of one request: a thousand times what there is, and sums of many still fit what databases add."""
+"""Bytes and microseconds (or counts) of one request: a thousand times what there is, and sums of many fit what databases add."""
 
 
 class Unreadable:
@@ -46,13 +47,15 @@ class Shape:
     """What the raw rows that a segment is built from look like."""
 
     dimensions: tuple[tuple[str, bool], ...]
-    """Name of each dimension, and whether it has many values; their raw values stand after those of `FIXED`."""
+    """Name of each dimension, and whether it has many values; their raw values stand after those of `FIXED` and `waits`."""
     most_values: int
     """Distinct values kept a dimension; the rarer ones become `OTHER`."""
+    waits: tuple[str, ...] = ()
+    """The columns of what requests waited for; they stand after those of `FIXED`."""
 
 
 FIXED = ("date", "key", "remote_address", "size", "response_time", "status_code")
-"""What the columns before the dimensions' are."""
+"""What the first columns are."""
 LeaveOut = Callable[[str, Iterable[int]], None]
 """Told the name of a column or dimension, and the places of rows whose value there is left out, as nothing can have it."""
 
@@ -74,9 +77,10 @@ def numbered(
     `raws` are the columns of the rows, which are in the order of date and key; `hours` the edges of the period's hours,
     rising. Every row's date is within; all else may be anything.
     """
-    dates, keys, addresses, sizes, seconds, statuses, *values = raws
+    dates, keys, addresses, sizes, seconds, statuses = raws[: len(FIXED)]
+    waits, values = raws[len(FIXED) :][: len(shape.waits)], raws[len(FIXED) + len(shape.waits) :]
     starts, firsts, offsets = _hours_of(dates, hours)
-    times, bins = _times_of(_plain_numbers(seconds, "response_time", leave_out))
+    times = _values_in(_plain_numbers(seconds, "response_time", leave_out), EDGES, unit=1_000_000)
     codes = np.nan_to_num(_plain_numbers(statuses, "status_code", leave_out))
     classes = codes // 100
     return Segment(
@@ -86,8 +90,8 @@ def numbered(
         keys=np.array(keys, dtype=np.int64) if {int}.issuperset(map(type, keys)) else None,
         visitors=_ids_of(addresses, VISITOR, ids),
         sizes=np.clip(np.nan_to_num(_plain_numbers(sizes, "size", leave_out)), 0, LARGEST_SIZE).astype(np.uint64),
-        times=times,
-        bins=bins,
+        times=times.numbers,
+        bins=times.bins,
         errors={
             number: bitmaps.of(np.flatnonzero(alike == number))
             for number, alike in ((CLIENT_ERRORS, classes), (SERVER_ERRORS, classes), (NOT_FOUND, codes))
@@ -98,6 +102,16 @@ def numbered(
             name: _values_of(column, name, ids, leave_out)
             for (name, _), column in zip(shape.dimensions, values, strict=True)
         },
+        waits=known(
+            {
+                name: _values_in(
+                    _plain_numbers(column, name, leave_out),
+                    WAITS[name].edges,
+                    unit=1 if WAITS[name].counts else 1_000_000,
+                )
+                for name, column in zip(shape.waits, waits, strict=True)
+            }
+        ),
     )
 
 
@@ -208,10 +222,10 @@ def _hours_of(dates: Sequence[datetime], hours: Sequence[datetime]) -> tuple[lis
     return starts, firsts, offsets
 
 
-def _times_of(times: Column) -> tuple[Column, Column]:
-    """Response times in microseconds, and their bins; `times` are in seconds, NaN where there is none."""
-    untimed = np.isnan(times)
-    bins = np.searchsorted(EDGES, times, side="right").astype(np.uint16)
-    bins[untimed] = UNTIMED
-    times[untimed] = 0
-    return np.rint(np.clip(times * 1_000_000, 0, LONGEST_US)).astype(np.uint64), bins
+def _values_in(values: Column, edges: Sequence[float], *, unit: int) -> Values:
+    """Measured values, NaN where there is none, with their bins between `edges`, in whole numbers of which one is `unit`."""
+    unknown = np.isnan(values)
+    bins = np.searchsorted(edges, values, side="right").astype(np.uint16)
+    bins[unknown] = UNTIMED
+    values[unknown] = 0
+    return Values(np.rint(np.clip(values * unit, 0, LONGEST_US)).astype(np.uint64), bins)

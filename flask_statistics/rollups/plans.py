@@ -79,7 +79,7 @@ class Planner:
         self._matches: dict[Any, BitMap] = {}
         self._plans: dict[Any, Plan] = {}
         self._tails: dict[datetime, dict[int, Segment]] = {}
-        self.incomplete = incomplete(connection, tables, source.dimensions)
+        self.incomplete = incomplete(connection, tables, source)
         if clients_since is not None:
             self.incomplete |= dict.fromkeys(source.clients, clients_since)
 

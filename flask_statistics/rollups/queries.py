@@ -66,8 +66,8 @@ class RollupQueries:
         self._source = source
         self._raw = raw
         self._dictionary = dictionary
-        self._contents = Contents(connection, tables, source.zone)
-        self._stored = StoredMeasures(connection, tables, dictionary)
+        self._contents = Contents(connection, tables, source.zone, source.waits)
+        self._stored = StoredMeasures(connection, tables, dictionary, source.waits)
         self._planner = Planner(
             connection,
             tables,

@@ -119,7 +119,7 @@ def _mend_names(holder: Holder) -> None:
         ids = {header.id for header in named}
         unnamed = {
             number
-            for table in (tables.rollup, tables.sets, tables.index)
+            for table in tables.of_segments
             for number in connection.scalars(sa.select(table.c.segment_id).distinct())
             if number not in ids
         }

@@ -17,6 +17,7 @@ from ..models import RawTable
 from ..queries.answers import Freshness
 from ..queries.interface import Queries
 from ..queries.raw import RawQueries
+from ..waits import offered
 from . import lease, recorded, scrubbing, unfit
 from .dictionary import Dictionary, keys_in
 from .holder import LEASE, SHORTEST_LEASE
@@ -39,7 +40,7 @@ from .scheduler import Scheduler
 from .scrubbing import Scrubbed
 from .segment import OTHER
 from .source import Source
-from .tables import DAY, MONTH, Tables, define
+from .tables import DAY, MONTH, WAIT, Tables, define
 
 MUCH = 0.1
 """From this share of its requests in `(other)` on, a day or month is named."""
@@ -90,7 +91,7 @@ class Status:
     much_folded: tuple[Folded, ...]
     """Where most of the requests are in `(other)`, the worst first."""
     incomplete: dict[str, datetime | None]
-    """Dimensions that not all rollups know, and since when (naive UTC) they do; None: from the next run on."""
+    """Dimensions and waits that not all rollups know, and since when (naive UTC) they do; None: from the next run on."""
     unfit: unfit.Summary | None
     """Raw rows that hold what cannot be; None: there are none."""
     holder: tuple[str, datetime] | None
@@ -203,7 +204,10 @@ class Rollups:
             visitors=connection.scalar(sa.select(sa.func.count()).select_from(tables.visitor)) or 0,
             folded=_counts(connection, folded),
             much_folded=tuple(_much_folded(connection, tables)),
-            incomplete=recorded.incomplete(connection, tables, self.source.dimensions),
+            incomplete={
+                name.removeprefix(WAIT): since
+                for name, since in recorded.incomplete(connection, tables, self.source).items()
+            },
             unfit=unfit.summary(connection, tables),
             holder=lease.holder_of(connection, tables),
         )
@@ -259,6 +263,7 @@ def make_rollups(
             settings.timezone,
             settings.max_values,
             {name: dimension for name, dimension in dimensions.items() if dimension.of_clients},
+            offered(settings, raw),
         ),
         tables=define(metadata, raw.table.schema if beside else None),
         engine=engine,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -24,7 +24,7 @@ from pyroaring import BitMap
 from . import bitmaps
 from .bitmaps import Column
 from .grouping import among, counted
-from .sums import CLIENT_ERRORS, NOBODY, SERVER_ERRORS, Columns
+from .sums import CLIENT_ERRORS, NOBODY, SERVER_ERRORS, Columns, Values
 
 NONE = 0
 """Value id of requests that have no value in a dimension."""
@@ -82,6 +82,8 @@ class Segment:
     """For each dimension with few values, the ordinals of each value id; each ordinal is in one."""
     columns: Mapping[str, Column | Ranked]
     """For each dimension with many values, the value ids."""
+    waits: Mapping[str, Values] = field(default_factory=dict)
+    """What they waited for, by column; what no request has is left out."""
 
     def moment(self, ordinal: int) -> datetime:
         """When that request began, naive UTC."""
@@ -157,12 +159,19 @@ class Segment:
         )
         return np.concatenate([members for _, members in pairs] or [ids]), ids
 
-    def measures_at(self, places: Column | slice, *, summed: bool, timed: bool, seen: bool) -> Columns:
-        """What is measured of the requests at `places`: sums, response times by bin, visitors."""
+    def measures_at(
+        self, places: Column | slice, *, summed: bool, timed: bool, seen: bool, waited: Collection[str] = ()
+    ) -> Columns:
+        """What is measured of the requests at `places`: sums, response times by bin, visitors, what they waited for."""
         classes = classes_of(self.errors, self.hits) if summed else None
-        return Columns(self.visitors, self.bins, self.sizes, self.times, classes).at(
+        waits = {name: self.waited(name) for name in waited}
+        return Columns(self.visitors, self.bins, self.sizes, self.times, classes, waits).at(
             places, summed=summed, timed=timed, seen=seen
         )
+
+    def waited(self, name: str) -> Values:
+        """What the column called `name` says that each request waited for."""
+        return self.waits[name] if name in self.waits else Values.none(self.hits)
 
     def _column(self, name: str) -> Column | Ranked | None:
         """The ids of a dimension with many values, or of visitors; None: it has sets, or nothing is known of it."""
@@ -211,7 +220,13 @@ def chosen(segment: Segment, keep: Column) -> Segment:
         errors=renumbered(segment.errors),
         indexes={name: renumbered(sets) for name, sets in segment.indexes.items()},
         columns={name: column[keep] for name, column in segment.columns.items()},
+        waits=known({name: values.at(keep) for name, values in segment.waits.items()}),
     )
+
+
+def known(waits: Mapping[str, Values]) -> dict[str, Values]:
+    """Those of `waits` that some request has."""
+    return {name: values for name, values in waits.items() if not values.is_none()}
 
 
 def join(segments: Sequence[Segment], *, most_values: int) -> Segment:
@@ -243,6 +258,10 @@ def join(segments: Sequence[Segment], *, most_values: int) -> Segment:
         },
         columns={
             name: np.concatenate([segment.columns[name][:] for segment in segments]) for name in segments[0].columns
+        },
+        waits={
+            name: Values.joined([segment.waited(name) for segment in segments])
+            for name in dict.fromkeys(name for segment in segments for name in segment.waits)
         },
     )
     fold(joined, most_values)
@@ -342,4 +361,5 @@ def flaws(segment: Segment) -> list[str]:
         ):
             found.append(name)
     found += [name for name, column in segment.columns.items() if len(column[:]) != hits]
+    found += [name for name, values in segment.waits.items() if {len(values.numbers), len(values.bins)} != {hits}]
     return found

@@ -50,6 +50,8 @@ class Source:
     most_values: int
     clients: Mapping[str, Dimension] = field(default_factory=dict)
     """Dimensions that tell clients: nothing is rolled up by them, as visitors' numbers are there in any case."""
+    waits: tuple[str, ...] = ()
+    """The columns of what requests waited for that are rolled up."""
 
     def dimension(self, name: str) -> Dimension:
         """The dimension called `name`, whichever it is."""
@@ -58,7 +60,7 @@ class Source:
     @property
     def shape(self) -> Shape:
         """What `columns` are."""
-        return Shape(tuple((d.name, d.many) for d in self.dimensions.values()), self.most_values)
+        return Shape(tuple((d.name, d.many) for d in self.dimensions.values()), self.most_values, self.waits)
 
     def within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
         """The condition that a raw row's date is in the period, naive UTC."""
@@ -76,7 +78,8 @@ class Source:
             self.raw.key if name == "key" else self.raw.columns[name] if self.raw.has(name) else sa.null()
             for name in FIXED
         ]
-        wanted = [*fixed, *(self.raw.columns[dimension.column] for dimension in self.dimensions.values())]
+        waits = [self.raw.columns[name] for name in self.waits]
+        wanted = [*fixed, *waits, *(self.raw.columns[dimension.column] for dimension in self.dimensions.values())]
         places = {column: number for number, column in enumerate(dict.fromkeys(wanted))}  # two may be of one column
         labelled = [expressions.exact(column).label(f"c{number}") for number, column in enumerate(places)]
         query = sa.select(*labelled).where(*self.within(start, end))
@@ -101,6 +104,12 @@ class Source:
             connection.scalar(sa.select(sa.func.count()).select_from(self.raw.table).where(*self.within(start, end)))
             or 0
         )
+
+    def has_waited(self, connection: sa.Connection, start: datetime, end: datetime) -> bool:
+        """Whether it is known of any raw row of the period what it waited for."""
+        known = sa.or_(sa.false(), *(self.raw.columns[name].is_not(None) for name in self.waits))
+        query = sa.select(sa.literal(1)).select_from(self.raw.table).where(*self.within(start, end), known).limit(1)
+        return connection.scalar(query) is not None
 
     def counts(self, connection: sa.Connection, edges: list[datetime]) -> dict[datetime, int]:
         """How many raw rows each period between `edges` has, by its start; periods without any are left out."""
@@ -176,7 +185,8 @@ class Source:
                 counts[hour] = counts.get(hour, 0) + following[1] - first
             if beat is not None:
                 beat()
-        none = indexed(numbered([[] for _ in (*FIXED, *self.dimensions)], hours=hours, shape=shape, ids=ids), shape)
+        nothing: list[list[Any]] = [[] for _ in (*FIXED, *self.waits, *self.dimensions)]
+        none = indexed(numbered(nothing, hours=hours, shape=shape, ids=ids), shape)
         joined = {audience: join(some or [none], most_values=self.most_values) for audience, some in batches.items()}
         return joined, counts
 
@@ -184,7 +194,7 @@ class Source:
         """The ordinals in `batch`, whose raw columns are given, that each audience has; an audience without any is left out."""
         if AUDIENCE not in self.dimensions:
             return {PEOPLE: np.arange(batch.hits)}
-        distinct = set(raws[len(FIXED) + list(self.dimensions).index(AUDIENCE)])
+        distinct = set(raws[len(FIXED) + len(self.waits) + list(self.dimensions).index(AUDIENCE)])
         known = ids(AUDIENCE, distinct)
         of_bots = [known[raw] for raw in distinct if known[raw] != OTHER and self._is_bot(raw)]
         is_bot = np.isin(batch.columns[AUDIENCE][:], of_bots)

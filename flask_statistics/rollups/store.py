@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from ..latency import BINS
+from ..waits import WAITS
 from . import bitmaps
 from .bitmaps import Column
 from .grouping import grouped
@@ -21,13 +22,13 @@ from .measuring import Measured
 from .meta import read_meta, write_meta
 from .numbering import passing_of
 from .segment import NONE, Ranked, Segment, classes_of, join
-from .sums import Columns, Sums
+from .sums import Columns, Sums, Values
 from .tables import DAY, HOUR, PIECE, TOTAL, Tables
 
 CHUNK = 400
 """Segments named by one statement."""
 PARTS = ("hours", "offsets", "keys", "visitors", "sizes", "times", "bins", "errors")
-"""Parts of every segment, stored as `:hours` and so on; besides, each dimension's index or `dimension:column`."""
+"""Parts of every segment, stored as `:hours` and so on; besides, each dimension's index or `dimension:column`, and `:db_time`."""
 MEASURES = {":visitors": "visitors", ":bins": "bins", ":sizes": "sizes", ":times": "times", ":errors": "classes"}
 """The parts that `Columns` are read from, and what they are there."""
 PACKED = ":all"
@@ -102,6 +103,7 @@ def rows_of(
     """
     whole, unit = draft.measures.whole, draft.unit
     rollups, sets = [_rollup(number, TOTAL, 0, whole)], [sets_of(number, TOTAL, 0, whole)]
+    waits = waits_of(number, TOTAL, 0, whole)
     for name, of_values in draft.measures.values.items() if unit != PIECE else ():
         dimension = number_of(name)
         assert dimension is not None  # noqa: S101 - the job registers every dimension before it builds
@@ -112,16 +114,17 @@ def rows_of(
                 rollups += [_rollup(number, dimension, *one) for one in some]
             if not draft.merged and (name not in many or unit not in (HOUR, DAY)):
                 sets += [sets_of(number, dimension, *one) for one in some]
+                waits += [row for one in some for row in waits_of(number, dimension, *one)]
             if len(rollups) >= ROWS_A_TIME:
                 yield "rollup", rollups
                 rollups = []
             if len(sets) >= ROWS_A_TIME:
                 yield "sets", sets
                 sets = []
-    if rollups:
-        yield "rollup", rollups
-    if sets:
-        yield "sets", sets
+            if len(waits) >= ROWS_A_TIME:
+                yield "waits", waits
+                waits = []
+    yield from ((table, rows) for table, rows in (("rollup", rollups), ("sets", sets), ("waits", waits)) if rows)
     if draft.segment is not None:
         assert not any(passing_of(draft.segment).values())  # noqa: S101 - the dictionary settles what is stored
         parts: Iterable[tuple[str, bytes]] = parts_of(draft.segment)
@@ -141,7 +144,7 @@ def new_ids(connection: sa.Connection, tables: Tables, count: int) -> range:
             connection.scalar(sa.select(sa.func.max(column))) or 0
             for column in (
                 tables.segment.c.id,
-                *(table.c.segment_id for table in (tables.rollup, tables.sets, tables.index)),
+                *(table.c.segment_id for table in tables.of_segments),
             )
         )
     )
@@ -170,10 +173,12 @@ def strip(connection: sa.Connection, tables: Tables, ids: Sequence[int], *, many
 
     The sets of all requests stay, so that the visitors of each day of a year are still at hand.
     """
-    rollup, sets = tables.rollup.c, tables.sets.c
+    rollup = tables.rollup.c
     for some in chunks(ids):
         connection.execute(sa.delete(tables.index).where(tables.index.c.segment_id.in_(some)))
-        connection.execute(sa.delete(tables.sets).where(sets.segment_id.in_(some), sets.dimension_id != TOTAL))
+        for table in (tables.sets, tables.waits):
+            others = (table.c.segment_id.in_(some), table.c.dimension_id != TOTAL)
+            connection.execute(sa.delete(table).where(*others))
         connection.execute(sa.delete(tables.rollup).where(rollup.segment_id.in_(some), rollup.dimension_id.in_(many)))
         connection.execute(sa.update(tables.segment).where(tables.segment.c.id.in_(some)).values(detailed=False))
 
@@ -223,14 +228,20 @@ def read_columns(
     megabytes, so each content is dropped as soon as they are taken from it.
     """
     found: dict[int, dict[str, Column]] = {number: {} for number in wanted}
+    waits: dict[int, dict[str, Values]] = {number: {} for number in wanted}
     for number, part, content in _contents(connection, tables, list(wanted), parts):
         hits, places = wanted[number]
+        if part[1:] in WAITS:
+            values = _unpack_wait(content).at(places)
+            whole = not isinstance(places, slice) or len(values.numbers) == hits
+            waits[number][part[1:]] = values if whole else values.copied()
+            continue
         column = classes_of(bitmaps.Packed(content), hits) if part == ":errors" else _unpack_array(content)
         taken = column[places]
         if isinstance(places, slice) and len(taken) < hits:
             taken = taken.copy()  # a slice would keep all of the column in memory
         found[number][MEASURES[part]] = taken
-    return {number: Columns(**columns) for number, columns in found.items()}
+    return {number: Columns(**columns, waits=waits[number]) for number, columns in found.items()}
 
 
 def _contents(
@@ -273,17 +284,18 @@ def clear(segment: Segment) -> None:
     for part in PARTS:
         if part != "hours":
             setattr(segment, part, getattr(nothing, part))
-    segment.indexes, segment.columns = {}, {}
+    segment.indexes, segment.columns, segment.waits = {}, {}, {}
 
 
 def fill(segment: Segment, contents: Mapping[str, bytes]) -> None:
     """Give `segment` the parts in `contents`."""
     other = segment_of(contents, segment.hits)
     for part in contents:
-        if part.startswith(":"):
+        if part.startswith(":") and part[1:] not in WAITS:
             setattr(segment, part[1:], getattr(other, part[1:]))
     segment.indexes = {**segment.indexes, **other.indexes}
     segment.columns = {**segment.columns, **other.columns}
+    segment.waits = {**segment.waits, **other.waits}
 
 
 def visitors_of(blobs: Iterable[bytes]) -> BitMap:
@@ -334,15 +346,36 @@ def _rollup(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, A
 
 def sets_of(segment: int, dimension: int, value: int, sums: Sums) -> dict[str, Any]:
     """The row of `statistics_sets` with the visitors and the response times of a value in a segment."""
-    bins = sorted(sums.latency)
-    counts = [sums.latency[number] for number in bins]
     return {
         "segment_id": segment,
         "dimension_id": dimension,
         "value_id": value,
         "visitors": _pack_set(sums.visitors),
-        "latency": np.array(bins, dtype=np.uint16).tobytes() + _pack_array(np.array(counts, dtype=np.uint64)),
+        "latency": _pack_bins(sums.latency),
     }
+
+
+def waits_of(segment: int, dimension: int, value: int, sums: Sums) -> list[dict[str, Any]]:
+    """The rows of `statistics_waits` of a value in a segment."""
+    return [
+        {
+            "segment_id": segment,
+            "dimension_id": dimension,
+            "value_id": value,
+            "wait": name,
+            "total": spread.total,
+            "known": spread.known,
+            "highest": spread.highest,
+            "bins": _pack_bins(spread.bins),
+        }
+        for name, spread in sums.waits.items()
+    ]
+
+
+def _pack_bins(histogram: Mapping[int, int]) -> bytes:
+    bins = sorted(histogram)
+    counts = [histogram[number] for number in bins]
+    return np.array(bins, dtype=np.uint16).tobytes() + _pack_array(np.array(counts, dtype=np.uint64))
 
 
 def parts_of(segment: Segment) -> Iterator[tuple[str, bytes]]:
@@ -361,6 +394,8 @@ def parts_of(segment: Segment) -> Iterator[tuple[str, bytes]]:
         yield name, bitmaps.pack(sets)
     for name, column in segment.columns.items():
         yield f"{name}:column", _pack_values(column[:])
+    for name, values in segment.waits.items():
+        yield f":{name}", _pack_two(_pack_array(values.numbers), _pack_array(values.bins))
 
 
 def _pack_parts(parts: Mapping[str, bytes]) -> bytes:
@@ -396,6 +431,7 @@ def segment_of(parts: Mapping[str, bytes], hits: int) -> Segment:
         errors=bitmaps.Packed(parts[":errors"]) if ":errors" in parts else {},
         indexes={name: bitmaps.Packed(blob) for name, blob in parts.items() if ":" not in name},
         columns={name.partition(":")[0]: _unpack_values(blob) for name, blob in parts.items() if name.find(":") > 0},
+        waits={part[1:]: _unpack_wait(blob) for part, blob in parts.items() if part[:1] == ":" and part[1:] in WAITS},
     )
 
 
@@ -422,14 +458,26 @@ def _pack_values(column: Column) -> bytes:
     order, starts, values = grouped(column)
     ranks = np.empty(len(column), dtype=np.uint32)
     ranks[order] = np.repeat(np.arange(len(values), dtype=np.uint32), np.diff(starts, append=len(column)))
-    ids = _pack_array(np.array(values, dtype=np.uint32))
-    return _pack_array(ranks) + ids + _LENGTH.pack(len(ids))
+    return _pack_two(_pack_array(ranks), _pack_array(np.array(values, dtype=np.uint32)))
 
 
 def _unpack_values(blob: bytes) -> Ranked:
+    return Ranked(*_unpack_two(blob))
+
+
+def _unpack_wait(blob: bytes) -> Values:
+    return Values(*_unpack_two(blob))
+
+
+def _pack_two(one: bytes, other: bytes) -> bytes:
+    """Two packed arrays in one blob: both, and the length of the second."""
+    return one + other + _LENGTH.pack(len(other))
+
+
+def _unpack_two(blob: bytes) -> tuple[Column, Column]:
     (length,) = _LENGTH.unpack_from(blob, len(blob) - _LENGTH.size)
     middle = len(blob) - _LENGTH.size - length
-    return Ranked(_unpack_array(blob[:middle]), _unpack_array(blob[middle : middle + length]))
+    return _unpack_array(blob[:middle]), _unpack_array(blob[middle : middle + length])
 
 
 def _pack_set(numbers: BitMap) -> bytes:

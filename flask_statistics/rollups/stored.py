@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..queries.interface import PERCENTILES, VISITORS
+from ..latency import Spread
+from ..queries.interface import PERCENTILES, VISITORS, WAITED
 from . import store
 from .contents import is_summed
 from .cover import ANY, SETS
@@ -22,10 +23,14 @@ from .tables import TOTAL, Tables
 class StoredMeasures:
     """What is stored of segments, over one connection."""
 
-    def __init__(self, connection: sa.Connection, tables: Tables, dictionary: Dictionary) -> None:
+    def __init__(
+        self, connection: sa.Connection, tables: Tables, dictionary: Dictionary, waits: Sequence[str] = ()
+    ) -> None:
+        """`waits`: those of what requests waited for that can be asked for."""
         self._connection = connection
         self._tables = tables
         self._dictionary = dictionary
+        self._waits = waits
 
     def sums(
         self, headers: Sequence[Header], precomputed: Precomputed, want: frozenset[str], *, by: str | None = None
@@ -46,8 +51,10 @@ class StoredMeasures:
                     sums = Sums(*whole)
                     sums.last = last
                     found.setdefault(group, Sums()).add(sums)
-            if has_sets(want):
+            if VISITORS in want or PERCENTILES in want:
                 self._add_sets(found, ids, precomputed, want, by)
+            if WAITED in want and self._waits:
+                self._add_waits(found, ids, precomputed, by)
         return found
 
     def _add_sets(
@@ -70,6 +77,21 @@ class StoredMeasures:
             found[group].visitors |= store.visitors_of(blobs)
         for group, blobs in histograms.items():
             found[group].add_latency(store.latency_of(blobs))
+
+    def _add_waits(self, found: dict[int, Sums], ids: Sequence[int], precomputed: Precomputed, by: str | None) -> None:
+        table = self._tables.waits.c
+        key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
+        query = sa.select(key, table.wait, table.total, table.known, table.highest, table.bins)
+        spreads: dict[tuple[int, str], Spread] = defaultdict(Spread)
+        histograms: dict[tuple[int, str], list[bytes]] = defaultdict(list)
+        for group, wait, total, known, highest, bins in self._connection.execute(
+            query.where(*of_precomputed(table, ids, precomputed), table.wait.in_(self._waits))
+        ):
+            spreads[group, wait].add(Spread(total, known, highest))
+            histograms[group, wait].append(bins)
+        for (group, wait), spread in spreads.items():
+            spread.add_bins(store.latency_of(histograms[group, wait]))
+            found[group].waits.setdefault(wait, Spread()).add(spread)
 
     def hits(self, names: Sequence[str], plan: Plan) -> dict[str, Counter[int]]:
         """How many requests each value of each dimension has in the stored segments, in one statement."""
@@ -102,7 +124,8 @@ def of_precomputed(table: Any, ids: Sequence[int], precomputed: Precomputed) -> 
 
 
 def has_sets(want: frozenset[str]) -> bool:
-    return VISITORS in want or PERCENTILES in want
+    """Whether what is wanted is stored where the sets of values are, and not of each segment."""
+    return not want.isdisjoint({VISITORS, PERCENTILES, WAITED})
 
 
 def granularity_for(precomputed: Precomputed | None, want: frozenset[str]) -> int:

@@ -51,7 +51,7 @@ def structure(holder: Holder) -> list[Difference]:
         found += _outside(named, covered.start, covered.end)
         found += _missing_months(holder, named, covered.start, covered.end)
         ids = {header.id for header in named} | set(json.loads(meta.get(writing.UNNAMED, "[]")))
-        for table in (tables.rollup, tables.sets, tables.index):
+        for table in tables.of_segments:
             for number in connection.scalars(sa.select(table.c.segment_id).distinct()):
                 if number not in ids:
                     found.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from pyroaring import BitMap
 
-from ..latency import BINS
+from ..latency import BINS, Spread
 from . import bitmaps
 from .bitmaps import Column
 from .grouping import LARGEST_MARKED, distinct, ordered_places
@@ -18,7 +18,7 @@ from .grouping import LARGEST_MARKED, distinct, ordered_places
 NOBODY = 0
 """Visitor id of requests without a client address."""
 UNTIMED = BINS
-"""Latency bin of requests without a response time: one beyond the real ones."""
+"""Bin of requests without a response time, or without another measured value: one beyond the real ones."""
 CLIENT_ERRORS, SERVER_ERRORS = 4, 5
 FEW = 4_096
 """Up to so many ids, a bitmap is made of them as they are."""
@@ -45,6 +45,8 @@ class Sums:
     """Visitor ids."""
     latency: dict[int, int] = field(default_factory=dict)
     """Requests by latency bin. A plain dict: there is one for each value of each segment, and a `Counter` takes long to make."""
+    waits: dict[str, Spread] = field(default_factory=dict)
+    """Microseconds or counts of what they waited for, by column; what no request has is left out."""
 
     def add(self, other: Sums) -> None:
         """Take in `other`, whose requests are all different ones."""
@@ -59,6 +61,8 @@ class Sums:
             self.last = other.last
         self.visitors |= other.visitors
         self.add_latency(other.latency)
+        for name, spread in other.waits.items():
+            self.waits.setdefault(name, Spread()).add(spread)
 
     def add_latency(self, other: Mapping[int, int]) -> None:
         """Take in requests by latency bin."""
@@ -67,6 +71,56 @@ class Sums:
             return
         for number, hits in other.items():
             self.latency[number] = self.latency.get(number, 0) + hits
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What one column of the raw table says of what requests waited for, by place."""
+
+    numbers: Column
+    """Microseconds, or counts; 0 where there is none."""
+    bins: Column
+    """`UNTIMED` where there is none."""
+
+    @classmethod
+    def none(cls, count: int) -> Values:
+        """Those of so many requests that have none."""
+        return cls(np.zeros(count, dtype=np.uint8), np.full(count, UNTIMED, dtype=np.uint16))
+
+    @classmethod
+    def joined(cls, some: Sequence[Values]) -> Values:
+        """Those of all of `some`, which are not none."""
+        return cls(np.concatenate([one.numbers for one in some]), np.concatenate([one.bins for one in some]))
+
+    def at(self, places: Column | slice) -> Values:
+        """Those at `places`."""
+        return Values(self.numbers[places], self.bins[places])
+
+    def copied(self) -> Values:
+        """The same, which keeps nothing else in memory."""
+        return Values(self.numbers.copy(), self.bins.copy())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return int(self.numbers.nbytes + self.bins.nbytes)
+
+    def is_none(self) -> bool:
+        """Whether no request has one."""
+        return not (self.bins != UNTIMED).any()
+
+    def spread(self) -> Spread:
+        """All of them together."""
+        counts = np.bincount(self.bins, minlength=UNTIMED + 1)
+        bins = np.flatnonzero(counts[:UNTIMED])
+        if not len(bins):
+            return Spread()
+        return Spread(
+            total=int(self.numbers.sum(dtype=np.uint64)),
+            known=len(self.bins) - int(counts[UNTIMED]),
+            highest=int(self.numbers.max()),
+            bins=dict(zip(bins.tolist(), counts[bins].tolist(), strict=True)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +133,8 @@ class Columns:
     times: Column | None = None
     classes: Column | None = None
     """`CLIENT_ERRORS`, `SERVER_ERRORS` or anything else."""
+    waits: Mapping[str, Values] = field(default_factory=dict)
+    """What they waited for, by column; what is not asked for is left out."""
 
     @classmethod
     def joined(cls, columns: Sequence[Columns]) -> Columns:
@@ -94,16 +150,26 @@ class Columns:
             sizes=strung([one.sizes for one in columns]),
             times=strung([one.times for one in columns]),
             classes=strung([one.classes for one in columns]),
+            waits={name: Values.joined([one.waits[name] for one in columns]) for name in columns[0].waits},
         )
 
     @property
     def size(self) -> int:
         """Bytes in memory."""
         columns = (self.visitors, self.bins, self.sizes, self.times, self.classes)
-        return sum(column.nbytes for column in columns if column is not None)
+        known: list[Column | Values] = [column for column in columns if column is not None]
+        return sum(column.nbytes for column in [*known, *self.waits.values()])
 
-    def at(self, places: Column | slice, *, summed: bool = True, timed: bool = True, seen: bool = True) -> Columns:
-        """What is known of those at `places`: sums, response times by bin, visitors."""
+    def at(
+        self,
+        places: Column | slice,
+        *,
+        summed: bool = True,
+        timed: bool = True,
+        seen: bool = True,
+        waited: Collection[str] | None = None,
+    ) -> Columns:
+        """What is known of those at `places`: sums, response times by bin, visitors, what they waited for (None: all of it)."""
 
         def taken(column: Column | None, wanted: bool) -> Column | None:
             return column[places] if wanted and column is not None else None
@@ -114,6 +180,7 @@ class Columns:
             sizes=taken(self.sizes, summed),
             times=taken(self.times, summed),
             classes=taken(self.classes, summed),
+            waits={name: values.at(places) for name, values in self.waits.items() if waited is None or name in waited},
         )
 
     def sums(self, *, timed: bool) -> Sums:
@@ -136,6 +203,8 @@ class Columns:
             sums.size = int(self.sizes.sum(dtype=np.uint64))
             sums.time_us = int(self.times.sum(dtype=np.uint64))
             sums.longest_us = int(self.times.max(initial=0))
+        spreads = {name: values.spread() for name, values in self.waits.items()}
+        sums.waits = {name: spread for name, spread in spreads.items() if spread.known}
         return sums
 
 
@@ -159,6 +228,7 @@ class Groups:
         self._columns = columns
         self._by_visitor = None if columns.visitors is None else ordered_places(columns.visitors)
         self._by_bin = None if columns.bins is None or not timed else ordered_places(columns.bins)
+        self._waits = [(name, values, ordered_places(values.bins)) for name, values in columns.waits.items()]
 
     def sums(self, order: Column, starts: Column) -> Iterator[Sums]:
         """The measures of each group but its last date; `order` are all places, group by group, from `starts` on."""
@@ -187,4 +257,21 @@ class Groups:
             bin_list, hit_list = bins.tolist(), hits.tolist()
             for sums, (first, last) in zip(found, pairwise(edges), strict=True):
                 sums.latency = dict(zip(bin_list[first:last], hit_list[first:last], strict=True))
+        for name, values, by_bin in self._waits:
+            for sums, spread in zip(found, _spreads(values, by_bin, group_of, order, starts), strict=True):
+                if spread.known:
+                    sums.waits[name] = spread
         return iter(found)
+
+
+def _spreads(values: Values, by_bin: Column, group_of: Column, order: Column, starts: Column) -> Iterator[Spread]:
+    """The spread of each group, as `Groups.sums` has them; `by_bin`: all places in the order of their bins."""
+    numbers = values.numbers[order]
+    totals = np.add.reduceat(numbers, starts, dtype=np.uint64).tolist()
+    known = np.add.reduceat(values.bins[order] != UNTIMED, starts, dtype=np.int64).tolist()
+    highest = np.maximum.reduceat(numbers, starts).tolist()
+    bins, hits, edges = distinct(group_of, by_bin, values.bins, len(starts), without=UNTIMED)
+    bin_list, hit_list = bins.tolist(), hits.tolist()
+    for number, (first, last) in enumerate(pairwise(edges)):
+        histogram = dict(zip(bin_list[first:last], hit_list[first:last], strict=True))
+        yield Spread(totals[number], known[number], highest[number], histogram)

@@ -1,8 +1,8 @@
 """The rollup tables, in the metadata of the user's model or of `STATISTICS_BIND_KEY`: `db.create_all()` and migrations see them.
 
 `statistics_segment` has a row for each hour, day and month and audience, and for pieces of the present hour;
-`statistics_rollup` the measures of each value
-in it, which can be queried by hand, and `statistics_sets` what of them cannot be added up; `statistics_index` answers
+`statistics_rollup` the measures of each value in it, which can be queried by hand, `statistics_sets` what of them cannot be
+added up, and `statistics_waits` what its requests waited for, as far as that is known; `statistics_index` answers
 filters. Values and visitors are numbered in `statistics_value` and `statistics_visitor`. `statistics_hour` remembers how
 many raw rows each hour was built from, `statistics_unfit` how many of them hold what cannot be, `statistics_meta` what holds
 for all of it, `statistics_lease` who runs the job.
@@ -23,6 +23,8 @@ PEOPLE, BOTS = 0, 1
 """Audiences. Where the model cannot tell, all are people."""
 TOTAL = 0
 """Number of the dimension whose one value is all requests."""
+WAIT = ":"
+"""What the names of columns of what requests waited for begin with, where they stand beside those of dimensions."""
 
 _INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _MOMENT = moment()
@@ -37,6 +39,7 @@ class Tables:
     segment: sa.Table
     rollup: sa.Table
     sets: sa.Table
+    waits: sa.Table
     index: sa.Table
     dimension: sa.Table
     value: sa.Table
@@ -49,6 +52,11 @@ class Tables:
     def all(self) -> list[sa.Table]:
         """Every table, to be created."""
         return [getattr(self, name) for name in self.__slots__]
+
+    @property
+    def of_segments(self) -> tuple[sa.Table, ...]:
+        """Those whose rows are of segments, by `segment_id`."""
+        return self.rollup, self.sets, self.waits, self.index
 
 
 def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
@@ -95,6 +103,20 @@ def define(metadata: sa.MetaData, schema: str | None = None) -> Tables:
             sa.Column("value_id", _INTEGER, primary_key=True, autoincrement=False),
             sa.Column("visitors", _BLOB, nullable=False),  # visitor ids
             sa.Column("latency", _BLOB, nullable=False),  # requests by latency bin
+            sqlite_with_rowid=False,
+        ),
+        waits=own_table(
+            metadata,
+            schema,
+            "statistics_waits",
+            sa.Column("segment_id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("dimension_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+            sa.Column("value_id", _INTEGER, primary_key=True, autoincrement=False),
+            sa.Column("wait", sa.String(16), primary_key=True),  # the column of the raw table, such as `db_time`
+            sa.Column("total", _INTEGER, nullable=False),  # microseconds, or counts
+            sa.Column("known", _INTEGER, nullable=False),  # requests that have a value; without any there is no row
+            sa.Column("highest", _INTEGER, nullable=False),
+            sa.Column("bins", _BLOB, nullable=False),  # requests by bin
             sqlite_with_rowid=False,
         ),
         index=own_table(

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from ..latency import Spread
 from ..queries.answers import Measures, Tally
-from ..queries.interface import SUMS, VISITORS
+from ..queries.interface import SUMS, VISITORS, WAITED
+from ..waits import WAITS
 from .contents import Contents, Detail
 from .source import Source
 from .sums import Sums
@@ -57,13 +58,13 @@ class Totals:
             server_errors=sums.server_errors if summed and has("status_code") else None,
             size=sums.size if summed and has("size") else None,
             last=self._last(total) if want and dated else None,
-            time=Spread(
-                total=sums.time_us / 1_000_000,
-                known=sums.timed,
-                highest=sums.longest_us / 1_000_000 if sums.timed else None,
-                bins=sums.latency,
-            ),
+            time=_in_seconds(Spread(sums.time_us, sums.timed, sums.longest_us if sums.timed else None, sums.latency)),
+            waits={name: self._wait(name, sums) for name in self._source.waits} if WAITED in want else {},
         ).measures()
+
+    def _wait(self, name: str, sums: Sums) -> Spread:
+        spread = sums.waits.get(name, Spread())
+        return spread if WAITS[name].counts else _in_seconds(spread)
 
     def _last(self, total: Total) -> datetime | None:
         last = total.sums.last
@@ -72,3 +73,9 @@ class Totals:
             moment = detail.segment.moment(ordinal)
             last = moment if last is None or moment > last else last
         return last
+
+
+def _in_seconds(spread: Spread) -> Spread:
+    """What is in microseconds."""
+    highest = None if spread.highest is None else spread.highest / 1_000_000
+    return Spread(spread.total / 1_000_000, spread.known, highest, spread.bins)

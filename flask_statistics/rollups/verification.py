@@ -30,8 +30,8 @@ from .meta import ALWAYS, NEVER, coverage, read_meta
 from .segment import NONE, OTHER, Segment, between, flaws, hours_of
 from .store import Draft, Header
 from .structure import Difference, structure
-from .sums import CLIENT_ERRORS, SERVER_ERRORS
-from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL
+from .sums import CLIENT_ERRORS, SERVER_ERRORS, Values
+from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL, WAIT
 
 COLUMNS = ("offsets", "visitors", "sizes", "times", "bins")
 DAMAGE = (ValueError, LookupError, struct.error, zlib.error, OverflowError, TypeError)
@@ -140,7 +140,7 @@ class _Check:
             self._dictionary = Dictionary(
                 connection, holder.tables, holder.source.dimensions, **keys(holder, connection)
             )
-            self._incomplete = recorded.incomplete(connection, holder.tables, holder.source.dimensions)
+            self._incomplete = recorded.incomplete(connection, holder.tables, holder.source)
             noted = rows_noted(connection, holder, unit.start, unit.end)
             frozen = keeping.frozen_before(holder, connection, raw)
             counted = holder.source.counts(raw, Span(unit.start, unit.end, holder.source.zone).edges("hour"))
@@ -272,17 +272,17 @@ class _Check:
                 ]
                 stored = [one for one in stored if one.hits]
                 unknown = {name for name, known in self._incomplete.items() if known is None or known > day}
-                wrong = [
-                    name for name in different(stored, right, self._holder.source.most_values) if name not in unknown
-                ]
+                found = different(stored, right, self._holder.source.most_values, self._holder.source.waits)
+                wrong = [name.removeprefix(WAIT) for name in found if name not in unknown]
                 if wrong:
                     people = "bots" if audience == BOTS else "people"
                     self._says(day, f"{', '.join(wrong)} of {people} are not those of the raw rows")
 
 
-def different(stored: Sequence[Segment], right: Segment, most_values: int) -> list[str]:
+def different(stored: Sequence[Segment], right: Segment, most_values: int, waits: Sequence[str] = ()) -> list[str]:
     """What of the contents of segments that follow one another is not as in `right`, which was built of the raw rows.
 
+    Of what requests waited for, it has `waits`, whose names begin with a `WAIT` here.
     What was folded where there are more than `most_values` is right, and so is a dimension that did not exist.
     """
     if sum(one.hits for one in stored) != right.hits:
@@ -315,6 +315,12 @@ def different(stored: Sequence[Segment], right: Segment, most_values: int) -> li
         folded = (ids == OTHER) | (right_ids == OTHER)
         if (differs & ~folded).any() or len(np.unique(right_ids)) <= most_values:
             found.append(name)
+    for name in waits:
+        values, right_values = Values.joined([one.waited(name) for one in stored]), right.waited(name)
+        if not np.array_equal(values.bins, right_values.bins) or not np.array_equal(
+            values.numbers, right_values.numbers
+        ):
+            found.append(f"{WAIT}{name}")
     return found
 
 
@@ -361,19 +367,20 @@ def compare_measures(
         ]
     if not header.hits:
         return [Difference(header.start, f"the {header.unit} has no requests")]
-    right: dict[str, dict[tuple[int, int], dict[str, Any]]] = {"rollup": {}, "sets": {}}
+    right: dict[str, dict[Key, dict[str, Any]]] = {"rollup": {}, "sets": {}, "waits": {}}
     for name, rows in store.rows_of(header.id, draft, number_of=dictionary.number_of, many=holder.many()):
         for row in rows:
             dimension = row["dimension_id"]
-            if stripped and dimension != TOTAL and (name == "sets" or dimension in many):
+            if stripped and dimension != TOTAL and (name != "rollup" or dimension in many):
                 continue
-            right[name][dimension, row["value_id"]] = row
+            right[name][_key(row)] = row
     # of a day that is part of a month, values were folded on their own; of an hour, before the others of its day were known
-    folded = {dimension for dimension, value in right["rollup"] if value == OTHER and dimension != TOTAL}
+    folded = {dimension for dimension, value, _ in right["rollup"] if value == OTHER and dimension != TOTAL}
     found = []
-    for name, table in (("rollup", holder.tables.rollup), ("sets", holder.tables.sets)):
+    tables = holder.tables
+    for name, table in (("rollup", tables.rollup), ("sets", tables.sets), ("waits", tables.waits)):
         stored = {
-            (row["dimension_id"], row["value_id"]): dict(row)
+            _key(row): dict(row)
             for row in connection.execute(sa.select(table).where(table.c.segment_id == header.id)).mappings()
         }
         names = {one.number: one.name for one in recorded.read(connection, holder.tables)}
@@ -388,6 +395,14 @@ def compare_measures(
             for of, count in wrong.items()
         ]
     return found
+
+
+Key = tuple[int, int, str]
+"""What names a row of measures among those of a segment: dimension, value and, of `statistics_waits`, the wait."""
+
+
+def _key(row: Mapping[str, Any] | sa.RowMapping) -> Key:
+    return row["dimension_id"], row["value_id"], row.get("wait", "")
 
 
 def _same(right: Mapping[str, Any] | None, stored: Mapping[str, Any] | None) -> bool:

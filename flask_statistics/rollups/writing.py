@@ -131,7 +131,7 @@ def delete_rows(holder: Holder) -> None:
     """Delete the rows of all segments, which nothing may name any more, in pieces."""
     tables = holder.tables
     numbers: set[int] = set()
-    for table in (tables.rollup, tables.sets, tables.index):
+    for table in tables.of_segments:
         with holder.engine.connect() as connection:
             numbers.update(connection.scalars(sa.select(table.c.segment_id).distinct()))
     _in_pieces(holder, _all_of_each(holder, sorted(numbers)))
@@ -162,7 +162,7 @@ def _rename(connection: sa.Connection, tables: Tables, change: Change) -> None:
 def _purge(connection: sa.Connection, holder: Holder, dictionary: Dictionary, change: Change) -> None:
     """Delete at once what a small change made needless."""
     for ids in store.chunks(_ids(change.replaced)):
-        for table in (holder.tables.rollup, holder.tables.sets, holder.tables.index):
+        for table in holder.tables.of_segments:
             connection.execute(sa.delete(table).where(table.c.segment_id.in_(ids)))
     many = [number for name in holder.many() if (number := dictionary.number_of(name)) is not None]
     if change.joined:
@@ -201,7 +201,7 @@ def _insert(insert: sa.Insert, rows: list[dict[str, Any]], connection: sa.Connec
 
 def _all_of(connection: sa.Connection, tables: Tables, number: int) -> Iterator[Step]:
     """What deletes all rows of a segment that nothing names."""
-    for table in (tables.rollup, tables.sets):
+    for table in (tables.rollup, tables.sets, tables.waits):
         of_it = table.c.segment_id == number
         for dimension in connection.scalars(sa.select(table.c.dimension_id).where(of_it).distinct()):
             yield BYTES_AT_ONCE // 4, partial(_delete, sa.delete(table).where(of_it, table.c.dimension_id == dimension))
@@ -210,12 +210,13 @@ def _all_of(connection: sa.Connection, tables: Tables, number: int) -> Iterator[
 
 def _needless_of(connection: sa.Connection, tables: Tables, number: int, *, many: Sequence[int]) -> Iterator[Step]:
     """What takes from a segment what a larger one has: its contents, sets, and the measures of the dimensions `many`."""
-    rollup, sets = tables.rollup, tables.sets
+    rollup = tables.rollup
     for dimension in many:
         where = (rollup.c.segment_id == number, rollup.c.dimension_id == dimension)
         yield BYTES_AT_ONCE // 4, partial(_delete, sa.delete(rollup).where(*where))
-    others = (sets.c.segment_id == number, sets.c.dimension_id != TOTAL)
-    yield BYTES_AT_ONCE // 4, partial(_delete, sa.delete(sets).where(*others))
+    for table in (tables.sets, tables.waits):
+        others = (table.c.segment_id == number, table.c.dimension_id != TOTAL)
+        yield BYTES_AT_ONCE // 4, partial(_delete, sa.delete(table).where(*others))
     yield from _contents_of(connection, tables, number)
 
 

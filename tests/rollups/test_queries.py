@@ -13,7 +13,7 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from flask_statistics.filters import Filters, read_filters
-from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
+from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, USUAL, VISITORS, WAITED
 from flask_statistics.rollups import closing, contents
 from flask_statistics.spans import Span
 
@@ -27,7 +27,10 @@ DAYS = 50
 PATHS = ("/", "/login", "/Log", "/log ", "/ü", "/u", "")
 ADDRESSES = ("192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:db8::1", "2001:DB8::1", "host.example", "")
 """Also as other writers have them: in another form, none, or a name."""
-SORTS = ("-hits", "hits", "value", "-value", "-visitors", "-size", "last_requested", "-p95", "-server_error_share")
+SORTS = (
+    *("-hits", "hits", "value", "-value", "-visitors", "-size", "last_requested", "-p95", "-server_error_share"),
+    *("-db_queries_total", "db_time_p95", "-http_calls_p95", "http_calls_total"),
+)
 
 
 def moments() -> st.SearchStrategy[datetime]:
@@ -60,6 +63,15 @@ def rows(dates: st.SearchStrategy[datetime]) -> st.SearchStrategy[list[dict[str,
             "referrer": some("https://www.a.example/x", "http://a.example/y", "https://b.example/", ""),
             "exception": some("KeyError('x')", "KeyError('y')", "ValueError()"),
             "user_agent": some("curl/8", "Wget/1", ""),
+            "country": some("DE", "FR", ""),
+            "host": some("a.example", "A.example", "b.example"),
+            "language": some("de", "de-AT", "en"),
+            "release": some("1.0", "1.1", "1.0 "),
+            "user": some("ann", "Ann", "bob"),
+            "db_time": st.one_of(st.none(), st.floats(0, 3), st.sampled_from([0.0, 1e-6, 4000.0])),
+            "db_queries": st.one_of(st.none(), st.integers(0, 60), st.sampled_from([5_000, 2**31 - 1])),
+            "http_time": st.one_of(st.none(), st.floats(0, 3)),
+            "http_calls": some(0, 1, 2, 300),
         }
     )
     return st.lists(row, max_size=25)
@@ -87,6 +99,11 @@ def filters(*, with_clients: bool = True) -> st.SearchStrategy[Filters]:
         "device": ("bot", "desktop", ""),
         "referrer": ("a.example", "b.example", ""),
         "exception": ("KeyError", ""),
+        "country": ("DE", ""),
+        "host": ("a.example", "b.example"),
+        "language": ("de", "de-AT", ""),
+        "release": ("1.0", "1.1"),
+        "user": ("ann", "bob", ""),
     }
     one = st.sampled_from(sorted(values)).flatmap(
         lambda name: st.tuples(st.sampled_from([name, name + "!"]), st.sampled_from(values[name]))
@@ -138,7 +155,9 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
     chosen = data.draw(filters(with_clients=clients_known), label="filters")
     dimensions = sorted(DIMENSIONS if clients_known else ROLLED_UP)
     unit = data.draw(st.sampled_from(["hour", "day", "week", "month"]), label="unit")
-    want = data.draw(st.sampled_from([EVERYTHING, *(frozenset({one}) for one in (SUMS, VISITORS, PERCENTILES))]))
+    want = data.draw(
+        st.sampled_from([EVERYTHING, USUAL, *(frozenset({one}) for one in (SUMS, VISITORS, PERCENTILES, WAITED))])
+    )
     dimension, sort = data.draw(st.sampled_from(dimensions)), data.draw(st.sampled_from(SORTS))
     page = {"sort": sort, "limit": data.draw(st.integers(1, 5)), "offset": data.draw(st.integers(0, 2))}
     search = data.draw(st.sampled_from(["", "", "f", "Lo"]))
