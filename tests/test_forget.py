@@ -38,6 +38,8 @@ def rows(addresses: list[str | None]) -> list[dict[str, Any]]:
             "device": "bot" if number % 6 == 0 else "desktop",
             "referrer": None if number % 4 else f"https://r{number % 3}.example/",
             "remote_address": address,
+            "db_time": None if number % 3 else number / 10_000,
+            "http_calls": number % 4,
         }
         for number, address in zip(range(170), addresses * 170, strict=False)
     ]
@@ -296,5 +298,13 @@ def stored(rolled: Rolled) -> list[Any]:
     with rolled.engine.connect() as connection:
         measures = [tuple(row) for row in connection.execute(query)]
         sets = connection.scalar(sa.select(sa.func.count()).select_from(tables.sets))
+        columns = [column for column in tables.waits.c if column.name not in ("segment_id", "value_id")]
+        query = (
+            sa.select(segment.c.unit, segment.c.start, segment.c.audience, value.c.text, *columns)
+            .join_from(tables.waits, segment, segment.c.id == tables.waits.c.segment_id)
+            .outerjoin(value, value.c.id == tables.waits.c.value_id)
+        )
+        waits = sorted((tuple(row) for row in connection.execute(query)), key=str)
         hours = [tuple(row) for row in connection.execute(sa.select(tables.hour)) if row.raw_rows]
-    return [sorted(measures, key=str), sets, sorted(hours)]
+    assert waits
+    return [sorted(measures, key=str), sets, sorted(hours), waits]

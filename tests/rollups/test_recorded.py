@@ -12,8 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from flask_statistics import Dimension
+from flask_statistics.filters import Filters
+from flask_statistics.spans import Span
 
 from ..conftest import App
+from ..rollup_bench import Rolled, alike
 
 NOW = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
 OPTIONS = {"STATISTICS_ROLLUPS": True, "STATISTICS_SCHEDULER": False, "STATISTICS_ENABLED": False}
@@ -190,3 +193,54 @@ def test_fingerprint_survives_another_python_and_knows_a_version() -> None:
     assert not dimension.is_made_by(Dimension("x", column="path", value=section, version="2").fingerprint)
     assert not dimension.is_made_by(Dimension("x", column="route", value=section).fingerprint)
     assert not dimension.is_made_by("")
+
+
+def waiting(days: int) -> list[dict[str, Any]]:
+    """Requests of so many days, the later half of which were measured."""
+    return [
+        row | ({"db_time": number / 100, "db_queries": number} if number < days // 2 else {})
+        for number, row in enumerate(rows(days))
+    ]
+
+
+def agrees(rolled: Rolled) -> bool:
+    """Whether rollups and raw rows say the same of all days."""
+    span = Span(NOW - timedelta(days=400), NOW + timedelta(days=1), rolled.zone)
+    with rolled.raw() as raw, rolled.rollups() as rollups:
+        return alike(rollups.series(span, "day", Filters()), raw.series(span, "day", Filters()))
+
+
+def test_waits_that_were_measured_before_they_are_asked_for_get_their_past(database_url: str) -> None:
+    before = Rolled(database_url, waits=())
+    before.insert(waiting(72))
+    before.job.run(NOW)
+    assert agrees(before)
+    rolled = Rolled(database_url, empty=False)
+    assert not agrees(rolled)
+    report = rolled.job.run(NOW + timedelta(minutes=1))
+    assert report is not None
+    assert 10 < report.built < 50  # days of which nothing is known are not built again
+    assert agrees(rolled)
+    assert rolled.job.verify().differences == []
+    for one in (before, rolled):
+        one.close()
+
+
+def test_waits_are_kept_while_nobody_asks_for_them(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'app.sqlite'}"
+    rolled, without = Rolled(url), Rolled(url, waits=())
+    rolled.insert(waiting(72))
+    rolled.job.run(NOW)
+    with rolled.engine.begin() as connection:
+        connection.execute(sa.delete(rolled.source.raw.table))
+    without.job.run(NOW + timedelta(days=40))  # which joins days into months
+    assert without.job.verify().differences == []
+    rolled.job.run(NOW + timedelta(days=40, minutes=1))
+    assert rolled.job.verify().differences == []
+    span = Span(NOW - timedelta(days=400), NOW, rolled.zone)
+    with rolled.rollups() as rollups:
+        waited = rollups.summary(span, Filters()).db_queries
+    assert waited is not None
+    assert (waited.total, waited.max) == (sum(range(36)), 35)
+    for one in (rolled, without):
+        one.close()

@@ -18,10 +18,11 @@ from ..rollup_bench import RAW, TABLES, Rolled
 
 NOW = datetime(2026, 11, 12, 15, 30)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
-SEGMENT, ROLLUP, SETS, INDEX, VALUE, VISITOR = (
+SEGMENT, ROLLUP, SETS, WAITS, INDEX, VALUE, VISITOR = (
     TABLES.segment,
     TABLES.rollup,
     TABLES.sets,
+    TABLES.waits,
     TABLES.index,
     TABLES.value,
     TABLES.visitor,
@@ -43,6 +44,8 @@ def rows() -> Iterator[dict[str, Any]]:
                 "size": 100 + number,
                 "response_time": number / 100,
                 "referrer": f"https://{number % 5}.example/",
+                "db_time": number / 1000,
+                "db_queries": number % 30 or None,
             }
 
 
@@ -141,6 +144,14 @@ MUTATIONS: dict[str, Mutation] = {
     "a set": lambda c: remove(c, SETS, SETS.c.segment_id == ids(c, "day")[0], SETS.c.dimension_id == 0),
     "a set cut": lambda c: change(c, SETS, SETS.c.segment_id == ids(c, "month")[0], visitors=b"\1\2B"),
     "a histogram": lambda c: change(c, SETS, SETS.c.segment_id == ids(c, "hour")[0], latency=b"\1\0\1B"),
+    "a wait": lambda c: remove(c, WAITS, WAITS.c.segment_id == ids(c, "day")[0], WAITS.c.wait == "db_time"),
+    "waits of a value": lambda c: change(c, WAITS, WAITS.c.segment_id == ids(c, "month")[0], total=WAITS.c.total + 1),
+    "a wait's histogram": lambda c: change(c, WAITS, WAITS.c.segment_id == ids(c, "hour")[0], bins=b"\1\0\1B"),
+    "waits of nobody": lambda c: copy(c, WAITS, WAITS.c.segment_id == ids(c, "day")[0], segment_id=8_888),
+    "a wait's column": lambda c: remove(c, INDEX, of(ids(c, "day")[0], ":db_queries")),
+    "a wait's column cut": lambda c: change(
+        c, INDEX, of(ids(c, "day")[0], ":db_time"), content=blob(c, ids(c, "day")[0], ":db_time")[1:]
+    ),
     "a column": lambda c: remove(c, INDEX, of(ids(c, "day")[0], ":sizes")),
     "keys": lambda c: remove(c, INDEX, of(ids(c, "day")[0], ":keys")),
     "an index": lambda c: remove(c, INDEX, of(ids(c, "month")[0], "browser")),
@@ -176,6 +187,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a raw row deleted": lambda c: remove(c, RAW.table, RAW.table.c.date == datetime(2026, 8, 3, 4)),
     "raw rows edited": lambda c: change(c, RAW.table, RAW.table.c.date < NOW - 5 * DAY, status_code=500),
     "a raw time edited": lambda c: change(c, RAW.table, RAW.table.c.date == datetime(2026, 10, 3), response_time=9.0),
+    "a raw wait edited": lambda c: change(c, RAW.table, RAW.table.c.date == datetime(2026, 10, 3), db_queries=9),
     "a raw row added": lambda c: copy(c, RAW.table, RAW.table.c.date == datetime(2026, 10, 3), index=9_999),
 }
 UNREPAIRED = {"covered until"}
@@ -205,7 +217,9 @@ def test_verify_finds_and_repairs(rolled: Rolled, name: str) -> None:
         assert rolled.content()["hours"] == before["hours"]
 
 
-@pytest.mark.parametrize("name", ["hits of all", "a set cut", "a day of a joined month", "a value's measures"])
+@pytest.mark.parametrize(
+    "name", ["hits of all", "a set cut", "a wait", "a day of a joined month", "a value's measures"]
+)
 def test_frozen_periods_are_repaired_from_their_contents(rolled: Rolled, name: str) -> None:
     before = rolled.content()
     with rolled.engine.begin() as connection:
