@@ -7,6 +7,7 @@ dashboard's blueprint, and so its guard.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -24,6 +25,7 @@ from .queries.interface import Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
 from .spans import Span, SpanError, to_local
 from .state import NAME, State, state_of
+from .waits import WAITS
 
 
 def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
@@ -172,7 +174,7 @@ def _openapi() -> Response:
     """All of this, described for programs."""
     state = state_of(current_app)
     url = url_for(f"{NAME}.api_summary").removesuffix("/summary")
-    return rendering.data(openapi.description(state.dimensions, url=url, most_points=MOST_POINTS))
+    return rendering.data(openapi.description(state.dimensions, state.waits, url=url, most_points=MOST_POINTS))
 
 
 def _health() -> Response:
@@ -182,8 +184,9 @@ def _health() -> Response:
 
 
 def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
-    """The measures as the API writes them; `last_requested` in the span's zone."""
+    """The measures as the API writes them; `last_requested` in the span's zone. What is not there of the waits is left out."""
     times: ResponseTime = measures.response_time
+    waits = {name: waited for name in WAITS if (waited := getattr(measures, name)) is not None}
     return {
         "hits": measures.hits,
         "visitors": measures.visitors,
@@ -198,6 +201,7 @@ def measures_json(measures: Measures, span: Span) -> dict[str, Any]:
             "max": times.max,
         },
         "last_requested": None if measures.last_requested is None else _local(measures.last_requested, span),
+        **{name: asdict(waited) for name, waited in waits.items()},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .dimensions import Dimension
@@ -18,8 +18,9 @@ COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}
 
 
-def description(dimensions: Mapping[str, Dimension], *, url: str, most_points: int) -> Json:
-    """The whole API of an app with these dimensions, at `url`, as an OpenAPI document."""
+def description(dimensions: Mapping[str, Dimension], waits: Sequence[str] = (), *, url: str, most_points: int) -> Json:
+    """The whole API of an app with these dimensions and `waits`, at `url`, as an OpenAPI document."""
+    measures = MEASURES | dict.fromkeys(waits, WAITED)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,13 +31,13 @@ def description(dimensions: Mapping[str, Dimension], *, url: str, most_points: i
         "servers": [{"url": url}],
         "paths": {
             "/summary": _get(
-                "summary", "The measures over all requests", _parameters("summary", dimensions), _answer(MEASURES)
+                "summary", "The measures over all requests", _parameters("summary", dimensions), _answer(measures)
             ),
             "/series": _get(
                 "series",
                 f"The measures of each bucket, zeros included: at most {most_points:,} of them",
                 _parameters("series", dimensions),
-                _answer({"unit": _one_of(UNITS), "points": _list({"start": INSTANT} | MEASURES)}),
+                _answer({"unit": _one_of(UNITS), "points": _list({"start": INSTANT} | measures)}),
             ),
             "/breakdown/{dimension}": _get(
                 "breakdown",
@@ -50,7 +51,7 @@ def description(dimensions: Mapping[str, Dimension], *, url: str, most_points: i
                         "dimension": TEXT,
                         "total": COUNT,
                         "searched": _or_null(COUNT),
-                        "rows": _list({"value": VALUE} | MEASURES),
+                        "rows": _list({"value": VALUE} | measures),
                     }
                 ),
             ),
@@ -155,6 +156,10 @@ MEASURES: Json = {
     "response_time": _object(dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS)),
     "last_requested": _or_null(INSTANT),
 }
+WAITED = _object(
+    dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS) | {"total": {"type": "number", "minimum": 0}}
+)
+"""What requests waited for: seconds, or counts."""
 
 
 def _answer(properties: Json) -> Json:

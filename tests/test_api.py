@@ -296,3 +296,54 @@ def test_api_answers_are_not_cached(app: App) -> None:
     headers = app.client.get("/statistics/api/summary").headers
     assert headers["Cache-Control"] == "private, no-store"
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+WAITED = [
+    {"path": "/", "db_time": 0.25, "db_queries": 3, "http_time": 0.0, "http_calls": 0},
+    {"path": "/", "db_time": 0.5, "db_queries": 0},
+    {"path": "/none"},
+]
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["raw", "rollups"])
+def test_api_says_what_requests_waited_for(make_app: MakeApp, database_url: str, *, rolled: bool) -> None:
+    app = make_app(
+        database_url,
+        STATISTICS_ROLLUPS=rolled,
+        STATISTICS_SCHEDULER=False,
+        STATISTICS_QUERIES=True,
+        STATISTICS_OUTGOING=True,
+    )
+    app.insert(*({"date": datetime(2026, 3, 1, 12)} | row for row in WAITED))
+    if rolled:
+        app.flask.test_cli_runner().invoke(args=["statistics", "rollup"])
+    found = app.json(f"summary?{DAY}")
+    assert found["source"] == ("rollup" if rolled else "raw")
+    assert found["db_time"] == {
+        "avg": 0.375,
+        "p50": pytest.approx(0.25, rel=0.02),
+        "p95": pytest.approx(0.5, rel=0.02),
+        "p99": pytest.approx(0.5, rel=0.02),
+        "max": 0.5,
+        "total": 0.75,
+    }
+    assert found["db_queries"] == {"avg": 1.5, "p50": 0, "p95": 3, "p99": 3, "max": 3, "total": 3}
+    assert found["http_calls"] == {"avg": 0, "p50": 0, "p95": 0, "p99": 0, "max": 0, "total": 0}
+    nothing = {"avg": None, "p50": None, "p95": None, "p99": None, "max": None, "total": 0}
+    (one, other) = app.json(f"breakdown/path?sort=-db_queries_p95&{DAY}")["rows"]
+    assert (one["value"], one["db_time"], other["value"], other["db_time"]) == ("/", found["db_time"], "/none", nothing)
+    (point,) = app.json(f"series?unit=day&{DAY}")["points"]
+    assert point["db_time"] == found["db_time"]
+    measures = app.json("openapi.json")["paths"]["/summary"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert {"db_time", "http_calls"} <= set(measures["schema"]["required"])
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["raw", "rollups"])
+def test_api_says_nothing_of_waits_that_nothing_measures(make_app: MakeApp, *, rolled: bool) -> None:
+    app = make_app(STATISTICS_ROLLUPS=rolled, STATISTICS_SCHEDULER=False, STATISTICS_QUERIES=True)
+    app.insert(*({"date": datetime(2026, 3, 1, 12)} | row for row in WAITED))
+    app.flask.test_cli_runner().invoke(args=["statistics", "rollup"])
+    found = app.json(f"summary?{DAY}")
+    assert "db_time" in found
+    assert "http_time" not in found
+    assert app.json(f"breakdown/path?sort=-http_time_avg&{DAY}")["rows"][0]["hits"] == 2
