@@ -298,7 +298,7 @@ def test_api_answers_are_not_cached(app: App) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-WAITED = [
+WAITED: list[dict[str, object]] = [
     {"path": "/", "db_time": 0.25, "db_queries": 3, "http_time": 0.0, "http_calls": 0},
     {"path": "/", "db_time": 0.5, "db_queries": 0},
     {"path": "/none"},
@@ -314,7 +314,7 @@ def test_api_says_what_requests_waited_for(make_app: MakeApp, database_url: str,
         STATISTICS_QUERIES=True,
         STATISTICS_OUTGOING=True,
     )
-    app.insert(*({"date": datetime(2026, 3, 1, 12)} | row for row in WAITED))
+    app.insert(*({"date": datetime(2026, 3, 1, 12), **row} for row in WAITED))
     if rolled:
         app.flask.test_cli_runner().invoke(args=["statistics", "rollup"])
     found = app.json(f"summary?{DAY}")
@@ -341,7 +341,7 @@ def test_api_says_what_requests_waited_for(make_app: MakeApp, database_url: str,
 @pytest.mark.parametrize("rolled", [False, True], ids=["raw", "rollups"])
 def test_api_says_nothing_of_waits_that_nothing_measures(make_app: MakeApp, *, rolled: bool) -> None:
     app = make_app(STATISTICS_ROLLUPS=rolled, STATISTICS_SCHEDULER=False, STATISTICS_QUERIES=True)
-    app.insert(*({"date": datetime(2026, 3, 1, 12)} | row for row in WAITED))
+    app.insert(*({"date": datetime(2026, 3, 1, 12), **row} for row in WAITED))
     app.flask.test_cli_runner().invoke(args=["statistics", "rollup"])
     found = app.json(f"summary?{DAY}")
     assert "db_time" in found
