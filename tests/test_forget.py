@@ -261,7 +261,8 @@ def test_forget_is_as_if_they_had_never_been(
     tmp_path_factory: Any, addresses: list[str | None], kept_days: int
 ) -> None:
     # both are rolled up as far
-    some = [*rows(addresses), {"date": NOW - timedelta(minutes=1), "path": "/", "remote_address": OTHER}]
+    last = {"date": NOW - timedelta(minutes=1), "path": "/", "remote_address": OTHER, "db_queries": 2}
+    some = [*rows(addresses), last]
     found = []
     for forgets in (True, False):
         rolled = Rolled(f"sqlite:///{tmp_path_factory.mktemp('forget') / 'app.sqlite'}")
@@ -306,5 +307,4 @@ def stored(rolled: Rolled) -> list[Any]:
         )
         waits = sorted((tuple(row) for row in connection.execute(query)), key=str)
         hours = [tuple(row) for row in connection.execute(sa.select(tables.hour)) if row.raw_rows]
-    assert waits
     return [sorted(measures, key=str), sets, sorted(hours), waits]
