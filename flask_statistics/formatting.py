@@ -61,6 +61,14 @@ def compact(n: float | None) -> str:
     return f"{_sign(n, rounded)}{rounded / unit:,.{decimals}f}{suffix}"
 
 
+def decimal(n: float | None) -> str:
+    """An average count, with a tenth below 100: `0.4`, `12.0`, `1,204`."""
+    if n is None or _half_up(abs(n) * 10) >= 1_000:
+        return number(n)
+    tenths = _half_up(abs(n) * 10)
+    return f"{_sign(n, tenths)}{tenths / 10:.1f}"
+
+
 def share(part: int | None, whole: int | None) -> str | None:
     """The part in percent: `46%`, `7.0%`, `<0.1%`; None where there is no whole to compare with.
 

@@ -47,6 +47,8 @@ class Parameter:
     """Characters of it that count; None: all do."""
 
 
+METRICS = ("hits", "visitors", "time", "errors", "db_time", "db_queries", "http_time", "http_calls")
+"""What the chart can draw, the default first."""
 _DAY = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
 _ALL = ("summary", "series", "breakdown", "requests")
 _LISTS = ("breakdown", "requests")
@@ -65,7 +67,7 @@ TABLE = (
         questions=("series",),
         choices=UNITS,
     ),
-    Parameter(name="metric", meaning="What the chart draws.", choices=("hits", "visitors", "time", "errors")),
+    Parameter(name="metric", meaning="What the chart draws.", choices=METRICS),
     Parameter(name="vs", meaning="What the span is compared with.", choices=("prev", "year", "off")),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(

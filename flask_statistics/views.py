@@ -393,6 +393,7 @@ def _site(state: State) -> Site:
     return Site(
         dimensions=state.dimensions,
         columns=state.raw.columns,
+        waits=state.waits,
         url=_url,
         host=referrer_host(request.host_url) or "",
         own_tabs=[(view.name, view.title) for view in _panels().own_views],

@@ -47,9 +47,5 @@ WAITS: Mapping[str, Wait] = {
 
 
 def offered(settings: Settings, raw: RawTable) -> tuple[str, ...]:
-    """Those that the model has and that something fills. Where nothing is recorded, another process may fill all."""
-    return tuple(
-        wait.name
-        for wait in WAITS.values()
-        if raw.has(wait.name) and (getattr(settings, wait.setting) or not settings.enabled)
-    )
+    """Those that the model has and that the settings have filled, by this process or, where it does not record, by another."""
+    return tuple(wait.name for wait in WAITS.values() if raw.has(wait.name) and getattr(settings, wait.setting))

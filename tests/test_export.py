@@ -54,6 +54,18 @@ def test_export_of_a_breakdown(app: App) -> None:
     ]
 
 
+def test_export_of_what_requests_waited_for(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_QUERIES=True, STATISTICS_OUTGOING=True)
+    app.insert(row(0, path="/a", db_time=0.5, db_queries=3), row(1, path="/a", db_queries=4), row(2, path="/b"))
+    assert [cells[5:8] for cells in export(app, "path")] == [
+        ["Database p95 (s)", "Statements (average)", "Other servers p95 (s)"],
+        ["0.492816", "3.5", ""],
+        ["", "", ""],
+    ]
+    series = export(app, "series", f"{SPAN}&metric=db_queries&unit=day&vs=off")
+    assert [cells[2:] for cells in series] == [["Average", "p95"], ["3.5", "4.0"]]
+
+
 def test_export_is_sorted_searched_and_filtered_as_the_page(app: App) -> None:
     assert [cells[0] for cells in export(app, "path", f"{SPAN}&sort=value")] == ["Path", "/=cmd", "/a", "'=1+1"]
     assert [cells[0] for cells in export(app, "path", f"{SPAN}&search=CMD")] == ["Path", "/=cmd"]

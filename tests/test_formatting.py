@@ -14,6 +14,7 @@ from flask_statistics.formatting import (
     change,
     clock,
     compact,
+    decimal,
     duration,
     number,
     share,
@@ -63,6 +64,14 @@ def test_number_is_exact(n: float | None, text: str) -> None:
 )
 def test_compact_rounds_at_borders(n: float | None, text: str) -> None:
     assert compact(n) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(None, "–"), (0, "0.0"), (0.44, "0.4"), (12, "12.0"), (99.94, "99.9"), (99.95, "100"), (1_204.4, "1,204")],
+)
+def test_decimal_has_a_tenth_below_a_hundred(n: float | None, text: str) -> None:
+    assert decimal(n) == text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from .rollup_bench import RAW
         ({}, ()),
         ({"STATISTICS_QUERIES": True}, ("db_time", "db_queries")),
         ({"STATISTICS_OUTGOING": True}, ("http_time", "http_calls")),
-        ({"STATISTICS_ENABLED": False}, ("db_time", "db_queries", "http_time", "http_calls")),
+        ({"STATISTICS_ENABLED": False}, ()),
+        ({"STATISTICS_ENABLED": False, "STATISTICS_QUERIES": True}, ("db_time", "db_queries")),
     ],
 )
 def test_waits_are_offered_where_something_fills_them(config: dict[str, Any], expected: tuple[str, ...]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..dimensions import Dimension
 from ..filters import Filters
-from ..formatting import clock, compact, duration, number, share
+from ..formatting import clock, compact, decimal, duration, number, share
 from ..queries.answers import Breakdown, Row
+from ..queries.interface import EVERYTHING, USUAL
 from .frame import Link
 from .page import Page, plural
 from .panel import EVERY_ROW, Cells, Panel
@@ -24,6 +25,11 @@ LISTED = ("path", "route")
 """Dimensions that the table of paths lists."""
 CODED = ("country",)
 """Dimensions whose values are codes that stand before their names."""
+
+
+def _waited(name: str, part: str, row: Row) -> Any:
+    waited = getattr(row.measures, name)
+    return None if waited is None else getattr(waited, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,9 @@ COLUMNS = (
     Column("visitors", "Visitors", "remote_address", lambda row: row.measures.visitors, optional=True),
     Column("p50", "Median", "response_time", lambda row: row.measures.response_time.p50, optional=True),
     Column("p95", "p95", "response_time", lambda row: row.measures.response_time.p95),
+    Column("db_time_p95", "Database", "db_time", partial(_waited, "db_time", "p95"), optional=True),
+    Column("db_queries_avg", "Statements", "db_queries", partial(_waited, "db_queries", "avg"), optional=True),
+    Column("http_time_p95", "Servers", "http_time", partial(_waited, "http_time", "p95"), optional=True),
     Column("server_error_share", "5xx", "status_code", lambda row: row.measures.server_errors),
     Column("last_requested", "Last seen", None, lambda row: row.measures.last_requested, optional=True),
 )
@@ -285,12 +294,18 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
         limit=limit,
         offset=offset,
         search=state.table.search,
+        want=_wanted(page),
     )
 
 
 def _listed(dimension: str, filters: Filters) -> Filters:
     """What a list is of: requests without an exception are nearly all, and are no exception."""
     return filters.and_(dimension, "", negated=True) if dimension == "exception" else filters
+
+
+def _wanted(page: Page) -> frozenset[str]:
+    """What the columns need."""
+    return EVERYTHING if page.site.waits else USUAL
 
 
 def offered_columns(page: Page) -> tuple[Column, ...]:
@@ -382,7 +397,8 @@ def _cell(page: Page, column: Column, row: Row) -> Cell:
         tone = "bad" if errors > BAD_SHARE * measures.hits else "mut"
         return Cell((share(errors, measures.hits) or "0%") if errors else "0", tone)
     value = column.value(row)
-    text = duration(value) if column.sort in ("p50", "p95") else number(value)
+    shown = duration if column.sort.endswith(("p50", "p95")) else decimal if column.sort.endswith("avg") else number
+    text = shown(value)
     return Cell(text, optional=column.optional)
 
 
@@ -416,7 +432,14 @@ def _range(offset: int, found: Breakdown, dimension: Dimension) -> str:
 
 # ---- the file --------------------------------------------------------------------------------------------------------
 
-FILE_LABELS = {"p50": "Median (s)", "p95": "p95 (s)", "server_error_share": "5xx"}
+FILE_LABELS = {
+    "p50": "Median (s)",
+    "p95": "p95 (s)",
+    "server_error_share": "5xx",
+    "db_time_p95": "Database p95 (s)",
+    "db_queries_avg": "Statements (average)",
+    "http_time_p95": "Other servers p95 (s)",
+}
 
 
 def rows(page: Page, name: str) -> Iterator[Cells]:
@@ -431,6 +454,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
         sort=state.table.sort,
         search=state.table.search,
         limit=EVERY_ROW,
+        want=_wanted(page),
     )
     for row in found.rows:
         yield [dimension.label_of(row.value), *(column.value(row) for column in columns)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..queries.interface import EVERYTHING, USUAL
 from . import breakdowns, request_log
 from .nothing import Nothing, nothing
 from .page import Page, covered
@@ -30,9 +31,14 @@ def _paths(page: Page) -> breakdowns.Table | None:
     return breakdowns.paths(page, grouping) if grouping else None
 
 
+def _wanted(page: Page) -> frozenset[str]:
+    """What its tiles need: a path's page has those of what requests waited for."""
+    return EVERYTHING if has_one_path(page) and page.site.waits else USUAL
+
+
 def _instead(page: Page) -> Nothing | None:
     """Without requests it is asked no more than whether there ever was one."""
-    measures = ask_measures(page)
+    measures = ask_measures(page, want=_wanted(page))
     return nothing(page) if measures is not None and not measures.hits else None
 
 
@@ -45,7 +51,14 @@ VIEW = View(
     json="api_summary",
 )
 PANELS = (
-    Panel(name="summary", page="index", title="Totals", compose=summary, template="_summary", cost=("summary",)),
+    Panel(
+        name="summary",
+        page="index",
+        title="Totals",
+        compose=lambda page: summary(page, want=_wanted(page)),
+        template="_summary",
+        cost=("summary",),
+    ),
     Panel(
         name="series",
         page="index",

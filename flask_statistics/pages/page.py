@@ -18,6 +18,7 @@ from ..formatting import clipped, span_label
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
 from ..spans import to_local
+from ..waits import WAITS
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -43,6 +44,8 @@ class Site:
     """How old raw requests may get; None: as old as they are."""
     most_rows: int | None = None
     """How many raw requests are kept; None: all."""
+    waits: Collection[str] = ()
+    """Columns of what requests waited for that something fills."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
     query_timeout: timedelta = timedelta(seconds=10)
@@ -170,8 +173,8 @@ class Page:
         return self.state.table_url_at(self.site.url("export", name=name))
 
     def has(self, column: str) -> bool:
-        """Whether the model has `column`."""
-        return column in self.site.columns
+        """Whether the model has `column`; one of what requests waited for, only if something fills it."""
+        return column in (self.site.waits if column in WAITS else self.site.columns)
 
     def label(self, dimension: str, value: Value) -> str:
         """What a reader sees for a dimension's value, safe to look at and of bounded length."""

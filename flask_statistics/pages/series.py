@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from .. import charts
-from ..formatting import compact, duration, number
+from ..formatting import compact, decimal, duration, number
 from ..page_state import PageState
 from ..queries.answers import Point
-from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
+from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS, WAITED
 from ..spans import Span, from_wall
+from ..waits import WAITS
 from .beginning import Beginning, beginning
 from .frame import Link
 from .page import Page
 from .panel import Cells
-from .summary import NEEDS, comparable_span, incomparable, value_of
+from .summary import comparable_span, incomparable, is_offered, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,28 @@ METRICS = {
     "visitors": Metric("Visitors", (("visitors", "Visitors"),), frozenset({VISITORS})),
     "time": Metric("Response time", (("p50", "Median"), ("p95", "p95")), frozenset({PERCENTILES}), duration, duration),
     "errors": Metric("Errors", (("server_errors", "5xx"), ("client_errors", "4xx")), CHEAP),
+    "db_time": Metric(
+        "Database time", (("db_time_p50", "Median"), ("db_time_p95", "p95")), frozenset({WAITED}), duration, duration
+    ),
+    "db_queries": Metric(
+        "Statements", (("db_queries_avg", "Average"), ("db_queries_p95", "p95")), frozenset({WAITED}), decimal
+    ),
+    "http_time": Metric(
+        "Other servers",
+        (("http_time_p50", "Median"), ("http_time_p95", "p95")),
+        frozenset({WAITED}),
+        duration,
+        duration,
+    ),
+    "http_calls": Metric(
+        "Outgoing calls",
+        (("http_calls_avg", "Average"), ("http_calls_p95", "p95")),
+        frozenset({WAITED}),
+        decimal,
+    ),
 }
+OF_TIME = ("time", *WAITS)
+"""Metrics of what took a request's time, which are chosen from beside the chart of one of them."""
 PREVIOUS = {"prev": "Previous period", "year": "Last year"}
 UNIT_LABELS = {"minute": "Minute", "hour": "Hour", "day": "Day", "week": "Week", "month": "Month"}
 
@@ -52,6 +74,8 @@ class Series:
     previous_label: str | None
     """None: nothing is compared."""
     units: tuple[Link, ...]
+    metrics: tuple[Link, ...]
+    """What else can be drawn in its stead; empty: nothing."""
     chart: charts.Chart
     """Drawn geometry."""
     hit_urls: tuple[str, ...]
@@ -71,8 +95,7 @@ class Series:
 def metric_of(page: Page, name: str) -> Metric:
     """The metric called `name`; hits if the model lacks a column for it."""
     metric = METRICS[name]
-    missing = any(measure in NEEDS and not page.has(NEEDS[measure]) for measure, _ in metric.measures)
-    return METRICS["hits"] if missing else metric
+    return metric if all(is_offered(page, measure) for measure, _ in metric.measures) else METRICS["hits"]
 
 
 def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Series | None:
@@ -103,6 +126,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
         label=label,
         previous_label=None if earlier is None else PREVIOUS[state.vs],
         units=tuple(_unit_link(state, unit) for unit in state.units()),
+        metrics=_metric_links(page, metric) if metric in OF_TIME else (),
         chart=chart,
         hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
@@ -142,6 +166,12 @@ def _aligned(points: list[Point], measure: str, count: int) -> list[float | None
 
 def _unit_link(state: PageState, unit: str) -> Link:
     return Link(UNIT_LABELS[unit], state.url(unit=unit, unit_chosen=True), unit == state.unit)
+
+
+def _metric_links(page: Page, chosen: str) -> tuple[Link, ...]:
+    offered = [name for name in OF_TIME if name == "time" or page.has(name)]
+    links = (Link(METRICS[name].title, page.state.url(metric=name), name == chosen) for name in offered)
+    return tuple(links) if len(offered) > 1 else ()
 
 
 def bucket_url(page: Page, hit: charts.HitArea) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..formatting import Change, change, compact, duration, number, share
+from ..formatting import Change, change, compact, decimal, duration, number, share
 from ..queries.answers import Measures
-from ..queries.interface import USUAL
+from ..queries.interface import USUAL, WAITED
 from ..spans import Span, next_edge
+from ..waits import WAITS
 from .beginning import Beginning, beginning
 from .page import Page, covered
 
 VERSUS = {"prev": "vs previous", "year": "vs last year"}
 ALL_TILES = ("hits", "visitors", "p50", "p95", "server_errors", "client_errors")
+WAIT_TILES = ("db_time_p95", "db_queries_avg", "http_time_p95", "http_calls_avg")
 ERROR_TILES = ("server_errors", "client_errors", "hits")
 
 NEEDS = {
@@ -31,6 +33,10 @@ LABELS = {
     "p95": "p95",
     "server_errors": "Server errors",
     "client_errors": "Client errors",
+    "db_time_p95": "Database time",
+    "db_queries_avg": "Statements",
+    "http_time_p95": "Other servers",
+    "http_calls_avg": "Outgoing calls",
 }
 MEANINGS = {
     "hits": "Requests",
@@ -39,9 +45,15 @@ MEANINGS = {
     "p95": "95 of 100 requests were faster",
     "server_errors": "Answers 500 to 599: this app failed",
     "client_errors": "Answers 400 to 499, such as not found",
+    "db_time_p95": "95 of 100 requests waited less for their databases",
+    "db_queries_avg": "Statements that a request sent to its databases, on average",
+    "http_time_p95": "95 of 100 requests waited less for other servers",
+    "http_calls_avg": "Calls that a request made to other servers, on average",
 }
-METRIC_OF = {"hits": "hits", "visitors": "visitors", "p50": "time", "p95": "time"} | dict.fromkeys(
-    ("server_errors", "client_errors"), "errors"
+METRIC_OF = (
+    {"hits": "hits", "visitors": "visitors", "p50": "time", "p95": "time"}
+    | dict.fromkeys(("server_errors", "client_errors"), "errors")
+    | {name: name.rpartition("_")[0] for name in WAIT_TILES}
 )
 """What the chart draws when a tile is chosen."""
 
@@ -74,6 +86,8 @@ class Summary:
 
     label: str
     tiles: tuple[Tile, ...]
+    waits: tuple[Tile, ...] = ()
+    """Those of what requests waited for."""
     incomparable: str | None = None
     """Why no tile has a change although a comparison is asked for."""
     since: str = ""
@@ -136,22 +150,36 @@ def summary(
         elapsed = before.elapsed(page.now, page.state.span)
         previous = page.ask(page.queries.summary, elapsed, page.state.filters, want=want)
     versus = VERSUS.get(page.state.vs, "") if before is not None else ""
-    tiles = (_tile(page, name, measures, previous, versus) for name in offered(page, names))
+    tiles, waits = (
+        tuple(_tile(page, name, measures, previous, versus) for name in offered(page, some))
+        for some in (names, WAIT_TILES if WAITED in want else ())
+    )
     if urls is not None:
-        tiles = (replace(tile, url=urls[tile.measure], current=False) for tile in tiles)
+        tiles = tuple(replace(tile, url=urls[tile.measure], current=False) for tile in tiles)
     why = incomparable(page)
     if why is None:
-        return Summary(covered(page), tuple(tiles))
-    return Summary(covered(page), tuple(tiles), f"Nothing to compare with: {why.why}.", why.day)
+        return Summary(covered(page), tiles, waits)
+    return Summary(covered(page), tiles, waits, f"Nothing to compare with: {why.why}.", why.day)
 
 
 def offered(page: Page, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the measures that the model has a column for."""
-    return tuple(name for name in names if name not in NEEDS or page.has(NEEDS[name]))
+    return tuple(name for name in names if is_offered(page, name))
+
+
+def is_offered(page: Page, name: str) -> bool:
+    """Whether the model has what the measure called `name` needs."""
+    wait = name.rpartition("_")[0]
+    needs = wait if wait in WAITS else NEEDS.get(name)
+    return needs is None or page.has(needs)
 
 
 def value_of(name: str, measures: Measures) -> float | None:
     """The measure called `name`."""
+    wait, _, part = name.rpartition("_")
+    if wait in WAITS:
+        waited = getattr(measures, wait)
+        return None if waited is None else getattr(waited, part)
     if name in ("p50", "p95"):
         value: float | None = getattr(measures.response_time, name)
     else:
@@ -161,14 +189,16 @@ def value_of(name: str, measures: Measures) -> float | None:
 
 def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, versus: str) -> Tile:
     value = value_of(name, measures)
-    timed, errors = name in ("p50", "p95"), name.endswith("errors")
+    timed, errors = name.endswith(("p50", "p95")), name.endswith("errors")
+    lower = timed or errors or name in WAIT_TILES
+    shown = duration if timed else decimal if name.endswith("avg") else compact
     part = share(measures.client_errors if name == "client_errors" else measures.server_errors, measures.hits)
     return Tile(
         measure=name,
         label=LABELS[name],
-        text=duration(value) if timed else compact(value),
-        exact=duration(value) if timed else number(value),
-        change=None if previous is None else change(value, value_of(name, previous), lower_is_better=timed or errors),
+        text=shown(value),
+        exact=number(value) if shown is compact else shown(value),
+        change=None if previous is None else change(value, value_of(name, previous), lower_is_better=lower),
         versus=versus,
         meaning=MEANINGS[name],
         hint=None if not errors or not part else f"{part} of hits" if value else "no errors",

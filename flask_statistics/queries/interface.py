@@ -53,6 +53,13 @@ BINNED_BY = dict.fromkeys(("p50", "p95", "p99"), "response_time") | {
     sort: name for sort, (name, part) in parameters.WAITED_SORTS.items() if part == "p95"
 }
 """For what is a percentile, the column whose histogram of all values it takes to sort by it."""
+NEEDED = (
+    dict.fromkeys(("hits", "value"), HITS)
+    | {"visitors": frozenset({VISITORS})}
+    | dict.fromkeys(("p50", "p95", "p99"), frozenset({PERCENTILES, SUMS}))  # no percentile exceeds the longest time
+    | dict.fromkeys(parameters.WAITED_SORTS, frozenset({WAITED}))
+)
+"""What must be measured of every value to sort by it, whatever is wanted, where it is not among the sums."""
 MOST_GROUPS = 100_000
 """Different values, or combinations of them, that one question may hold in memory: some 100 MB."""
 

@@ -25,7 +25,7 @@ from .aggregates import Aggregates, grouped, instant_of
 from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
 from .clients import RawClients
 from .conditions import Conditions, is_text, member, stored_values
-from .interface import BINNED_BY, EVERYTHING, VISITORS, cut
+from .interface import BINNED_BY, CHEAP, EVERYTHING, NEEDED, VISITORS, cut
 from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
@@ -102,6 +102,7 @@ class RawQueries:
         want: frozenset[str] = EVERYTHING,
     ) -> Breakdown:
         by = self._dimensions[dimension]
+        want = want | NEEDED.get(sort.removeprefix("-"), CHEAP)
         where = self.conditions.where(span, filters)
         tallies, all_there = self._by_value(by, where, want)
         if search:

@@ -10,9 +10,8 @@ import numpy as np
 from pyroaring import BitMap
 
 from ..dimensions import Value
-from ..parameters import WAITED_SORTS
 from ..queries.answers import Breakdown, Row, Tally
-from ..queries.interface import PERCENTILES, SUMS, VISITORS, WAITED, cut
+from ..queries.interface import PERCENTILES, cut
 from .contents import Contents, Detail
 from .dictionary import Dictionary
 from .grouping import counted, grouped, last_of
@@ -24,13 +23,6 @@ from .totals import Total, Totals
 
 MOST_NAMED = 1_000
 """Values named by one statement."""
-NEEDED = {
-    "visitors": frozenset({VISITORS}),
-    "p50": frozenset({PERCENTILES, SUMS}),  # no percentile exceeds the longest time
-    "p95": frozenset({PERCENTILES, SUMS}),
-    "p99": frozenset({PERCENTILES, SUMS}),
-} | dict.fromkeys(WAITED_SORTS, frozenset({WAITED}))
-"""What must be measured of every value to sort by it, where it is not among the sums."""
 
 
 class Breakdowns:

@@ -19,10 +19,10 @@ from pyroaring import BitMap
 from ..dimensions import NETWORK, Value
 from ..filters import Filters
 from ..queries.answers import Breakdown, Client, Measures, Row, Tally
-from ..queries.interface import CHEAP, SORTS, cut
+from ..queries.interface import CHEAP, NEEDED, SORTS, cut
 from ..spans import Span
 from . import store
-from .breakdowns import NEEDED, Breakdowns
+from .breakdowns import Breakdowns
 from .contents import Contents, Detail
 from .dictionary import Dictionary
 from .plans import Plan, Planner

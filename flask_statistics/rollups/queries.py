@@ -21,11 +21,11 @@ import sqlalchemy as sa
 from ..dimensions import OTHER_VALUE, Value
 from ..filters import Filters
 from ..queries.answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
-from ..queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, cut
+from ..queries.interface import CHEAP, EVERYTHING, HITS, NEEDED, PERCENTILES, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc
 from . import store
-from .breakdowns import NEEDED, Breakdowns
+from .breakdowns import Breakdowns
 from .clients import Clients
 from .contents import Contents
 from .cover import ANY, MONTHS, SETS

@@ -228,3 +228,50 @@ def test_overview_is_rendered_in_20_ms(stubbed: App) -> None:
         stubbed.client.get("/statistics/?device!=bot")
         times.append(process_time() - start)
     assert min(times) < 0.02, f"{1000 * min(times):.1f} ms at best, {1000 * median(times):.1f} ms in the middle"
+
+
+def waiting_app(make_app: Any, **settings: Any) -> App:
+    app: App = make_app(**settings)
+    app.insert(
+        *(
+            {
+                "date": NOW - timedelta(minutes=number),
+                "path": "/a",
+                "response_time": 1.0,
+                "db_time": 0.25,
+                "db_queries": 2,
+            }
+            for number in range(1, 5)
+        )
+    )
+    return app
+
+
+def test_page_of_a_path_says_what_it_waited_for(make_app: Any) -> None:
+    app = waiting_app(make_app, STATISTICS_QUERIES=True)
+    shown = page_of(app, "?path=/a&span=24h&metric=db_queries")
+    assert re.findall(r'data-measure="(db_\w+|http_\w+)"', shown) == ["db_time_p95", "db_queries_avg"]
+    assert '<strong class="kv" title="250 ms">250 ms</strong>' in shown
+    assert '<strong class="kv" title="2.0">2.0</strong>' in shown
+    assert '<h2 id="fs-series-h">Statements <small>' in shown
+    assert re.findall(r">(\w+ ?\w*)</a>", shown.partition('aria-label="What is drawn"')[2].partition("</nav>")[0]) == [
+        "Response time",
+        "Database time",
+        "Statements",
+    ]
+
+
+def test_overview_shows_waits_where_they_are_measured(make_app: Any) -> None:
+    app = waiting_app(make_app, STATISTICS_QUERIES=True)
+    shown = page_of(app, "?span=24h&sort=-db_time_p95")
+    assert 'data-measure="db' not in shown
+    assert re.findall(r'<th scope="col"[^>]*><a [^>]*>([\w ]+)', shown)[:8] == [
+        *("Path", "Hits", "Visitors", "Median", "p95", "Database ", "Statements", "5xx"),
+    ]
+
+
+def test_pages_say_nothing_of_waits_that_nobody_measures(make_app: Any) -> None:
+    app = waiting_app(make_app)
+    for query in ("?path=/a&span=24h&metric=db_queries", "?span=24h", "?span=24h&metric=time"):
+        shown = page_of(app, query)
+        assert not re.search("Statements|Database|What is drawn", shown)
