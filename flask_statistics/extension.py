@@ -191,7 +191,9 @@ class Statistics:
         options = {} if settings.subdomain is None else {"subdomain": settings.subdomain}
         host = (settings.host or views.ANY_HOST) if app.url_map.host_matching else None
         app.register_blueprint(
-            views.blueprint(Panels(state.dimensions, self._own), host), url_prefix=settings.url_prefix, **options
+            views.blueprint(Panels(state.dimensions, self._own, statements=settings.queries), host),
+            url_prefix=settings.url_prefix,
+            **options,
         )
         views.guard_misses(app)
         views.exempt(app)

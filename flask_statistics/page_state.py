@@ -38,6 +38,8 @@ class TableState:
     """The dimension that the table of paths lists."""
     sort: str = "-hits"
     """Measure, or `value`; `-` before it: largest first."""
+    order: str = NAMED["order"].choices[0]
+    """What statements are sorted by; `-` before it: largest first."""
     search: str = ""
     """Text that a listed value must contain."""
     rows: int = ROWS[0]
@@ -223,6 +225,7 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
     return TableState(
         by=_one_of("by", args, notices, groupings),
         sort=_one_of("sort", args, notices),
+        order=_one_of("order", args, notices),
         search=parameters.cut("search", args.get("search", "").strip()),
         rows=next(allowed for allowed in ROWS if allowed >= rows),
         offset=_number("offset", args, notices),

@@ -24,6 +24,8 @@ SORTS = (
     *("avg", "p50", "p95", "p99", "max", "last_requested", *WAITED_SORTS),
 )
 """What a breakdown can be sorted by; `-` before it: largest first."""
+ORDERS = ("total", "calls", "p50", "p95", "longest", "repeated", "statement")
+"""What the table of statements can be sorted by; `-` before it: largest first."""
 ROWS = (10, 50, 200)
 """How many rows the table of paths shows; the list of a dimension pages through all of them."""
 
@@ -81,8 +83,18 @@ TABLE = (
         questions=("breakdown",),
         choices=("-hits", *SORTS, *(f"-{name}" for name in SORTS if name != "hits")),
     ),
+    Parameter(
+        name="order",
+        meaning="What statements are sorted by, `-` before it: largest first.",
+        choices=("-total", *ORDERS, *(f"-{name}" for name in ORDERS if name != "total")),
+    ),
     Parameter(name="search", meaning="Only values that contain this text.", questions=("breakdown",), longest=200),
-    Parameter(name="rows", meaning="How many rows the table of paths shows.", most=ROWS[-1], default=ROWS[0]),
+    Parameter(
+        name="rows",
+        meaning="How many rows the table of paths, or of statements, shows.",
+        most=ROWS[-1],
+        default=ROWS[0],
+    ),
     Parameter(name="limit", meaning="How many rows, 50 if absent.", questions=_LISTS, least=1, most=1_000, default=50),
     Parameter(name="offset", meaning="Rows to skip.", questions=("breakdown",), most=10**9),
     Parameter(name="before", meaning="Only requests older than the one with this id.", questions=("requests",)),

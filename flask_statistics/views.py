@@ -49,6 +49,7 @@ from .pages.panels import VIEWS, Panels
 from .places import Busy
 from .queries.interface import TooManyValues
 from .queries.remembering import Remembering
+from .queries.statements import StatementQueries
 from .spans import to_local
 from .state import NAME, State, state_of
 
@@ -92,7 +93,8 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/", "index", panels_view("index")),
         ("/errors", "errors", panels_view("errors")),
         ("/requests", "requests", panels_view("requests")),
-        ("/clients", "clients", clients_view),
+        ("/clients", "clients", offered_view("clients")),
+        ("/database", "database", offered_view("database")),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/health", "health", health_view),
@@ -240,9 +242,9 @@ def panels_view(name: str) -> Callable[[], ResponseReturnValue]:
     return lambda: _show_panels(name, VIEWS[name])
 
 
-def clients_view() -> ResponseReturnValue:
-    """Clients, where the app tells them apart."""
-    return _show_panels("clients", VIEWS["clients"]) if _panels().on("clients") else _no_page()
+def offered_view(name: str) -> Callable[[], ResponseReturnValue]:
+    """The route of a page whose panels not every app has."""
+    return lambda: _show_panels(name, VIEWS[name]) if _panels().on(name) else _no_page()
 
 
 def own_view(name: str) -> ResponseReturnValue:
@@ -398,6 +400,7 @@ def _site(state: State) -> Site:
         host=referrer_host(request.host_url) or "",
         own_tabs=[(view.name, view.title) for view in _panels().own_views],
         theme=_theme(),
+        statements=None if state.statements is None else StatementQueries(state.statements, state.reading_statements),
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,

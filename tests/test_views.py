@@ -43,7 +43,12 @@ VIEWS = (
     "?start=2020-01-01&end=2020-01-07",
     "requests/none",
 )
-PARTIALS = (*dict.fromkeys(panel.name for panel in BUILT_IN), "browser", "status_code", "exception")
+PARTIALS = (
+    *dict.fromkeys(
+        panel.name for panel in BUILT_IN if not panel.name.endswith("statements")
+    ),  # as nothing measures them here
+    *("browser", "status_code", "exception"),
+)
 
 
 @pytest.fixture(scope="module")

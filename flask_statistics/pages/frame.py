@@ -19,6 +19,7 @@ TABS = (
     ("errors", "Errors"),
     ("requests", "Requests"),
     ("clients", "Clients"),
+    ("database", "Database"),
     ("live", "Live"),
     ("health", "Health"),
 )
@@ -166,14 +167,15 @@ def frame(
             *(
                 Link(text, page.other(name), name == view)
                 for name, text in TABS
-                if name != "clients" or ADDRESS in site.dimensions
+                if (name != "clients" or ADDRESS in site.dimensions)
+                and (name != "database" or site.statements is not None)
             ),
             *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
         ),
         updates=updates(page, page.queries.freshness),
         toolbar=toolbar,
         chips=() if view in UNFILTERED else chips(page),
-        scope="" if view in UNFILTERED else _scope(state.filters),
+        scope="" if view in UNFILTERED else _scope(state.filters, of_statements=view == "database"),
         clear_url=state.url(filters=without_chips(state.filters)),
         notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
@@ -316,7 +318,9 @@ def chips(page: Page) -> tuple[Chip, ...]:
     return tuple(found)
 
 
-def _scope(filters: Filters) -> str:
+def _scope(filters: Filters, *, of_statements: bool = False) -> str:
+    if of_statements:
+        return f"Statements of {'these' if filters.without('route') != filters else 'all'} routes are counted."
     switched = without_chips(filters).conditions
     if switched:
         return "People only: bots are left out." if switched[0].negated else "Bots only: people are left out."

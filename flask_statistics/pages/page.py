@@ -17,6 +17,7 @@ from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
+from ..queries.statements import StatementQueries
 from ..spans import to_local
 from ..waits import WAITS
 
@@ -38,6 +39,8 @@ class Site:
     theme: str = "auto"
     own_tabs: Sequence[tuple[str, str]] = ()
     """Name and title of the host's own pages."""
+    statements: StatementQueries | None = None
+    """What tells of the app's statements; None: they are not measured."""
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
     retention: timedelta | None = None

@@ -6,13 +6,20 @@ from collections.abc import Collection, Iterator, Mapping
 
 from ..config import SettingError
 from ..dimensions import ADDRESS, Dimension
-from . import breakdowns, clients, errors, overview, request_log
+from . import breakdowns, clients, database, errors, overview, request_log
 from .own import Own
 from .panel import Panel, View
 
-BUILT_IN = (*overview.PANELS, *errors.PANELS, *request_log.PANELS, *clients.PANELS)
+BUILT_IN = (
+    *overview.PANELS,
+    *database.OF_A_ROUTE_PANELS,
+    *errors.PANELS,
+    *request_log.PANELS,
+    *clients.PANELS,
+    *database.PANELS,
+)
 """Beside one for each dimension."""
-VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW)}
+VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW)}
 NAMES = frozenset(panel.name for panel in BUILT_IN)
 """What no dimension can be called: both have their place under `panel/` and `export/`."""
 
@@ -20,21 +27,26 @@ NAMES = frozenset(panel.name for panel in BUILT_IN)
 class Panels:
     """The panels of one app, and its pages that are made of them."""
 
-    def __init__(self, dimensions: Mapping[str, Dimension], own: Own) -> None:
+    def __init__(self, dimensions: Mapping[str, Dimension], own: Own, *, statements: bool = False) -> None:
+        """`statements`: whether they are measured."""
         of_clients = {panel.name: panel for panel in clients.OF_DIMENSIONS}
         self._of_dimensions = tuple(
             of_clients[name] if dimension.of_clients else breakdowns.panel_of(dimension)
             for name, dimension in dimensions.items()
         )
         self._clients = clients.PANELS if ADDRESS in dimensions else ()
+        self._of_a_route = database.OF_A_ROUTE_PANELS if statements else ()
+        self._statements = database.PANELS if statements else ()
         self._own = own
 
     def __iter__(self) -> Iterator[Panel]:
         yield from overview.PANELS
+        yield from self._of_a_route
         yield from self._of_dimensions
         yield from errors.PANELS
         yield from request_log.PANELS
         yield from self._clients
+        yield from self._statements
         yield from self._own.panels
 
     @property
