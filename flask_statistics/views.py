@@ -40,8 +40,9 @@ from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
 from .guards import refusal
 from .page_state import PageState, read_state
-from .pages import breakdowns, live, own, request_log
+from .pages import breakdowns, live, own
 from .pages import health as health_page
+from .pages import one_request as request_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Site
 from .pages.panel import Cells, Panel, View, compose
@@ -325,13 +326,13 @@ def list_view(dimension: str) -> ResponseReturnValue:
 def one_request(key: str) -> ResponseReturnValue:
     """One request with every stored column."""
 
-    def compose(page: Page) -> request_log.OneRequest:
+    def compose(page: Page) -> request_page.OneRequest:
         row = page.ask(page.queries.request, key)
         page.asker.give_up_without_answer()
         if row is None:
-            raise _NotStored(request_log.back_url(page))
+            raise _NotStored(request_page.back_url(page))
         trail.note(state_of(current_app).app, "opened", f"request {key}")
-        return request_log.one_request(page, row)
+        return request_page.one_request(page, row)
 
     try:
         return _show("one_request", "Request", compose, template="request", json=None)

@@ -398,7 +398,7 @@ STATEMENTS = {
     "errors": 9,
     "requests": 3,
     "requests?before=5": 4,
-    "requests/1": 4,
+    "requests/1": 8,
     "live": 4,
     "list/path": 2,
     "list/browser": 3,

@@ -1,4 +1,4 @@
-"""The request log: requests newest first, and one of them with every column that is stored."""
+"""The request log: requests newest first."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from ..dimensions import ADDRESS
-from ..formatting import clipped, day, duration, number, size, status_text, visible
+from ..formatting import clipped, day, duration, size, status_text
 from ..models import KNOWN_COLUMNS, LONG
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
-from ..spans import Span, midnight
-from .frame import chips
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
 from .panel import Cells, Panel, View
@@ -25,8 +22,6 @@ from .series import series
 LOG_ROWS = 50
 FILE_ROWS = 1000
 """Requests read at once for a file, so that memory does not grow with the length of the log."""
-LONGEST_TEXT = 20_000
-"""Characters of one stored value that a page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +69,6 @@ class RequestTable:
     all_url: str | None = None
     """The whole log, where this is the beginning of it."""
     csv_url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One stored column of a request."""
-
-    label: str
-    text: str
-    url: str | None = None
-    """Where the value leads: the requests that share it."""
-    outside_url: str | None = None
-    """The referring page itself."""
-    monospace: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OneRequest:
-    """One request with every column that is stored."""
-
-    heading: str
-    status: int | None
-    status_class: str
-    facts: tuple[Fact, ...]
-    exception: str | None
-    traceback: str | None
-    back_url: str
-    """The list that it was chosen from, at the same page of it."""
-    back_text: str
-    """What that list has."""
-    later_url: str | None
-    earlier_url: str | None
-    """Its neighbours in that list; None: there is none."""
 
 
 # ---- the log ---------------------------------------------------------------------------------------------------------
@@ -211,7 +174,7 @@ def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
     return RequestTable(
         heading=heading,
         zone=page.state.span.zone.key,
-        rows=tuple(_row(page, row) for row in log.rows),
+        rows=tuple(row_of(page, row) for row in log.rows),
         has=frozenset(page.site.columns),
         tells_clients=ADDRESS in page.site.dimensions,
         empty="No requests match these filters." if page.state.filters else "No requests in this span.",
@@ -228,11 +191,11 @@ def _kept(page: Page) -> str | None:
     return " ".join(says) or None
 
 
-def _row(page: Page, row: Mapping[str, Any]) -> RequestRow:
+def row_of(page: Page, row: Mapping[str, Any]) -> RequestRow:
     at = page.local(row["date"])
     path, status = row.get("path"), row.get("status_code")
     return RequestRow(
-        url=_url_of(page, row),
+        url=url_of(page, row),
         date="" if at.date() == page.local_now.date() else day(at, year=at.year != page.local_now.year),
         time=f"{at:%H:%M:%S}",
         iso=at.isoformat(timespec="milliseconds"),
@@ -267,7 +230,7 @@ def _path(page: Page, path: str | None) -> str:
     return clipped(path or (dimension.none if dimension else None))
 
 
-def _url_of(page: Page, row: Mapping[str, Any]) -> str:
+def url_of(page: Page, row: Mapping[str, Any]) -> str:
     """The page of one request, from which the way back leads to this very list."""
     return page.state.table_url_at(page.site.url("one_request", key=str(row["id"])))
 
@@ -281,111 +244,6 @@ def _browser(page: Page, row: Mapping[str, Any]) -> str:
 
 def _class(status: int | None) -> str:
     return str(status)[0] if status is not None and 200 <= status < 600 else ""
-
-
-# ---- one request -----------------------------------------------------------------------------------------------------
-
-LABELS = {
-    "index": "Number",
-    "date": "Time",
-    "status_code": "Status",
-    "response_time": "Response time",
-    "remote_address": "Client address",
-    "user_agent": "User agent",
-    "mimetype": "MIME type",
-    "query_string": "Query string",
-}
-MONOSPACE = frozenset({"path", "route", "query_string", "user_agent", "remote_address", "referrer"})
-
-
-def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
-    """Every stored column of a request; those that a dimension reads lead to the requests that share the value.
-
-    A request that the page's span does not have leads to those of its own day.
-    """
-    page = _containing(page, row["date"])
-    method, path = row.get("method"), row.get("path")
-    named = " ".join(clipped(part, 120) for part in (method, path) if part)
-    key, chosen = str(row["id"]), chips(page)
-    return OneRequest(
-        heading=named or f"Request {row['id']}",
-        status=row.get("status_code"),
-        status_class=_class(row.get("status_code")),
-        facts=tuple(
-            _fact(page, name, value) for name, value in row.items() if name not in ("exception", "traceback", "id")
-        ),
-        exception=_long(row["exception"]) if row.get("exception") else None,
-        traceback=_lines(row["traceback"]) if row.get("traceback") else None,
-        back_url=back_url(page),
-        back_text=" · ".join(("Requests", covered(page), *(chip.text for chip in chosen))),
-        later_url=_neighbour(page, after=key),
-        earlier_url=_neighbour(page, before=key),
-    )
-
-
-def back_url(page: Page) -> str:
-    """The list of requests that the page of one was reached from."""
-    return page.state.table_url_at(page.site.url("requests"))
-
-
-def _containing(page: Page, moment: datetime | None) -> Page:
-    """The page, with the day of `moment` as its span where its own does not have it."""
-    state = page.state
-    if moment is None or state.span.start <= moment < state.span.end:
-        return page
-    today, zone = page.local(moment).date(), state.span.zone
-    its_day = Span(midnight(today, zone), midnight(today + timedelta(days=1), zone), zone)
-    return replace(page, state=replace(state, span=its_day))
-
-
-def _neighbour(page: Page, **beside: str) -> str | None:
-    """The request next to another one in the list that both are of."""
-    log = page.ask(_beside, page, **beside)
-    return _url_of(page, log.rows[-1]) if log is not None and log.rows else None
-
-
-def _beside(page: Page, **beside: str) -> RequestLog | None:
-    try:
-        return page.queries.requests(page.state.span, page.state.filters, limit=1, **beside)
-    except UnknownRequest:  # it has no date
-        return None
-
-
-def _fact(page: Page, name: str, value: Any) -> Fact:
-    label = LABELS.get(name) or name.replace("_", " ").capitalize()
-    dimension = page.site.dimensions.get(name)
-    url = client_url(page, value) or None if name == "remote_address" else None
-    if dimension is not None and value is not None and dimension.column == name:
-        url = page.other_filtered(name, dimension.text_of(dimension.value_of(value)))
-    return Fact(
-        label=label,
-        text=_fact_text(page, name, value),
-        url=url,
-        outside_url=web_url(value) if name == "referrer" else None,
-        monospace=name in MONOSPACE,
-    )
-
-
-def _fact_text(page: Page, name: str, value: Any) -> str:
-    if isinstance(value, datetime):
-        at = page.local(value) if value.tzinfo is None else value.astimezone(page.local_now.tzinfo)
-        return f"{day(at, year=True)} {at:%H:%M:%S}.{at.microsecond // 1000:03} {page.state.span.zone.key}"
-    if name == "response_time":
-        return duration(value)
-    if name == "size":
-        return size(value) if value is None or value < 1000 else f"{size(value)} ({number(value)} bytes)"
-    if name == "status_code":
-        return status_text(value)
-    return "(empty)" if value == "" else _long(None if value is None else str(value))
-
-
-def _long(text: str | None) -> str:
-    return clipped(text, LONGEST_TEXT)
-
-
-def _lines(text: str) -> str:
-    """A traceback line by line: its line breaks are its layout, everything else unseen is escaped."""
-    return "\n".join(visible(line) for line in text[-LONGEST_TEXT:].replace("\r\n", "\n").split("\n"))
 
 
 def web_url(referrer: str | None) -> str | None:

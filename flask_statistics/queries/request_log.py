@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from ..columns import plain_value
 from ..filters import Filters
-from ..models import KNOWN_COLUMNS, LONG, RawTable
+from ..models import KNOWN_COLUMNS, LONG, MEASURED, RawTable
 from ..spans import Span
 from .aggregates import instant_of, number_of
 from .answers import RequestLog
 from .conditions import Conditions
 from .interface import UnknownRequest
 
-NUMBERS = ("status_code", "response_time", "size")
+NUMBERS = ("status_code", "size", *MEASURED)
 """Columns that hold numbers, and nothing else that can be shown."""
 
 

@@ -296,6 +296,21 @@
 
   // ---- what a fresh or swapped page needs ----
 
+  // ---- texts to copy ----
+
+  const copyable = (text) => {
+    if (text.nextElementSibling) return;
+    const button = document.createElement("button");
+    button.className = "btn sm";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+      say("Copied");
+    });
+    text.after(button);
+  };
+
   // ---- panels that cost more than the rest of their page ----
 
   const ask = async (place) => {
@@ -317,6 +332,7 @@
     all(".hit title").forEach((title) => title.remove()); // our tooltip says it
     find("#fs-help")?.removeAttribute("hidden");
     all("[data-later]").forEach(ask);
+    if (navigator.clipboard) all("[data-copy]").forEach(copyable);
   };
   on("DOMContentLoaded", enhance);
 })();
