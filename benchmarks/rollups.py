@@ -1,6 +1,6 @@
 """Rollups at scale: makes a raw table, backfills it, and times what one Overview asks, beside DuckDB.
 
-    python benchmarks/rollups.py --rows 10000000 --days 365 --folder DIR [--duckdb] [--job] [--url postgresql+psycopg://...]
+    python -m benchmarks.rollups --rows 10000000 --days 365 --folder DIR [--duckdb] [--job] [--waits] [--url postgresql+psycopg://...]
 
 Each step is kept in the folder and not repeated. Times are medians of several runs over a warm database; every question
 is asked on a connection and a query object of its own for each Overview, as a page does.
@@ -15,6 +15,7 @@ import resource
 import statistics
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +31,7 @@ from flask_statistics import RequestMixin, traffic
 from flask_statistics.dimensions import available
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.models import map_model
-from flask_statistics.queries.interface import HITS, Queries
+from flask_statistics.queries.interface import HITS, USUAL, Queries
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
 from flask_statistics.rollups.job import Job
@@ -39,6 +40,7 @@ from flask_statistics.rollups.queries import RollupQueries
 from flask_statistics.rollups.source import Source
 from flask_statistics.rollups.tables import define
 from flask_statistics.spans import Span, preset
+from flask_statistics.waits import WAITS
 
 NOW = datetime(2026, 11, 22, 14, 37, 12)
 ZONE = ZoneInfo("UTC")
@@ -54,7 +56,8 @@ FILTERS = {
 class Bench:
     """One database under measurement."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, waits: tuple[str, ...] = ()) -> None:
+        """`waits`: columns of what requests waited for that are filled, rolled up and asked for."""
         self.app = Flask("bench")
         self.app.config["SQLALCHEMY_DATABASE_URI"] = url
         self.db = SQLAlchemy(self.app)
@@ -62,7 +65,9 @@ class Bench:
         self.raw = map_model(self.model)
         self.tables = define(self.raw.table.metadata)
         self.dimensions = available(self.raw.columns)
-        self.source = Source(self.raw, self.dimensions, ZONE, 5000)
+        of_clients = {name: dimension for name, dimension in self.dimensions.items() if dimension.of_clients}
+        others = {name: dimension for name, dimension in self.dimensions.items() if name not in of_clients}
+        self.source = Source(self.raw, others, ZONE, 5000, of_clients, waits)
         with self.app.app_context():
             self.db.create_all()
             self.engine = self.db.engine
@@ -79,7 +84,7 @@ class Bench:
         for row in traffic.generate(
             start=NOW - timedelta(days=days), end=NOW, requests=rows, seed=1, visitors=visitors
         ):
-            batch.append(row)
+            batch.append(row | waited(row, self.source.waits))
             if len(batch) == 50_000:
                 self._insert(batch)
                 batch.clear()
@@ -94,12 +99,13 @@ class Bench:
     def add(self, start: datetime, end: datetime, a_day: int) -> None:
         """Add rows from `start` to `end` at so many a day."""
         count = max(1, round((end - start) / timedelta(days=1) * a_day))
-        self._insert(list(traffic.generate(start=start, end=end, requests=count, seed=2)))
+        rows = traffic.generate(start=start, end=end, requests=count, seed=2)
+        self._insert([row | waited(row, self.source.waits) for row in rows])
 
     def queries(self, connection: sa.Connection) -> Queries:
         key = bytes.fromhex(read_meta(connection, self.tables)["visitor_key"])
-        dictionary = Dictionary(connection, self.tables, self.dimensions, key=key)
-        raw = RawQueries(connection, self.raw, self.dimensions)
+        dictionary = Dictionary(connection, self.tables, self.source.dimensions, key=key)
+        raw = RawQueries(connection, self.raw, self.dimensions, self.source.waits)
         return RollupQueries(
             connection,
             self.tables,
@@ -126,11 +132,25 @@ class Bench:
             queries = self.queries(connection)
             spent["open"] = time.perf_counter() - started
             before = span.moved(-1).elapsed(NOW, span)
-            timed("summary", lambda: queries.summary(span, filters))
-            timed("previous", lambda: queries.summary(before, filters))
+            timed("summary", lambda: queries.summary(span, filters, want=USUAL))
+            timed("previous", lambda: queries.summary(before, filters, want=USUAL))
             timed("series", lambda: queries.series(span, span.default_unit(), filters, want=HITS))
             timed("paths", lambda: queries.breakdown("path", span, filters, limit=10))
+            if self.source.waits:
+                timed("waits", lambda: queries.series(span, span.default_unit(), filters, want=frozenset({"db_time"})))
             timed("panels", lambda: queries.breakdowns(PANELS, span, filters, limit=6))
+
+
+def waited(row: dict[str, Any], waits: tuple[str, ...]) -> dict[str, Any]:
+    """What a made-up request waited for: some of its time, for up to 300 statements, and one of ten for another server."""
+    chance = zlib.crc32(repr((row["date"], row["path"])).encode()) / 2**32
+    found = {
+        "db_time": row["response_time"] * chance,
+        "db_queries": int(3 / (chance + 0.01)),
+        "http_time": row["response_time"] / 2 if chance < 0.1 else 0.0,
+        "http_calls": int(chance < 0.1),
+    }
+    return {name: found[name] for name in waits}
 
 
 class DuckDb:
@@ -250,11 +270,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--spans", default="7d,28d,365d")
     parser.add_argument("--duckdb", action="store_true", help="ask DuckDB the same (pip install duckdb)")
+    parser.add_argument("--waits", action="store_true", help="with db_time, db_queries, http_time and http_calls")
     parser.add_argument("--job", action="store_true", help="time the job's runs; adds rows after the last one")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    file = options.folder / f"rollups-{options.rows}-{options.days}.sqlite"
-    bench = Bench(options.url or f"sqlite:///{file.resolve()}")
+    file = options.folder / f"rollups-{options.rows}-{options.days}{'-waits' * options.waits}.sqlite"
+    bench = Bench(options.url or f"sqlite:///{file.resolve()}", tuple(WAITS) * options.waits)
     bench.fill(options.rows, options.days)
     backfill(bench, options.rows)
     duck = DuckDb(bench, file.with_suffix(".duckdb")) if options.duckdb else None

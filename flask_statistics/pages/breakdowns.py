@@ -14,7 +14,7 @@ from ..dimensions import Dimension
 from ..filters import Filters
 from ..formatting import clock, compact, decimal, duration, number, share
 from ..queries.answers import Breakdown, Row
-from ..queries.interface import EVERYTHING, USUAL
+from ..queries.interface import USUAL, WAITED
 from .frame import Link
 from .page import Page, plural
 from .panel import EVERY_ROW, Cells, Panel
@@ -305,7 +305,7 @@ def _listed(dimension: str, filters: Filters) -> Filters:
 
 def _wanted(page: Page) -> frozenset[str]:
     """What the columns need."""
-    return EVERYTHING if page.site.waits else USUAL
+    return USUAL.union(column.needs for column in offered_columns(page) if column.needs in WAITED)
 
 
 def offered_columns(page: Page) -> tuple[Column, ...]:

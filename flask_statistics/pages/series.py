@@ -9,7 +9,7 @@ from .. import charts
 from ..formatting import compact, decimal, duration, number
 from ..page_state import PageState
 from ..queries.answers import Point
-from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS, WAITED
+from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span, from_wall
 from ..waits import WAITS
 from .beginning import Beginning, beginning
@@ -37,22 +37,22 @@ METRICS = {
     "time": Metric("Response time", (("p50", "Median"), ("p95", "p95")), frozenset({PERCENTILES}), duration, duration),
     "errors": Metric("Errors", (("server_errors", "5xx"), ("client_errors", "4xx")), CHEAP),
     "db_time": Metric(
-        "Database time", (("db_time_p50", "Median"), ("db_time_p95", "p95")), frozenset({WAITED}), duration, duration
+        "Database time", (("db_time_p50", "Median"), ("db_time_p95", "p95")), frozenset({"db_time"}), duration, duration
     ),
     "db_queries": Metric(
-        "Statements", (("db_queries_avg", "Average"), ("db_queries_p95", "p95")), frozenset({WAITED}), decimal
+        "Statements", (("db_queries_avg", "Average"), ("db_queries_p95", "p95")), frozenset({"db_queries"}), decimal
     ),
     "http_time": Metric(
         "Other servers",
         (("http_time_p50", "Median"), ("http_time_p95", "p95")),
-        frozenset({WAITED}),
+        frozenset({"http_time"}),
         duration,
         duration,
     ),
     "http_calls": Metric(
         "Outgoing calls",
         (("http_calls_avg", "Average"), ("http_calls_p95", "p95")),
-        frozenset({WAITED}),
+        frozenset({"http_calls"}),
         decimal,
     ),
 }

@@ -152,7 +152,7 @@ def summary(
     versus = VERSUS.get(page.state.vs, "") if before is not None else ""
     tiles, waits = (
         tuple(_tile(page, name, measures, previous, versus) for name in offered(page, some))
-        for some in (names, WAIT_TILES if WAITED in want else ())
+        for some in (names, WAIT_TILES if want & WAITED else ())
     )
     if urls is not None:
         tiles = tuple(replace(tile, url=urls[tile.measure], current=False) for tile in tiles)

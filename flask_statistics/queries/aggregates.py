@@ -18,7 +18,7 @@ from ..waits import WAITS
 from . import interface
 from .answers import Measures, Tally
 from .conditions import Conditions
-from .interface import PERCENTILES, SUMS, VISITORS, WAITED
+from .interface import PERCENTILES, SUMS, VISITORS
 
 
 class Aggregates:
@@ -64,8 +64,7 @@ class Aggregates:
             names += ["status_code", "size"]
         if SUMS in want or PERCENTILES in want:  # no percentile is above the longest time
             names.append("response_time")
-        if WAITED in want:
-            names += self._waits
+        names += self._waited(want)
         if VISITORS in want:
             names.append("remote_address")
         return {name: self._conditions.column(name) for name in names if self._raw.has(name)}
@@ -86,7 +85,10 @@ class Aggregates:
     def binned(self, want: frozenset[str]) -> list[str]:
         """The columns of whose values percentiles are wanted."""
         timed = PERCENTILES in want and self._raw.has("response_time")
-        return [*(["response_time"] if timed else []), *(self._waits if WAITED in want else ())]
+        return [*(["response_time"] if timed else []), *self._waited(want)]
+
+    def _waited(self, want: frozenset[str]) -> list[str]:
+        return [name for name in self._waits if name in want]
 
     def bins(
         self, name: str, where: Sequence[sa.ColumnElement[bool]], *groups: sa.ColumnElement[Any]
@@ -124,7 +126,7 @@ class Aggregates:
             client_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             server_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             size=0 if SUMS in want and self._raw.has("size") else None,
-            waits={name: Spread() for name in self._waits} if WAITED in want else {},
+            waits={name: Spread() for name in self._waited(want)},
         ).measures()
 
     def groups(self, query: sa.Select[Any]) -> tuple[list[Any], bool]:

@@ -12,16 +12,17 @@ from .. import parameters
 from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
+from ..waits import WAITS
 from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
 
 SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
 VISITORS = "visitors"
 PERCENTILES = "percentiles"
-WAITED = "waited"
-"""All of what requests waited for, where something fills the columns."""
+WAITED = frozenset(WAITS)
+"""What requests waited for, each by the name of its column; what nothing fills is not there."""
 USUAL = frozenset({SUMS, VISITORS, PERCENTILES})
-EVERYTHING = USUAL | {WAITED}
+EVERYTHING = USUAL | WAITED
 """What `want` can ask for beyond hits. Answers may hold more than was asked for."""
 CHEAP = frozenset({SUMS})
 HITS: frozenset[str] = frozenset()
@@ -57,7 +58,7 @@ NEEDED = (
     dict.fromkeys(("hits", "value"), HITS)
     | {"visitors": frozenset({VISITORS})}
     | dict.fromkeys(("p50", "p95", "p99"), frozenset({PERCENTILES, SUMS}))  # no percentile exceeds the longest time
-    | dict.fromkeys(parameters.WAITED_SORTS, frozenset({WAITED}))
+    | {sort: frozenset({name}) for sort, (name, _) in parameters.WAITED_SORTS.items()}
 )
 """What must be measured of every value to sort by it, whatever is wanted, where it is not among the sums."""
 MOST_GROUPS = 100_000

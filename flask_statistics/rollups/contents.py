@@ -17,7 +17,7 @@ import numpy as np
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from ..queries.interface import PERCENTILES, SUMS, USUAL, VISITORS, WAITED
+from ..queries.interface import PERCENTILES, SUMS, USUAL, VISITORS
 from ..spans import naive_utc, to_local
 from ..waits import WAITS
 from . import bitmaps, store
@@ -175,7 +175,7 @@ class Contents:
 
         `known`: what is measured of all members, where that is known.
         """
-        waited = self._waits if WAITED in want else ()
+        waited = self._waited(want)
         if waited:
             known = {}  # of what is kept nobody knows what it waited for
         unknown = {
@@ -203,7 +203,10 @@ class Contents:
         """The parts of a detailed segment from which `want` is measured."""
         needed = want | {SUMS} if is_summed(want) else want
         parts = [part for wanted, some in _PARTS.items() if wanted in needed for part in some]
-        return [*parts, *(f":{name}" for name in self._waits)] if WAITED in want else parts
+        return [*parts, *(f":{name}" for name in self._waited(want))]
+
+    def _waited(self, want: frozenset[str]) -> list[str]:
+        return [name for name in self._waits if name in want]
 
     # ---- keys -----------------------------------------------------------------------------------------------------
 

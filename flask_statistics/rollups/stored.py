@@ -53,8 +53,8 @@ class StoredMeasures:
                     found.setdefault(group, Sums()).add(sums)
             if VISITORS in want or PERCENTILES in want:
                 self._add_sets(found, ids, precomputed, want, by)
-            if WAITED in want and self._waits:
-                self._add_waits(found, ids, precomputed, by)
+            if waits := [name for name in self._waits if name in want]:
+                self._add_waits(found, ids, precomputed, waits, by)
         return found
 
     def _add_sets(
@@ -78,14 +78,21 @@ class StoredMeasures:
         for group, blobs in histograms.items():
             found[group].add_latency(store.latency_of(blobs))
 
-    def _add_waits(self, found: dict[int, Sums], ids: Sequence[int], precomputed: Precomputed, by: str | None) -> None:
+    def _add_waits(
+        self,
+        found: dict[int, Sums],
+        ids: Sequence[int],
+        precomputed: Precomputed,
+        waits: Sequence[str],
+        by: str | None,
+    ) -> None:
         table = self._tables.waits.c
         key = sa.literal_column("0", sa.Integer()) if by is None else table[by]
         query = sa.select(key, table.wait, table.total, table.known, table.highest, table.bins)
         spreads: dict[tuple[int, str], Spread] = defaultdict(Spread)
         histograms: dict[tuple[int, str], list[bytes]] = defaultdict(list)
         for group, wait, total, known, highest, bins in self._connection.execute(
-            query.where(*of_precomputed(table, ids, precomputed), table.wait.in_(self._waits))
+            query.where(*of_precomputed(table, ids, precomputed), table.wait.in_(waits))
         ):
             spreads[group, wait].add(Spread(total, known, highest))
             histograms[group, wait].append(bins)
@@ -125,7 +132,7 @@ def of_precomputed(table: Any, ids: Sequence[int], precomputed: Precomputed) -> 
 
 def has_sets(want: frozenset[str]) -> bool:
     """Whether what is wanted is stored where the sets of values are, and not of each segment."""
-    return not want.isdisjoint({VISITORS, PERCENTILES, WAITED})
+    return not want.isdisjoint({VISITORS, PERCENTILES, *WAITED})
 
 
 def granularity_for(precomputed: Precomputed | None, want: frozenset[str]) -> int:

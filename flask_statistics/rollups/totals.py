@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..latency import Spread
 from ..queries.answers import Measures, Tally
-from ..queries.interface import SUMS, VISITORS, WAITED
+from ..queries.interface import SUMS, VISITORS
 from ..waits import WAITS
 from .contents import Contents, Detail
 from .source import Source
@@ -59,7 +59,7 @@ class Totals:
             size=sums.size if summed and has("size") else None,
             last=self._last(total) if want and dated else None,
             time=_in_seconds(Spread(sums.time_us, sums.timed, sums.longest_us if sums.timed else None, sums.latency)),
-            waits={name: self._wait(name, sums) for name in self._source.waits} if WAITED in want else {},
+            waits={name: self._wait(name, sums) for name in self._source.waits if name in want},
         ).measures()
 
     def _wait(self, name: str, sums: Sums) -> Spread:
