@@ -94,7 +94,10 @@ class Bench:
     def _insert(self, rows: list[dict[str, Any]]) -> None:
         if rows:
             with self.engine.begin() as connection:
-                connection.execute(sa.insert(self.raw.table), rows)
+                known = self.raw.columns.keys()
+                connection.execute(
+                    sa.insert(self.raw.table), [{k: v for k, v in row.items() if k in known} for row in rows]
+                )
 
     def add(self, start: datetime, end: datetime, a_day: int) -> None:
         """Add rows from `start` to `end` at so many a day."""

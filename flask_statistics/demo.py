@@ -11,6 +11,7 @@ import random
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import click
 import sqlalchemy as sa
@@ -18,17 +19,18 @@ from flask import Flask, redirect, render_template_string, request, url_for
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.wrappers import Response
 
-from . import schema, traffic
+from . import made_up, schema, traffic
+from .dimensions import Dimension
 from .extension import Statistics
 from .models import RequestMixin
 from .state import State, state_of
-from .writers.rows import insert_rows
 
 FILE_NAME = "flask-statistics-demo.sqlite"
 LENGTH = timedelta(days=28)
 REQUESTS = 30_000
 """Made-up requests in that time."""
 VISITORS = 1_500
+PRODUCTS = 12
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -51,7 +53,8 @@ See them in the <a href="{{ url_for('statistics.index') }}">statistics</a>.</p>
 <ul>
   <li><a href="{{ url_for('slow') }}">a slow page</a></li>
   <li><a href="{{ url_for('moody') }}">a page that fails every third time</a></li>
-  <li><a href="{{ url_for('product', number=7) }}">a product</a></li>
+  <li><a href="{{ url_for('products') }}">a page that asks its database in a loop</a></li>
+  <li><a href="{{ url_for('product', number=7, tenant='north') }}">a product, for a tenant</a></li>
   <li><a href="{{ url_for('home') }}nowhere">a page that does not exist</a></li>
   <li><a href="{{ url_for('contact') }}">a form</a></li>
 </ul>
@@ -77,10 +80,16 @@ def create_app(database: str | Path | None = None) -> Flask:
     app.config.setdefault("STATISTICS_COUNTRY", "CF-IPCountry")  # what is made up has countries, releases and users
     app.config.setdefault("STATISTICS_RELEASE", "v43")
     app.config.setdefault("STATISTICS_USER", lambda: None)
+    for name in ("QUERIES", "OUTGOING", "LOG_LINES"):
+        app.config.setdefault(f"STATISTICS_{name}", True)
     db = SQLAlchemy(app)
-    request_model = type("Request", (RequestMixin, db.Model), {})
-    Statistics(app, db, request_model)
+    request_model = type("Request", (RequestMixin, db.Model), {"tenant": db.Column(db.String(32))})
+    columns = {"id": db.Column(db.Integer, primary_key=True), "name": db.Column(db.String(80))}
+    product = type("Product", (db.Model,), columns)
+    tenant = Dimension("tenant", none="(none)", record=lambda: request.args.get("tenant", "")[:32] or None)
+    Statistics(app, db, request_model, dimensions=[tenant])
     _add_pages(app)
+    app.add_url_rule("/products", "products", lambda: _products(db, product))
     made = fill(state_of(app), now=datetime.now(timezone.utc).replace(tzinfo=None))
     with app.app_context():
         db.engine.dispose()  # a server that forks now must not share the connection
@@ -108,7 +117,7 @@ def fill(state: State, *, now: datetime) -> int:
         rows = traffic.generate(
             start=start, end=now, requests=requests, seed=int(start.timestamp()), visitors=VISITORS, paths=300
         )
-        return sum(insert_rows(connection, raw, rows))
+        return sum(made_up.store(connection, state, rows, now=now))
 
 
 def _add_pages(app: Flask) -> None:
@@ -136,6 +145,18 @@ def _moody() -> str:
     if random.random() < 1 / 3:  # noqa: S311 - a demo # nosec B311
         raise RuntimeError("the page is in a bad mood")
     return _page("All is well", "<p>Reload: every third time or so it fails, with its exception in the statistics.</p>")
+
+
+def _products(db: SQLAlchemy, product: Any) -> str:
+    """All products, each read by itself, as happens by mistake."""
+    if not db.session.scalar(sa.select(sa.func.count()).select_from(product)):
+        db.session.add_all(product(name=f"Product {number}") for number in range(1, PRODUCTS + 1))
+        db.session.commit()
+    names = [
+        db.session.scalar(sa.select(product.name).where(product.id == number)) for number in range(1, PRODUCTS + 1)
+    ]
+    listed = "".join(f"<li>{name}</li>" for name in names)
+    return _page("All products", f"<p>Each was asked for by itself: see <em>Database</em>.</p><ul>{listed}</ul>")
 
 
 def _product(number: int) -> str:

@@ -13,6 +13,8 @@ The rows come in order of their date, and memory does not grow with their number
   says of them.
 - *Answers:* 200, 201, 204, 302, 304, 400, 401, 404, 429 and 500, the last with exception and traceback. `size` is
   `None` where the body is streamed and for 304; `referrer` is `None` for an eighth of people and nearly all bots.
+- *What there is to find:* from release v42 on the search is slower, a category asks for each price by itself, and the forms
+  of one of three tenants fail.
 """
 
 import math
@@ -23,6 +25,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 from . import user_agents
+from .traffic_waits import slowed, waited
 
 Row = dict[str, Any]
 _Item = TypeVar("_Item")
@@ -106,7 +109,7 @@ def generate(
 ) -> Iterator[Row]:
     """`requests` rows from `start` (included) to `end` (excluded), oldest first, made as they are asked for.
 
-    A row has all of the raw table's columns as keys but that of its number.
+    A row has all of the raw table's columns as keys but that of its number, and `tenant`, a column of the shop's own.
     `visitors` are the people at most; `None`: one for 20 requests, at most 500,000. The bots have 600 addresses more.
     `paths` are those that exist.
 
@@ -225,7 +228,7 @@ class _Shop:
         for offset, page in zip(offsets, pages, strict=True):
             path, route, kind, mimetype, seconds, size, varies, queries, error = page
             method, status_code = outcomes[kind][int(random() * table)]
-            referrer = user = language = None
+            referrer = user = language = tenant = None
             chance = random()
             if chance < bot_share:
                 number = int(_BOTS * random() ** 2)
@@ -256,7 +259,10 @@ class _Shop:
                 country, language = places[number * spread // table % table]
                 if number % 8 == 0:  # who has an account
                     user = f"user-{number}"
-            seconds *= factors[int(random() * table)] * load
+                tenant = _TENANTS[number % len(_TENANTS)]
+                if tenant == _FAILING_TENANT and kind == "form" and draw < _FAILS:
+                    status_code = 500
+            seconds *= factors[int(random() * table)] * load * slowed(route, release)
             if incident:
                 seconds *= _INCIDENT_SLOWDOWN
                 if random() < _INCIDENT_ERRORS and kind != "asset":
@@ -292,6 +298,8 @@ class _Shop:
                 "language": language,
                 "release": release,
                 "user": user,
+                "tenant": tenant,
+                **waited(route, seconds, exception),
             }
 
 
@@ -324,6 +332,10 @@ _SPREAD: Final = 10368889  # odd, so that multiplying by it is a permutation of 
 _ORIGIN: Final = "https://shop.example"
 
 _RELEASES: Final = ("v40", "v41", "v42", "v43")
+_TENANTS: Final = ("north", "south", "west")
+_FAILING_TENANT: Final = "north"
+_FAILS: Final = 0.02
+"""How often its forms fail, beside the others'."""
 _HOSTS: Final = [("shop.example", 0.94), ("www.shop.example", 0.06)]
 _PLACES: Final[list[tuple[tuple[str | None, str | None], float]]] = [
     (("DE", "de-DE"), 0.34),

@@ -11,13 +11,15 @@ import pytest
 
 from flask_statistics import traffic, user_agents
 from flask_statistics.countries import NAMES
+from flask_statistics.timing.story import load
 from flask_statistics.traffic import Row, generate
 
 START, END = datetime(2024, 1, 1), datetime(2024, 1, 29)
 COLUMNS = {
     *("response_time", "date", "method", "size", "status_code", "path", "user_agent", "remote_address", "exception"),
     *("referrer", "browser", "platform", "mimetype", "route", "device", "bot", "query_string", "traceback"),
-    *("country", "host", "language", "release", "user"),
+    *("country", "host", "language", "release", "user", "tenant"),
+    *("db_time", "db_queries", "http_time", "http_calls", "story"),
 }
 
 
@@ -158,3 +160,27 @@ def test_generate_rhythm_and_incident(rows: list[Row]) -> None:
 def test_generate_refuses_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         generate(**{**dict[str, Any](start=START, end=END, requests=1, seed=1), **arguments})
+
+
+def test_there_is_something_to_find(rows: list[Row]) -> None:
+    def median(release: str, route: str) -> float:
+        times = sorted(row["response_time"] for row in rows if (row["release"], row["route"]) == (release, route))
+        return float(times[len(times) // 2])
+
+    assert median("v42", "/search") > 1.8 * median("v41", "/search")
+    assert median("v42", "/") < 1.3 * median("v41", "/")
+    forms = [row for row in rows if row["method"] == "POST" or row["route"] == "/login"]
+    failed = {
+        tenant: share([row for row in forms if row["tenant"] == tenant], status_code=500)
+        for tenant in ("north", "south")
+    }
+    assert failed["north"] > 1.5 * failed["south"]
+    slow = [load(row["story"]) for row in rows if row["route"] == "/category/<slug>" and row["story"]]
+    assert any(statement.is_many for story in slow for statement in story.statements)
+
+
+def test_nobody_waits_for_longer_than_the_request_took(rows: list[Row]) -> None:
+    assert all(row["db_time"] + row["http_time"] <= row["response_time"] for row in rows)
+    for row in rows:
+        told = sum(statement.total_us for statement in load(row["story"]).statements)
+        assert told <= row["db_time"] * 1_000_000 + 10

@@ -9,9 +9,8 @@ import click
 import sqlalchemy as sa
 from flask import current_app
 
-from .. import traffic, trail
+from .. import made_up, traffic, trail
 from ..state import State, state_of
-from ..writers.rows import insert_rows
 from .shared import commands, count_of, database_errors, refuse_clickhouse, utc_now
 
 
@@ -34,7 +33,7 @@ def demo_data(requests: int, days: int, seed: int, yes: bool) -> None:
             state.engine().begin() as connection,
             click.progressbar(length=requests, label="Making requests", file=sys.stderr) as bar,
         ):
-            for count in insert_rows(connection, state.raw, rows):
+            for count in made_up.store(connection, state, rows, now=now):
                 bar.update(count)
     trail.note(state.app, "changed", f"made up {count_of(requests, 'request')}")
     click.echo(f"{count_of(requests, 'request')} stored. See them at {state.settings.url_prefix}/?span={days}d")

@@ -94,6 +94,8 @@ class Wait:
     """A statement, or a call, that it waited for."""
 
     text: str
+    url: str | None
+    """All of this statement; None: it is a call, or statements are not kept."""
     place: str | None
     """In the app's code."""
     times: str
@@ -178,7 +180,7 @@ def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
         pace=_pace(page, row),
         parts=parts,
         can_be_measured=not parts and "db_time" in page.site.columns,
-        waits=_waits(story),
+        waits=_waits(page, story),
         left_out=_left_out(story),
         exception=_long(row["exception"]) if row.get("exception") else None,
         traceback=_lines(row["traceback"]) if row.get("traceback") else None,
@@ -270,13 +272,14 @@ def _count(count: int | None, noun: str) -> str:
     return "" if count is None else f" in {plural(int(count), noun)}"
 
 
-def _waits(story: Story) -> tuple[Wait, ...]:
+def _waits(page: Page, story: Story) -> tuple[Wait, ...]:
     """Statements and calls, most time first."""
     both: list[Statement | Call] = sorted((*story.statements, *story.calls), key=lambda one: -one.total_us)
     most = max((one.total_us for one in both), default=0) or 1
     return tuple(
         Wait(
             text=clipped(one.text, 300) if isinstance(one, Statement) else clipped(f"{one.method} {one.host}", 120),
+            url=_url_of_statement(page, one) if isinstance(one, Statement) else None,
             place=clipped(one.place, 120) if isinstance(one, Statement) and one.place else None,
             times=number(one.times),
             total=duration(one.total_us / 1_000_000),
@@ -286,6 +289,13 @@ def _waits(story: Story) -> tuple[Wait, ...]:
         )
         for one in both
     )
+
+
+def _url_of_statement(page: Page, statement: Statement) -> str | None:
+    """The list of statements from the same place, or with the same beginning."""
+    if page.site.statements is None:
+        return None
+    return page.state.listed_at(page.site.url("database"), search=statement.place or statement.text[:60])
 
 
 def _left_out(story: Story) -> str:

@@ -73,6 +73,8 @@ def test_a_slow_request_is_explained(make_app: MakeApp) -> None:
     assert "Other servers 0 ms in 0 calls, 0%" in head
     waits = text_of(app, url, "fs-waits")
     assert "SELECT ? AS found N+1, 12 times" in waits
+    (statements,) = re.findall(r'href="(/statistics/database[^"]*)" title="All', app.client.get(url).text)
+    assert "SELECT ? AS found" in text_of(app, unescape(statements), "fs-statements")
     assert text_of(app, url, "fs-lines").endswith("WARNING shop: the index is old")
     assert text_of(app, url, "fs-who").startswith("Who asked Client 127.0.0.1")
 
