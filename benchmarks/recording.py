@@ -11,7 +11,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 from werkzeug.test import EnvironBuilder
 
 from flask_statistics.state import state_of
@@ -54,9 +56,9 @@ def warm_up(app: Flask) -> None:
         time.sleep(0.1)
 
 
-def compare(app: Flask, requests: int) -> tuple[float, float]:
+def compare(app: Flask, requests: int, bare_of: Flask | None = None) -> tuple[float, float]:
     """Seconds of a bare request, and what `app` adds to it: medians of pairs that alternate who is first."""
-    bare_of, added, bare = bare_app(), [], []
+    bare_of, added, bare = bare_of or bare_app(), [], []
     for number in range(-requests // 10, requests):
         if number % 2:
             first, second = seconds(bare_of, number), seconds(app, number)
@@ -66,6 +68,31 @@ def compare(app: Flask, requests: int) -> tuple[float, float]:
             bare.append(first)
             added.append(second - first)
     return median(bare), median(added)
+
+
+def asking_app(count: int, *, measured: bool) -> Flask:
+    """An app in memory whose page sends so many statements, with what they take measured or not."""
+    app = make_app("sqlite:///:memory:", STATISTICS_QUERIES=measured)
+    db: SQLAlchemy = app.extensions["sqlalchemy"]
+    asked = [sa.text(f"SELECT {number}") for number in range(count)]
+
+    def view(number: str) -> str:
+        for statement in asked:
+            db.session.execute(statement).scalar()
+        return f"page {number}"
+
+    app.view_functions["page"] = view
+    return app
+
+
+def compare_statements() -> None:
+    """Print what it costs to measure none, five and fifty statements a request."""
+    for count in (0, 5, 50):
+        off, on = asking_app(count, measured=False), asking_app(count, measured=True)
+        with quiet(off), quiet(on):
+            bare, added = compare(on, REQUESTS // 4, off)
+        each = f", {added / count * 1e6:.2f} us a statement" if count else ""
+        print(f"{count:2} statements measured   {bare * 1e6:7.0f} us {added * 1e6:+9.1f} us a request{each}")
 
 
 def main() -> None:
@@ -86,6 +113,7 @@ def main() -> None:
         writer = state_of(spool).writer
         assert writer is not None
         writer.close()
+    compare_statements()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from . import storing
 from .table import Tables
 from .tally import Sums, Tally
 
+ADDED_UP_EVERY_S = 1.0
+"""What waits longer makes the garbage collector slow."""
 STORED_EVERY_S = 5.0
 PRUNED_EVERY_S = 3600.0
 WAIT_MS = 1_000
@@ -117,11 +119,15 @@ class Keeper:
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        stop, prune_at = self._stop, time.monotonic()
+        stop, prune_at, store_at = self._stop, time.monotonic(), time.monotonic() + STORED_EVERY_S
         last = False
         while not last:
-            last = stop.wait(STORED_EVERY_S)
+            last = stop.wait(min(ADDED_UP_EVERY_S, STORED_EVERY_S))
             try:
+                self._tally.add_up()
+                if not last and time.monotonic() < store_at:
+                    continue
+                store_at = time.monotonic() + STORED_EVERY_S
                 # in memory, a transaction of ours would be the host's as well: it is for requests, in their own threads
                 if databases.of(self._engine()).shared_connection(self._engine()) is not None:
                     continue

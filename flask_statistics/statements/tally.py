@@ -95,6 +95,11 @@ class Tally:
         else:
             self.lost += 1
 
+    def add_up(self) -> None:
+        """Add up what requests handed in, so that less is kept of it."""
+        with self._lock:
+            self._add_up()
+
     def take(self) -> Sums:
         """All that is there; it is nobody else's then."""
         with self._lock:
@@ -143,7 +148,7 @@ def _sums_of(route: str | None, statements: Mapping[Source, Times]) -> dict[Stat
         statement = Statement(source.fingerprint.digest, source.fingerprint.text, source.place, route)
         added = found.setdefault(statement, Sum(requests=1))
         added.add(Sum(times.times, 0, 0, times.total_us, times.longest_us))
-        for microseconds in times.each:
+        for microseconds in times:
             number = bin_of(microseconds / 1_000_000)
             added.bins[number] = added.bins.get(number, 0) + 1
         if times.times_beyond:  # too many to be kept one by one: as long as they were on average

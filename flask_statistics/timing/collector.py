@@ -45,20 +45,20 @@ OTHERS = Source(Fingerprint("", "(others)"), None, 0, None, 0)
 """What is beyond `MOST_KINDS`."""
 
 
-class Times:
-    """How long something took each time, in microseconds."""
+class Times(list[int]):
+    """How long something took each time, in microseconds: the first `MOST_TIMES`, and the sums of what came after.
 
-    __slots__ = ("each", "longest_beyond", "times_beyond", "total_beyond")
+    It is a list, as one is made for each kind of statement of each request.
+    """
 
-    def __init__(self) -> None:
-        self.each: list[int] = []
-        """The first `MOST_TIMES`."""
-        self.times_beyond = self.total_beyond = self.longest_beyond = 0
+    times_beyond = 0
+    total_beyond = 0
+    longest_beyond = 0
 
     def add(self, microseconds: int) -> None:
         """Count one time."""
-        if len(self.each) < MOST_TIMES:
-            self.each.append(microseconds)
+        if len(self) < MOST_TIMES:
+            self.append(microseconds)
         else:
             self.times_beyond += 1
             self.total_beyond += microseconds
@@ -67,17 +67,17 @@ class Times:
     @property
     def times(self) -> int:
         """How many."""
-        return len(self.each) + self.times_beyond
+        return len(self) + self.times_beyond
 
     @property
     def total_us(self) -> int:
         """All of them together."""
-        return sum(self.each) + self.total_beyond
+        return sum(self) + self.total_beyond
 
     @property
     def longest_us(self) -> int:
         """The longest."""
-        return max(max(self.each, default=0), self.longest_beyond)
+        return max(max(self, default=0), self.longest_beyond)
 
 
 class Collector:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from .caller import Files
-from .collector import CURRENT, MOST_TIMES, Source
+from .collector import CURRENT, MOST_KINDS, MOST_TIMES, Source, Times
 from .fingerprint import fingerprint, not_understood, rules_of
 
 MOST_KNOWN = 2_000
@@ -69,6 +69,7 @@ class Listener:
             "do_executemany": self._timing(engine.dialect.do_executemany),
             "do_execute_no_params": lambda cursor, statement, context: without(cursor, statement, (), context),
         }
+        self._events: tuple[Any, ...] = ()
         self._listening = -1
         """How many listeners there were when it began, this one among them; -1: it has not begun."""
 
@@ -79,6 +80,7 @@ class Listener:
             if sa.event.contains(dialect, name, listener):
                 sa.event.remove(dialect, name, listener)
             sa.event.listen(dialect, name, listener)
+        self._events = dialect.dispatch.do_execute, dialect.dispatch.do_executemany
         self._listening = self._count()
 
     def is_alone(self) -> bool:
@@ -86,8 +88,7 @@ class Listener:
         return self._count() == self._listening
 
     def _count(self) -> int:
-        listening: Any = self._engine.dialect.dispatch
-        return len(listening.do_execute) + len(listening.do_executemany)
+        return sum(map(len, self._events))
 
     def _timing(self, execute: Callable[..., Any]) -> Callable[..., Handled]:
         """What executes statements by `execute`, as SQLAlchemy would, and takes the time."""
@@ -120,11 +121,14 @@ class Listener:
                         source = None
             if source is None:
                 source = self._source(statement)
-            times = collector.statements.get(source)
-            if times is None or len(times.each) >= MOST_TIMES:
+            statements = collector.statements
+            times = statements.get(source)
+            if times is None and len(statements) < MOST_KINDS:
+                statements[source] = Times((took,))
+            elif times is None or len(times) >= MOST_TIMES:
                 collector.sent(source).add(took)
             else:
-                times.each.append(took)
+                times.append(took)
             return True
 
         return timed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -112,7 +112,7 @@ class Timing:
             record.db_time, record.db_queries = _sums(statements.values())
         if self._calls:
             record.http_time, record.http_calls = _sums(calls.values())
-        found = _story(statements, calls) if statements or calls else Story()
+        found = _story(statements, calls) if statements or calls else NOTHING
         if collector.lines:
             sent = secrets()
             lines = [Line(level, name, masking.line(text, sent)) for level, name, text in collector.lines]
@@ -125,6 +125,7 @@ class Timing:
             self._keep(record.route, collector.statements)
 
 
+NOTHING = Story()
 _END = Timing.answer.__code__
 
 
@@ -152,24 +153,32 @@ def _sums(found: Iterable[Times]) -> tuple[float, int]:
     """Seconds and how many."""
     total_us = times = 0
     for each in found:
-        total_us += each.total_us
-        times += each.times
+        total_us += sum(each) + each.total_beyond
+        times += len(each) + each.times_beyond
     return total_us / 1_000_000, times
+
+
+def _is_worth_telling(found: Collection[Times]) -> bool:
+    """Whether any of them may be; most requests send a few quick statements, and need no story for that."""
+    seconds, times = _sums(found)
+    return seconds * 1_000_000 >= story.LEAST_US or times >= story.MANY
 
 
 def _story(statements: Mapping[Source, Times], calls: Mapping[tuple[str, str], Times]) -> Story:
     """What is worth telling: what took long, or came many times."""
-    merged: dict[tuple[str, str | None], Statement] = {}
+    if not _is_worth_telling(statements.values()) and not _is_worth_telling(calls.values()):
+        return Story(more_statements=len(statements), more_calls=len(calls))
+    merged: dict[tuple[str, str | None], list[Times]] = {}
+    texts: dict[str, str] = {}
     for source, times in statements.items():
-        key = (source.fingerprint.digest, source.place)
-        before = merged.get(key)
-        merged[key] = Statement(
-            *(key[0], source.fingerprint.text, key[1]),
-            times=times.times + (before.times if before else 0),
-            total_us=times.total_us + (before.total_us if before else 0),
-            longest_us=max(times.longest_us, before.longest_us if before else 0),
-        )
+        fingerprint = source.fingerprint
+        texts[fingerprint.digest] = fingerprint.text
+        merged.setdefault((fingerprint.digest, source.place), []).append(times)
+    sent = []
+    for (digest, place), every in merged.items():
+        sums = sum(each.times for each in every), sum(each.total_us for each in every)
+        sent.append(Statement(digest, texts[digest], place, *sums, max(each.longest_us for each in every)))
     called = [Call(*key, each.times, each.total_us, each.longest_us) for key, each in calls.items()]
-    told, more = story.worth_telling(merged.values())
+    told, more = story.worth_telling(sent)
     told_calls, more_calls = story.worth_telling(called)
     return Story(told, told_calls, more, more_calls)
