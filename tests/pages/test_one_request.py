@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socketserver
 import subprocess
 import sys
 import time
@@ -11,13 +12,15 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from html import unescape
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+import urllib3
+from flask import Flask, Response
 
-from flask_statistics.timing.story import LONGEST_TEXT, Statement, Story, dump
+from flask_statistics.timing.story import LONGEST_TEXT, Statement, Story, dump, load
 
 from ..conftest import App
 
@@ -45,6 +48,60 @@ def shop(app: App) -> None:
         return "found"
 
     app.flask.add_url_rule("/search", "search", search)
+
+
+def asks_in_a_loop(app: App) -> str:
+    with app.db.engine.connect() as connection:
+        for number in range(30):
+            connection.execute(sa.text(f"SELECT {number} AS found"))
+    return "found"
+
+
+def asks_elsewhere(app: App) -> str:
+    with socketserver.TCPServer(("127.0.0.1", 0), Slow) as server:
+        Thread(target=server.handle_request).start()
+        urllib3.request("GET", f"http://127.0.0.1:{server.server_address[1]}/")
+    return "answered"
+
+
+class Slow(socketserver.StreamRequestHandler):
+    """Answers after a while."""
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        time.sleep(0.1)  # what a request waits for must take a while
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def streams_rows(app: App) -> Response:
+    engine = app.db.engine
+
+    def body() -> Iterator[str]:
+        numbers = (
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 200000) SELECT count(*) FROM n"
+        )
+        for _ in range(3):
+            with engine.connect() as connection:
+                yield str(connection.scalar(sa.text(numbers)))
+
+    return Response(body())
+
+
+@pytest.mark.parametrize("view", [asks_in_a_loop, asks_elsewhere, streams_rows])
+def test_nine_tenths_of_the_time_are_explained(make_app: MakeApp, view: Callable[[App], Any]) -> None:
+    """What is listed, and what the app's own code took, is nearly all of it."""
+    app = make_app(STATISTICS_QUERIES=True, STATISTICS_OUTGOING=True)
+    app.flask.add_url_rule("/page", "page", lambda: view(app))
+    for _ in range(2):  # what is imported by a request is seen from the next one on
+        app.client.get("/page")
+    row = app.rows()[-1]
+    story = load(row.story)
+    told: list[Any] = [*story.statements, *story.calls]
+    listed = sum(one.total_us for one in told) / 1_000_000
+    own_code = row.response_time - row.db_time - row.http_time
+    assert 0 < listed <= row.response_time
+    assert listed + own_code > 0.9 * row.response_time
+    assert "Where the time went" in text_of(app, "/statistics/requests/2")
 
 
 def text_of(app: App, url: str, element_id: str = "fs-main") -> str:
