@@ -58,9 +58,13 @@ def formatted(error: BaseException, sent: Iterable[str] = ()) -> str:
     return _masked_error(text, error, sent)[-LONGEST_TRACEBACK:]
 
 
-def line(text: str, sent: Iterable[str] = ()) -> str:
-    """A line of the log, the same."""
-    return _without_quotes(_without(text, sent))
+def line(text: str, sent: Iterable[str] = (), *, is_cut: bool = False) -> str:
+    """A line of the log, the same; of one that `is_cut`, its end may be the beginning of a secret."""
+    sent = list(sent)
+    text = _without(text, sent)
+    for secret in sent if is_cut else ():
+        text = _without_beginning(text, secret)
+    return _without_quotes(text)
 
 
 def _masked_error(text: str, error: BaseException, sent: Iterable[str]) -> str:
@@ -75,6 +79,18 @@ def _without(text: str, sent: Iterable[str]) -> str:
     """`text` without what was `sent` as secrets."""
     for secret in sorted({one for one in sent if len(one) >= SHORTEST_BOUND}, key=len, reverse=True):
         text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
+    return text
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    """`text` without the beginning of `secret` that it ends with."""
+    if len(secret) < SHORTEST_BOUND:
+        return text
+    at = text.find(secret[:SHORTEST_BOUND], max(len(text) - len(secret), 0))
+    while at >= 0:
+        if secret.startswith(text[at:]):
+            return text[:at] + MASK
+        at = text.find(secret[:SHORTEST_BOUND], at + 1)
     return text
 
 

@@ -20,6 +20,8 @@ MOST_LINES = 50
 """Lines of the log that one request keeps."""
 LONGEST_LINE = 1_000
 """Characters of one."""
+LONGEST_HELD = 4_000
+"""Characters of one until secrets are taken out of it: what is cut in the midst of one is not known again."""
 
 
 class Source:
@@ -94,14 +96,14 @@ class Collector:
         self.calls: dict[tuple[str, str], Times] = {}
         """By method and host."""
         self.lines: list[tuple[str, str, str]] | None = [] if keeps_lines else None
-        """Level, logger and text of what was logged, the first `MOST_LINES`; None: they are not kept."""
+        """Level, logger and text, with its secrets, of what was logged, the first `MOST_LINES`; None: they are not kept."""
         self.more_lines = 0
         """How many came after these."""
 
     def log(self, level: str, logger: str, text: str) -> None:
         """Keep a line of the log, where lines are kept."""
         if self.lines is not None and len(self.lines) < MOST_LINES:
-            self.lines.append((level, logger, text[:LONGEST_LINE]))
+            self.lines.append((level, logger, text[:LONGEST_HELD]))
         else:
             self.more_lines += 1
 

@@ -28,7 +28,9 @@ def watch() -> None:
 def _seeing(make: Any) -> Any:
     def see(*arguments: Any, **options: Any) -> logging.LogRecord:
         record: logging.LogRecord = make(*arguments, **options)
-        if record.levelno >= logging.WARNING:
+        # another one of ours may be around this one, if the host's own factory came between; and records that are made of
+        # what another process sent (`logging.makeLogRecord`) have no level at first
+        if see is _watching[0] and isinstance(record.levelno, int) and record.levelno >= logging.WARNING:
             collector = CURRENT.get()
             if collector is not None and collector.lines is not None and collector.owner is not None:
                 _keep(collector, record)
@@ -38,10 +40,10 @@ def _seeing(make: Any) -> Any:
 
 
 def _keep(collector: Any, record: logging.LogRecord) -> None:
-    if str(record.msg).startswith("Flask-Statistics"):  # ours, which are about recording
+    if isinstance(record.msg, str) and record.msg.startswith("Flask-Statistics"):  # ours, which are about recording
         return
     try:
         text = record.getMessage()
     except Exception:  # the app's handlers say so, as always
-        text = str(record.msg)
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
     collector.log(record.levelname, record.name, text)

@@ -15,7 +15,7 @@ from ..record import Record
 from ..sending import CountedBody
 from . import log_lines, outgoing, story
 from .caller import Files
-from .collector import CURRENT, Collector, Source, Times
+from .collector import CURRENT, LONGEST_HELD, LONGEST_LINE, Collector, Source, Times
 from .statements import Listener
 from .story import Call, Line, Statement, Story
 
@@ -115,7 +115,10 @@ class Timing:
         found = _story(statements, calls) if statements or calls else NOTHING
         if collector.lines:
             sent = secrets()
-            lines = [Line(level, name, masking.line(text, sent)) for level, name, text in collector.lines]
+            lines = [
+                Line(level, name, masking.line(text, sent, is_cut=len(text) == LONGEST_HELD)[:LONGEST_LINE])
+                for level, name, text in collector.lines
+            ]
             found = replace(found, lines=tuple(lines), more_lines=collector.more_lines)
         return found
 

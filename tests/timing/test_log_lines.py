@@ -8,9 +8,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
-from flask_statistics.timing.collector import LONGEST_LINE, MOST_LINES
+from flask_statistics.timing.collector import LONGEST_HELD, LONGEST_LINE, MOST_LINES
 from flask_statistics.timing.story import Line, Story, load
 
 from ..conftest import App
@@ -25,6 +25,13 @@ def factory() -> Iterator[None]:
     before = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(before)
+
+
+class Unspeakable:
+    """A message that raises when it is read."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
 
 
 def pages(flask: Flask) -> None:
@@ -50,6 +57,20 @@ def pages(flask: Flask) -> None:
     def broken() -> str:
         LOGGER.warning("%d", "no number")
         return "broken"
+
+    @flask.route("/unspeakable")
+    def unspeakable() -> str:
+        LOGGER.warning(Unspeakable())
+        return "unspeakable"
+
+    @flask.route("/made")
+    def made() -> str:
+        return str(logging.makeLogRecord({"levelno": logging.WARNING, "msg": "of another process"}).msg)
+
+    @flask.route("/sign-in", methods=["POST"])
+    def sign_in() -> str:
+        LOGGER.warning("%s%s", "x" * int(request.form["before"]), request.form["password"])
+        return "in"
 
     @flask.route("/thread")
     def thread() -> str:
@@ -109,6 +130,43 @@ def test_line_that_cannot_be_formatted_is_kept_as_it_is(
     monkeypatch.setattr(logging, "raiseExceptions", False)
     app = make_app(before=pages, STATISTICS_LOG_LINES=True)
     assert [line.text for line in story_of(app, "/broken").lines] == ["%d"]
+
+
+def test_a_message_that_has_no_text_breaks_no_request(make_app: MakeApp) -> None:
+    app = make_app(before=pages, STATISTICS_LOG_LINES=True)
+    other = logging.getLogger("shop.search")
+    other.addHandler(logging.NullHandler())
+    other.propagate = False  # pytest's own handler fails at it
+    try:
+        assert [line.text for line in story_of(app, "/unspeakable").lines] == ["Unspeakable"]
+    finally:
+        other.propagate = True
+        other.handlers.clear()
+
+
+def test_a_record_without_a_level_is_made_as_ever(make_app: MakeApp) -> None:
+    app = make_app(before=pages, STATISTICS_LOG_LINES=True)
+    assert app.client.get("/made").text == "of another process"
+    assert logging.makeLogRecord({"msg": "outside"}).msg == "outside"
+
+
+def test_a_factory_of_the_hosts_around_ours_doubles_no_line(make_app: MakeApp) -> None:
+    app = make_app(before=pages, STATISTICS_LOG_LINES=True)
+    app.client.get("/")
+    ours = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *arguments, **options: ours(*arguments, **options))
+    assert len(story_of(app, "/").lines) == 2
+    assert len(story_of(app, "/").lines) == 2
+
+
+@pytest.mark.parametrize("before", [LONGEST_LINE - 10, LONGEST_HELD - 10, 0])
+@pytest.mark.parametrize("length", [30, LONGEST_HELD + 10])
+def test_no_part_of_a_secret_stays_where_a_line_is_cut(make_app: MakeApp, before: int, length: int) -> None:
+    app = make_app(before=pages, STATISTICS_LOG_LINES=True)
+    password = "hunter2" * (length // 7)
+    app.client.post("/sign-in", data={"before": before, "password": password})
+    (line,) = load(app.row().story).lines
+    assert "hun" not in line.text
 
 
 def test_lines_of_threads_and_of_nobody_belong_to_no_request(make_app: MakeApp) -> None:
