@@ -1,8 +1,9 @@
-"""What this package, the original 1.0.2 and Flask-MonitoringDashboard add to a bare request, on the same machine.
+"""What this package, the original 1.0.2, Flask-MonitoringDashboard, Sentry, OpenTelemetry and prometheus-flask-exporter add to a
+bare request, on the same machine.
 
     python -m benchmarks.others [--folder DIR] [--files DIR]
 
-The other two are installed in virtual environments of their own; the original needs Flask 2.0 and Flask-SQLAlchemy 2.5.
+The others are installed in virtual environments of their own; the original needs Flask 2.0 and Flask-SQLAlchemy 2.5.
 All on a SQLite file; one on a RAM disk (`--files /dev/shm`) shows what is not the disk's. Each round measures all in turns.
 """
 
@@ -24,6 +25,9 @@ ORIGINAL = (
     *("Jinja2==3.0.3", "itsdangerous==2.0.1", "click==8.0.4", "setuptools<81"),
 )
 MONITORING = ("flask-monitoringdashboard", "setuptools<81")
+SENTRY = ("sentry-sdk[flask]",)
+OPENTELEMETRY = ("opentelemetry-sdk", "opentelemetry-instrumentation-flask", "Flask", "setuptools<81")
+PROMETHEUS = ("prometheus-flask-exporter",)
 ROUNDS = 3
 
 
@@ -43,9 +47,9 @@ def added(python: str, kind: str, path: str, files: Path | None) -> dict[str, fl
     """One measurement, in an environment of its own, with its SQLite file in a folder of `files`."""
     with tempfile.TemporaryDirectory(dir=files) as folder:
         command = [python, str(ROOT / "benchmarks" / "added.py"), kind, folder]
-        found = subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": path}
-        )
+        # beside the script is one that is called like a library which it needs
+        env = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=env)
     measured: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
     return measured
 
@@ -61,7 +65,12 @@ def main() -> None:
         "spool": (sys.executable, here),
         "direct": (sys.executable, here),
         "original": (environment(folder, "original", ORIGINAL), ""),
+        "whole": (sys.executable, here),
         "monitoring": (environment(folder, "monitoring", MONITORING), ""),
+        "sentry": (environment(folder, "sentry", SENTRY), ""),
+        "sentry-tracing": (environment(folder, "sentry", SENTRY), ""),
+        "opentelemetry": (environment(folder, "opentelemetry", OPENTELEMETRY), ""),
+        "prometheus": (environment(folder, "prometheus", PROMETHEUS), ""),
     }
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in compared}
     for _ in range(ROUNDS):
@@ -69,7 +78,7 @@ def main() -> None:
             found[kind].append(added(python, kind, path, arguments.files))
     for kind, rounds in found.items():
         bare, more = (median(one[key] for one in rounds) for key in ("bare_us", "added_us"))
-        print(f"{kind:12} bare {bare:6.0f} us, added {more:8.0f} us a request")
+        print(f"{kind:14} bare {bare:6.0f} us, added {more:8.0f} us a request")
 
 
 if __name__ == "__main__":
