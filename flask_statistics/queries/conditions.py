@@ -31,6 +31,8 @@ class Conditions:
         self._raw = raw
         self._dimensions = dimensions
         self._seen: dict[tuple[Any, ...], list[Any]] = {}
+        self._meant: dict[tuple[Any, ...], list[Any]] = {}
+        """By dimension, span and values: the raw values that mean these."""
         self.newest: Any = None
         """Rows with a higher key are left out; None: none are."""
 
@@ -74,9 +76,12 @@ class Conditions:
         """The raw values, but for NULL, that mean one of `values`."""
         wanted = frozenset(values)
         if dimension.derived:
-            texts = [value for value in wanted if isinstance(value, str)]
-            raws = self._raw_values(dimension, span, containing=texts[0] if len(texts) == len(wanted) == 1 else "")
-            return [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
+            key = (dimension.name, span, wanted)
+            if key not in self._meant:  # each question of a page asks, and a hundred thousand values take a second
+                texts = [value for value in wanted if isinstance(value, str)]
+                raws = self._raw_values(dimension, span, containing=texts[0] if len(texts) == len(wanted) == 1 else "")
+                self._meant[key] = [raw for raw in raws if raw is not None and dimension.value_of(raw) in wanted]
+            return self._meant[key]
         stored = stored_values(wanted)
         cut = [self._raw.fit(dimension.column, raw) for raw in stored]
         raws = [raw for raw in dict.fromkeys([*stored, *cut]) if databases.of(self._connection).can_hold(raw)]

@@ -107,7 +107,8 @@ class Timing:
         `secrets` are texts that came as secrets with the request: a line of the log may quote them.
         """
         collector.owner = None
-        statements, calls = collector.statements, collector.calls
+        # a thread with this context may be in the midst of a statement, and count it later
+        statements, calls = dict(collector.statements), dict(collector.calls)
         if self._engines is not None:
             record.db_time, record.db_queries = _sums(statements.values())
         if self._calls:
@@ -125,7 +126,7 @@ class Timing:
     def keep(self, record: Record, collector: Collector) -> None:
         """Count the statements of a request that is recorded."""
         if collector.statements:
-            self._keep(record.route, collector.statements)
+            self._keep(record.route, dict(collector.statements))  # added up in another thread
 
 
 NOTHING = Story()

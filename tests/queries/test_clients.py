@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flask_statistics import addresses, dimensions
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.spans import Span
 from flask_statistics.state import state_of
@@ -115,3 +116,18 @@ def test_addresses_as_other_writers_store_them(make_app: MakeApp, database_url: 
     for row in answer["rows"]:  # what is shown is what a click selects
         found = app.client.get("/statistics/api/summary", query_string={"address": row["value"] or ""}).get_json()
         assert found["hits"] == row["hits"], row["value"]
+
+
+def test_a_page_of_one_network_reads_each_address_once(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(before=lambda flask: flask.add_url_rule("/", "home", lambda: "home"))
+    for number in range(50):
+        app.client.get("/", environ_overrides={"REMOTE_ADDR": f"203.0.{number}.7"})
+    read: list[str | None] = []
+
+    def network_of(text: str | None) -> str | None:
+        read.append(text)
+        return addresses.network_of(text)
+
+    monkeypatch.setattr(dimensions, "network_of", network_of)
+    assert "203.0.3.0/24" in app.client.get("/statistics/?network=203.0.3.0/24").text
+    assert read.count("203.0.4.7") == 1

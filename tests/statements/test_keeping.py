@@ -6,8 +6,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import datetime, timedelta
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -58,6 +59,35 @@ def sent(text: str, *microseconds: int, place: str | None = "shop/views.py:1") -
     for each in microseconds:
         times.add(each)
     return {Source(fingerprint(text, rules_of("sqlite")), place, 0, None, 0): times}
+
+
+def test_a_thread_that_ends_its_statement_after_the_request_adds_nothing(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_QUERIES=True)
+    begun, over = Event(), Event()
+    threads: list[Thread] = []
+
+    def wait() -> bool:
+        begun.set()
+        return over.wait(30)
+
+    def work(engine: sa.Engine) -> None:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.create_function("wait", 0, wait)
+            connection.execute(sa.text("SELECT wait()"))
+
+    @app.flask.route("/")
+    def view() -> str:
+        threads.append(Thread(target=copy_context().run, args=(work, app.db.engine)))
+        threads[0].start()
+        assert begun.wait(30)
+        return ask(app.db, 1)
+
+    app.client.get("/")
+    over.set()
+    threads[0].join()
+    assert app.row().db_queries == 1
+    assert [row["text"] for row in stored(app)] == ["SELECT ?"]
 
 
 @pytest.mark.parametrize("writer", ["direct", "spool"])
