@@ -112,6 +112,10 @@ def change(
     return Change(text, direction, "good" if (direction == "down") == lower_is_better else "bad")
 
 
+LONGEST_S = 1e12
+"""Seconds that are shown at most: other writers may have stored any number."""
+
+
 def duration(seconds: float | None) -> str:
     """The time in the fitting unit: `<1 ms`, `38 ms`, `1.24 s`, `12.4 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.
 
@@ -121,6 +125,7 @@ def duration(seconds: float | None) -> str:
         return MISSING
     if seconds < 0:
         return _MINUS + duration(-seconds)
+    seconds = min(seconds, LONGEST_S)
     if 0 < seconds < 0.001:
         return "<1 ms"
     if _half_up(seconds * 1000) < 1000:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ..dimensions import ADDRESS
 from ..filters import Filters
-from ..formatting import clipped, day, duration, number, share, size, status_text, visible
+from ..formatting import LONGEST_S, clipped, day, duration, number, share, size, status_text, visible
 from ..headers import host_of, language_of
 from ..models import KNOWN_COLUMNS, MEASURED
 from ..queries.answers import RequestLog
@@ -251,7 +251,8 @@ def _parts(row: Mapping[str, Any]) -> tuple[Part, ...]:
     took, waited = row.get("response_time"), (row.get("db_time"), row.get("http_time"))
     if took is None or waited == (None, None):
         return ()
-    database, others = (max(seconds or 0.0, 0.0) for seconds in waited)
+    database, others = (min(max(seconds or 0.0, 0.0), LONGEST_S) for seconds in waited)
+    took = min(took, LONGEST_S)
     whole = max(took, database + others) or 1.0  # what is waited for at the same time adds up to more than it took
     found, x = [], 0.0
     for name, seconds, beside in (
@@ -295,7 +296,8 @@ def _url_of_statement(page: Page, statement: Statement) -> str | None:
     """The list of statements from the same place, or with the same beginning."""
     if page.site.statements is None:
         return None
-    return page.state.listed_at(page.site.url("database"), search=statement.place or statement.text[:60])
+    search = (statement.place or statement.text[:60]).encode("utf-8", "replace").decode()  # no URL has half a character
+    return page.state.listed_at(page.site.url("database"), search=search)
 
 
 def _left_out(story: Story) -> str:
@@ -370,10 +372,9 @@ def _test(row: Mapping[str, Any]) -> str:
     """A test for pytest with a fixture `client`; of a server error it asks that it is gone."""
     method, status = str(row.get("method") or "GET").lower(), row.get("status_code")
     name = re.sub(r"[^a-z0-9]+", "_", str(row.get("route") or row.get("path") or "").lower()).strip("_") or "home"
+    target = re.sub("^//", "/%2F", _target(row))  # what follows two slashes is a host's name for a client
     known = method in ("get", "head", "post", "put", "patch", "delete", "options")
-    call = (
-        f"client.{method}({_target(row)!r})" if known else f"client.open({_target(row)!r}, method={method.upper()!r})"
-    )
+    call = f"client.{method}({target!r})" if known else f"client.open({target!r}, method={method.upper()!r})"
     expected = f"== {status}" if isinstance(status, int) and status < 500 else "< 500"
     return f"def test_{name[:60]}(client):\n    response = {call}\n    assert response.status_code {expected}"
 

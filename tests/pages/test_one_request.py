@@ -264,6 +264,25 @@ def test_whatever_is_stored_as_the_story(make_app: MakeApp, stored: str | None) 
     assert app.client.get("/statistics/requests/1").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"response_time": 1e308, "db_time": 1e308, "http_time": 1e308},
+        {"response_time": 0.5, "story": '{"statements":[["0a","SELECT \\ud800",null,1,5000,5000]]}'},
+    ],
+)
+def test_numbers_and_texts_of_other_writers_are_shown_somehow(make_app: MakeApp, stored: dict[str, Any]) -> None:
+    app = make_app(STATISTICS_QUERIES=True)
+    app.insert({"date": datetime(2026, 11, 1), "path": "/"} | stored)
+    assert app.client.get("/statistics/requests/1").status_code == 200
+
+
+def test_a_path_of_two_slashes_is_asked_for_at_the_app(make_app: MakeApp) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert({"date": datetime(2026, 11, 1), "method": "GET", "path": "//other.example/x", "status_code": 404})
+    assert "client.get('/%2Fother.example/x')" in code_of(app, "/statistics/requests/1", "As a test")
+
+
 def test_hostile_story_is_escaped(make_app: MakeApp) -> None:
     app = make_app(STATISTICS_ENABLED=False)
     statement = Statement("0a", HOSTILE * 20, HOSTILE, 10**12, 10**15, 5)
