@@ -131,7 +131,8 @@ def test_browser_sorting_keeps_the_page(window: Window) -> None:
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("p95"))
     window.expect_url("/statistics/?sort=-p95")
     window.settle()
-    assert window.site.control.asked == ["/statistics/?sort=-p95"]
+    asked = [url for url in window.site.control.asked if "/panel/" not in url]  # the clients come later
+    assert asked == ["/statistics/?sort=-p95"]
     window.page.locator("#fs-paths input[type=search]").fill("page/1")
     window.page.keyboard.press("Enter")
     window.expect_url("/statistics/?sort=-p95&search=page%2F1")

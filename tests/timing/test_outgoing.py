@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -88,7 +89,10 @@ def with_async_httpx(url: str) -> None:
         async with httpx.AsyncClient(follow_redirects=True) as client:
             await client.get(url)
 
-    asyncio.run(call())
+    # in a thread, as this one may have a loop of a test of the browser
+    thread = Thread(target=copy_context().run, args=(asyncio.run, call()))
+    thread.start()
+    thread.join()
 
 
 BY = [with_urllib3, with_requests, with_httpx, with_async_httpx]
