@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ..addresses import parsed
 from ..dimensions import ADDRESS, NETWORK, Value
 from ..formatting import clipped, clock, compact, number, share
 from ..queries.answers import Breakdown, Client, Measures, Row
@@ -227,16 +227,14 @@ def _agent(user_agent: str) -> str:
 
 
 def chosen(page: Page) -> list[str]:
-    """The addresses and networks that are filtered by, as firewalls take them: what is none is left out."""
-    found = []
-    for name in (ADDRESS, NETWORK):
-        for text in page.state.filters.texts(name):
-            try:
-                network = ipaddress.ip_network(text)
-            except ValueError:  # a name that a log had
-                continue
-            found.append(str(network.network_address if network.num_addresses == 1 else network))
-    return found
+    """The addresses and networks that are filtered by, as firewalls take them: what is none is left out.
+
+    A link may have written anything there, which must not get into a configuration or a shell.
+    """
+    dimensions, texts = page.site.dimensions, page.state.filters.texts
+    networks = [value for text in texts(NETWORK) for value in dimensions[NETWORK].values_of(text) if value]
+    addresses = [parsed(text) for text in texts(ADDRESS)]
+    return [str(one) for one in (*addresses, *networks) if one is not None]
 
 
 def rules(page: Page) -> tuple[Rule, ...]:

@@ -82,6 +82,27 @@ def test_rules_keep_out_what_is_chosen_and_nothing_else(app: App) -> None:
     assert 'id="fs-deny"' not in app.client.get("/statistics/clients?address=host.example").text
 
 
+@pytest.mark.parametrize(
+    ("query", "denied"),
+    [
+        ("address=fe80::1%25%3B%20touch%20evil%20%23", ["fe80::1"]),
+        ("address=fe80::1%25%0Aevil", ["fe80::1"]),
+        ("address=203.0.113.0/24", []),  # of no client
+        ("address=::ffff:203.0.113.7", ["203.0.113.7"]),
+        ("network=203.0.113.7", ["203.0.113.0/24"]),
+        ("network=203.0.113.7/8", ["203.0.113.0/24"]),
+        ("network=2001:db8::%25%0Aevil", ["2001:db8::/48"]),
+        ("network!=203.0.113.0/24&address=", []),
+    ],
+)
+def test_rules_have_what_the_page_counts_and_nothing_that_a_link_made_up(
+    app: App, query: str, denied: list[str]
+) -> None:
+    page = app.client.get(f"/statistics/panel/deny?{query}").text
+    rule = unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[0])
+    assert rule == "\n".join(f"deny {one};" for one in denied)
+
+
 def test_file_has_all_clients(app: App) -> None:
     rows = list(csv.reader(StringIO(app.client.get("/statistics/export/address.csv").text.lstrip("\ufeff"))))
     assert rows[0] == ["Address", "Hits", "Most in a minute", "User agent", "4xx", "5xx", "Last seen"]
