@@ -154,6 +154,7 @@ def _sums_of(route: str | None, statements: Mapping[Source, Times]) -> dict[Stat
         if times.times_beyond:  # too many to be kept one by one: as long as they were on average
             number = bin_of(times.total_beyond / times.times_beyond / 1_000_000)
             added.bins[number] = added.bins.get(number, 0) + times.times_beyond
-    for added in found.values():
-        added.repeated = int(added.calls >= MANY)
+    for statement, added in found.items():
+        # what stands for many kinds is no query in a loop
+        added.repeated = int(added.calls >= MANY and statement.digest != OTHERS.fingerprint.digest)
     return found

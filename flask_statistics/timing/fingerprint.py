@@ -173,7 +173,8 @@ def _pattern(rules: Rules, backslashes: bool) -> re.Pattern[str]:
         "text": f"(?:{prefix})?{text}",
         "double": _quoted('"', escapes=backslashes),
         "parameter": r"%\(\w+\)s|%s|(?<!:):\w+|@\w+|\?\d*",
-        "number": r"(?<![\w$])(?:0[xX][0-9a-fA-F]+|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w$])",
+        # digits can be read in one way only: in two ways, thousands of them before a letter took seconds
+        "number": r"(?<![\w$])(?:0[xX][0-9a-fA-F]+|(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w$])",
         # before a quote it may be a prefix, such as Oracle's q'[it's a text]'
         "word": r"[^\W\d][\w$]*(?!['\w$])",
         "sign": r"(?!/\*)[^\s\w'\"`$\\\#?\[\]\x00]",

@@ -49,8 +49,8 @@ class Statement:
 
     @property
     def is_many(self) -> bool:
-        """Whether it looks like a query in a loop."""
-        return self.times >= MANY
+        """Whether it looks like a query in a loop; what stands for many kinds is none."""
+        return self.times >= MANY and self.digest != ""
 
 
 @dataclass(frozen=True, slots=True)

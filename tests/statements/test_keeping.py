@@ -20,8 +20,10 @@ from flask_statistics.connections import RECORDING
 from flask_statistics.statements import keeping, tally
 from flask_statistics.statements.keeping import Keeper
 from flask_statistics.statements.table import add_packed
+from flask_statistics.timing import collector, statements
 from flask_statistics.timing.collector import Source, Times
 from flask_statistics.timing.fingerprint import fingerprint, rules_of
+from flask_statistics.timing.story import load
 
 from ..conftest import App
 
@@ -225,6 +227,29 @@ def test_too_many_statements_become_one(make_app: Callable[..., App], monkeypatc
         "SELECT c1": 1,
         "SELECT c2": 1,
     }
+
+
+def test_many_kinds_of_one_request_are_no_query_in_a_loop(
+    make_app: Callable[..., App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (collector, statements):
+        monkeypatch.setattr(module, "MOST_KINDS", 2)
+    app = make_app(STATISTICS_QUERIES=True)
+
+    @app.flask.route("/")
+    def view() -> str:
+        for number in range(14):
+            app.db.session.execute(sa.text(f"SELECT 1 AS c{number}"))
+        return "done"
+
+    app.client.get("/")
+    assert {row["text"]: (row["calls"], row["repeated"]) for row in stored(app)} == {
+        "(others)": (12, 0),
+        "SELECT ? AS c0": (1, 0),
+        "SELECT ? AS c1": (1, 0),
+    }
+    told = load(app.row().story).statements
+    assert [(one.text, one.is_many) for one in told if one.times > 1] == [("(others)", False)]
 
 
 def test_what_waits_is_bounded_and_counted_as_lost(

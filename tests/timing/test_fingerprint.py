@@ -109,9 +109,11 @@ def test_fingerprint_of_what_may_be_no_sql_is_its_command() -> None:
     assert not_understood("joe@example.org").text == "SQL (not understood)"
 
 
-@pytest.mark.parametrize("piece", ["(", "'", "''", "(?, ", "((", "/*", "1.", "$a", "$$", '"', "\\'", "%(", "(?), "])
+@pytest.mark.parametrize(
+    "piece", ["(", "'", "''", "(?, ", "((", "/*", "1.", "$a", "$$", '"', "\\'", "%(", "(?), ", "1", "1_"]
+)
 def test_no_statement_takes_long(piece: str) -> None:
-    statement = "SELECT " + piece * (19_000 // len(piece))
+    statement = "SELECT " + piece * (19_000 // len(piece)) + "a"
     began = time.perf_counter()
     for dialect in DIALECTS:
         without_literals(statement, rules_of(dialect))
