@@ -55,7 +55,9 @@ def _know(connection: sa.Connection, table: sa.Table, statements: Sequence[State
     same = table.c.id == sa.bindparam("key")
     keys = [{"key": statement.id} for statement in statements]
     connection.execute(sa.update(table).where(same).values(seen_at=now), keys)
-    there = set(connection.scalars(sa.select(table.c.id).where(table.c.id.in_([one["key"] for one in keys]))))
+    # with a lock as well: some may have come since, and another process adds to them
+    found = sa.select(table.c.id).where(table.c.id.in_([one["key"] for one in keys])).order_by(table.c.id)
+    there = set(connection.scalars(found.with_for_update()))
     new = [
         {"id": one.id, "digest": one.digest, "text": one.text, "place": one.place, "route": one.route, "seen_at": now}
         for one in statements

@@ -20,7 +20,7 @@ MOST_LINES = 50
 """Lines of the log that one request keeps."""
 LONGEST_LINE = 1_000
 """Characters of one."""
-LONGEST_HELD = 4_000
+LONGEST_HELD = 2_000
 """Characters of one until secrets are taken out of it: what is cut in the midst of one is not known again."""
 
 

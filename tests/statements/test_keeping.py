@@ -164,6 +164,36 @@ def test_many_at_once_lose_nothing_of_each_other(make_app: Callable[..., App], d
     assert found["SELECT a"]["times"] == found["SELECT b"]["times"]
 
 
+def test_a_statement_that_comes_meanwhile_is_added_to_by_one_at_a_time(
+    make_app: Callable[..., App], database_url: str
+) -> None:
+    app = an_app(make_app, database_url)
+    late, first, second = every = keepers(app, 3)
+    for keeper in every:
+        keeper.keep("/", sent("SELECT a", 100))
+    state = app.statistics_state()
+    engine, told = state.our_engine_for(RECORDING), list[str]()
+
+    def meanwhile(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+        """While `late` has seen no row of the statement, the first one stores it; while it adds to that, the second one does."""
+        if text.startswith("UPDATE statistics_statement") and not told:
+            told.append("first begins")
+            first.settle()
+            told.append("first is over")
+        elif text.startswith("SELECT statistics_query") and told[-1] == "first is over":
+            told.append("second begins")
+            second.settle()
+
+    sa.event.listen(engine, "after_cursor_execute", meanwhile)
+    try:
+        late.settle()
+    finally:
+        sa.event.remove(engine, "after_cursor_execute", meanwhile)
+    for keeper in every:
+        keeper.settle()
+    assert [row["calls"] for row in stored(app)] == [3]
+
+
 def test_what_the_database_refuses_waits(make_app: Callable[..., App], caplog: pytest.LogCaptureFixture) -> None:
     app = an_app(make_app)
     state = app.statistics_state()
