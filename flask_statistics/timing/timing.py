@@ -76,10 +76,12 @@ class Timing:
                         "Flask-Statistics cannot ask for the app's engines, so statements are not measured."
                     )
                 return
-        if len(self._engines) == len(self._listeners) and all(each.is_alone() for each in self._listeners.values()):
+        engines, listeners = [*self._engines.values()], self._listeners
+        # not how many there are: a host may put another one in the place of one
+        if all((found := listeners.get(id(each))) is not None and found.is_alone() for each in engines):
             return
         with self._lock:
-            for engine in [*self._engines.values()]:
+            for engine in engines:
                 if id(engine) not in self._listeners:
                     self._listeners[id(engine)] = Listener(engine, owner=self, files=self._files, end=_END)
             for listener in self._listeners.values():

@@ -114,6 +114,17 @@ def test_engines_that_are_made_later_are_listened_to(tmp_path: Any) -> None:
         assert len(engines["later"].dialect.dispatch.do_execute) == 1
 
 
+def test_statements_of_an_engine_in_the_place_of_another_one_are_measured(make_app: Callable[..., App]) -> None:
+    app = with_view(make_app, lambda db: many(db, 3))
+    app.client.get("/")
+    with app.flask.app_context():
+        engines: Any = app.db.engines
+        engines[None].dispose()
+        engines[None] = sa.create_engine(engines[None].url)
+    app.client.get("/")
+    assert [row.db_queries for row in app.rows()] == [3, 3]
+
+
 def test_a_thread_that_a_view_starts_is_no_part_of_its_request(make_app: Callable[..., App]) -> None:
     def view(db: SQLAlchemy) -> str:
         engine = db.engine
