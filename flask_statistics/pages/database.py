@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..filters import Condition, Filters
 from ..formatting import clipped, clock, duration, number, share
 from ..parameters import ROWS
+from ..queries.interface import HITS
 from ..queries.statements import StatementList, StatementRow
 from ..timing.fingerprint import LONGEST as KEPT
 from .breakdowns import Head
@@ -115,15 +116,32 @@ def statements(page: Page) -> Statements:
 
 
 def of_route(page: Page) -> Statements:
-    """Those of one route that took most time."""
+    """Those of one route that took most time; of a path, those of the route that answered it most."""
+    page = replace(page, state=replace(page.state, filters=_of_its_route(page)))
     found = _ask(page, limit=OF_A_ROUTE)
     return _statements(page, found, more=Link("All of its statements", page.other("database")), is_part=True)
 
 
 def has_one_route(page: Page) -> bool:
-    """Whether the filters let one route through."""
-    texts = page.state.filters.texts("route")
-    return len(texts) == 1 and bool(texts[0])
+    """Whether the filters let one route through, or one path, which a route has answered."""
+    return any(_only(page, name) for name in ("route", "path")) and "route" in page.site.dimensions
+
+
+def _only(page: Page, name: str) -> str | None:
+    """The one value of a dimension that the filters let through; None: there are several, or none is named."""
+    texts = page.state.filters.texts(name)
+    return texts[0] if len(texts) == 1 and texts[0] else None
+
+
+def _of_its_route(page: Page) -> Filters:
+    """The filters, with the route of the one path that they let through in the place of the path."""
+    state, filters = page.state, page.state.filters
+    path = _only(page, "path")
+    if path is None or _only(page, "route"):
+        return filters
+    answered = page.ask(page.queries.breakdown, "route", state.span, Filters().and_("path", path), limit=1, want=HITS)
+    value = answered.rows[0].value if answered is not None and answered.rows else None
+    return Filters().and_("route", page.site.dimensions["route"].text_of(value))
 
 
 def _ask(page: Page, *, limit: int) -> StatementList | None:

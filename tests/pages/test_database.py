@@ -97,6 +97,15 @@ def test_database_of_a_route_and_back(app: App) -> None:
     assert sorted(statements(page(app, "database?route!=/loop"))) == ["SELECT ? AS named, ?", "SELECT ? AS once"]
 
 
+def test_database_of_the_route_that_answered_a_path(app: App) -> None:
+    overview = page(app, "?path=/b&span=28d")
+    assert statements(overview) == ["SELECT ? AS named, ?"]
+    assert 'href="/statistics/database?span=28d&amp;route=/%3Cname%3E"' in overview
+    assert "changes nothing here" not in overview
+    app.client.get("/of/no/route")
+    assert statements(page(app, "?path=/of/no/route&span=28d")) == []
+
+
 def test_database_says_which_filters_change_nothing(app: App) -> None:
     text = page(app, "database?browser=Firefox&q=x&route=/loop")
     assert "Statements are counted by route alone: what is chosen by Browser, Path changes nothing here." in text
