@@ -313,25 +313,27 @@
 
   // ---- panels that cost more than the rest of their page ----
 
-  const ask = async (place) => {
+  const ask = (place) => {
     const url = place.dataset.later;
-    try {
+    const isShown = () => place.isConnected && place.dataset.later === url;
+    const fill = async () => {
       const answer = await fetch(url);
+      if (!isShown()) return; // the page shows something else by now
+      if (answer.status === 503) return void setTimeout(load, 3000); // busy with pages, which come first
       const part = answer.ok && find("section", new DOMParser().parseFromString(await answer.text(), "text/html"));
-      if (!place.isConnected || place.dataset.later !== url) return; // the page shows something else by now
       const card = place.closest("section");
       card.replaceChildren(...part.childNodes);
       htmx.process(card);
-    } catch {
-      place.textContent = "Could not be computed";
-    }
+    };
+    const load = () => isShown() && fill().catch(() => { place.textContent = "Could not be computed"; });
+    setTimeout(load, 400); // whoever clicks on within that time has the next page at once
   };
 
   const enhance = () => {
     hideBucket();
     all(".hit title").forEach((title) => title.remove()); // our tooltip says it
     find("#fs-help")?.removeAttribute("hidden");
-    all("[data-later]").forEach(ask);
+    all("[data-later]").forEach((place) => ask(place));
     if (navigator.clipboard) all("[data-copy]").forEach(copyable);
   };
   on("DOMContentLoaded", enhance);

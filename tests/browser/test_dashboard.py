@@ -143,6 +143,17 @@ def test_browser_sorting_keeps_the_page(window: Window) -> None:
     assert window.problems == []
 
 
+def test_browser_clients_come_after_their_page(window: Window) -> None:
+    window.open("?span=28d")
+    clients = window.page.locator("#fs-p-address tbody a")
+    expect(clients).to_have_count(6)
+    clients.first.click()
+    expect(window.page.locator(".chips")).to_contain_text("Address is")
+    assert window.is_same_load()
+    window.settle()
+    assert window.problems == []
+
+
 def test_browser_log_pages_both_ways(window: Window) -> None:
     window.open("requests?span=28d")
     row = window.page.locator("#fs-requests tbody tr").first
