@@ -88,7 +88,11 @@ def test_state_hidden_fields_are_what_a_form_does_not_set() -> None:
         ("rows=500", "rows is 500, but 200 is the most."),
         ("rows=many", "rows is 'many', but must be a whole number; it was left out."),
         ("by=moon", "by is 'moon', but must be one of path, route, address, network; it was left out."),
-        ("metric=joy", "metric is 'joy', but must be one of hits, visitors, time, errors; it was left out."),
+        (
+            "metric=joy",
+            "metric is 'joy', but must be one of hits, visitors, time, errors, db_time, db_queries, http_time, http_calls; "
+            "it was left out.",
+        ),
         ("unit=hour&span=all", "There are too many hours in this span to draw; a longer unit is shown."),
         ("start=1990-01-01&end=2026-01-01", "The span is longer than 33 years; its last 33 years are shown."),
         ("start=soon", "start is 'soon', but must be a date such as 2026-11-22, or 2026-11-22T14:00; the default span is shown."),
