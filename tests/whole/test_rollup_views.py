@@ -46,7 +46,7 @@ class Both(NamedTuple):
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     url = f"sqlite:///{tmp_path_factory.mktemp('rolled') / 'app.sqlite'}"
     rows = a_fortnight(NOW)
-    quiet: dict[str, Any] = {"STATISTICS_ENABLED": False, "STATISTICS_SCHEDULER": False}
+    quiet: dict[str, Any] = {"STATISTICS_ENABLED": False, "STATISTICS_SCHEDULER": False, "STATISTICS_QUERIES": True}
     rolled = App(url, STATISTICS_ROLLUPS=True, **quiet)
     rolled.insert(*rows[20:])
     assert rolled.flask.test_cli_runner().invoke(args=["statistics", "rollup"]).exit_code == 0
