@@ -15,10 +15,9 @@ from ..user_agents import browser_label, parse
 from . import request_log
 from .breakdowns import BAD_SHARE, LIST_ROWS, PANEL_ROWS, Head, head, shown
 from .frame import Link
-from .nothing import Nothing, nothing
+from .nothing import without_hits
 from .page import Page
 from .panel import EVERY_ROW, Cells, Panel, View, always
-from .summary import ask_measures
 
 LATEST = 20
 """Requests of a client that are shown."""
@@ -281,16 +280,11 @@ def rows(page: Page, by: str) -> Iterator[Cells]:
 # ---- the view --------------------------------------------------------------------------------------------------------
 
 
-def _instead(page: Page) -> Nothing | None:
-    measures = ask_measures(page, want=CHEAP)
-    return nothing(page) if measures is not None and not measures.hits else None
-
-
 def _is_chosen(page: Page) -> bool:
     return bool(page.state.filters.texts(ADDRESS) or page.state.filters.texts(NETWORK))
 
 
-VIEW = View(name="clients", title="Clients", instead=_instead, file=grouping_of, json=None)
+VIEW = View(name="clients", title="Clients", instead=lambda page: without_hits(page, CHEAP), file=grouping_of, json=None)
 PANELS = (
     Panel(
         name="clients",

@@ -14,13 +14,13 @@ from ..formatting import clipped, clock, number, share
 from ..queries import answers
 from ..queries.answers import Row
 from ..queries.interface import CHEAP
-from .nothing import Nothing, nothing
+from .nothing import without_hits
 from .page import Page, covered
 from .panel import EVERY_ROW, Cells, Panel, View
 from .request_log import web_url
 from .series import rows as series_rows
 from .series import series
-from .summary import ERROR_TILES, Summary, ask_measures, offered, summary
+from .summary import ERROR_TILES, Summary, offered, summary
 
 SHOWN = 10
 """Rows of a table."""
@@ -99,11 +99,6 @@ class ErrorTable:
     all_url: str | None = None
     cut: bool = False
     """Whether there are more rows than these."""
-
-
-def _instead(page: Page) -> Nothing | None:
-    measures = ask_measures(page, want=CHEAP)
-    return nothing(page) if measures is not None and not measures.hits else None
 
 
 def has_failing(page: Page) -> bool:
@@ -346,7 +341,7 @@ VIEW = View(
     name="errors",
     title="Errors",
     template="errors",
-    instead=_instead,
+    instead=lambda page: without_hits(page, CHEAP),
     file=lambda _: "exceptions",
     json="api_summary",
 )

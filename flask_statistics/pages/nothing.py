@@ -12,6 +12,7 @@ from ..queries.interface import HITS
 from ..spans import Span, midnight
 from .frame import chips, without_chips
 from .page import Page, covered, plural
+from .summary import ask_measures
 
 MOST_TRIED = 4
 """Filters of which each is tried without the others."""
@@ -38,6 +39,12 @@ class Nothing:
     warning: str | None = None
     waits: bool = False
     """Whether the first request is awaited, and shows by itself."""
+
+
+def without_hits(page: Page, want: frozenset[str]) -> Nothing | None:
+    """What is said instead of a page that asks `want` of all its requests; None: there are some, or that is not known."""
+    measures = ask_measures(page, want=want)
+    return nothing(page) if measures is not None and not measures.hits else None
 
 
 def nothing(page: Page) -> Nothing:

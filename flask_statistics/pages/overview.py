@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, USUAL
 from . import breakdowns, request_log
-from .nothing import Nothing, nothing
+from .nothing import without_hits
 from .page import Page, covered
 from .panel import Panel, View
 from .series import rows, series
-from .summary import ask_measures, summary
+from .summary import summary
 
 RECENT = 20
 """Requests of a path that its page shows."""
@@ -36,17 +36,11 @@ def _wanted(page: Page) -> frozenset[str]:
     return EVERYTHING if has_one_path(page) and page.site.waits else USUAL
 
 
-def _instead(page: Page) -> Nothing | None:
-    """Without requests it is asked no more than whether there ever was one."""
-    measures = ask_measures(page, want=_wanted(page))
-    return nothing(page) if measures is not None and not measures.hits else None
-
-
 VIEW = View(
     name="index",
     title="Overview",
     template="overview",
-    instead=_instead,
+    instead=lambda page: without_hits(page, _wanted(page)),
     file=lambda page: grouping_of(page) or "series",
     json="api_summary",
 )

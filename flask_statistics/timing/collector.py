@@ -16,7 +16,6 @@ MOST_TIMES = 10_000
 """Times of one kind that are kept each for itself; what comes after counts, and is in the sums."""
 
 
-MOST_LINES = 50
 """Lines of the log that one request keeps."""
 LONGEST_LINE = 1_000
 """Characters of one."""
