@@ -45,8 +45,8 @@ class Details:
 
     def note_story(self, record: Record, story: Story | None, request: Request | None) -> None:
         """When the request is over: what took its time (None: nobody looked), and the trace that it is part of."""
-        if self.keeps_story and request is not None:
-            sent = request.environ.get("HTTP_TRACEPARENT")
+        sent = None if request is None else request.environ.get("HTTP_TRACEPARENT")
+        if self.keeps_story and request is not None and (story is not None or sent):
             found = story or Story()
             record.story = dump(replace(found, trace=trace_of(sent)) if sent else found)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -36,10 +36,11 @@ from .record import Backlog, Counters, Writer
 from .recorder import Recorder
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
-from .statements.keeping import Keeper
 from .statements.table import define
-from .timing.timing import Timing
 from .writers.spool.table import spool_table
+
+if TYPE_CHECKING:
+    from .timing.timing import Timing
 
 PanelFunction = TypeVar("PanelFunction", bound=Function)
 
@@ -449,8 +450,12 @@ def _timing_of(state: State) -> Timing | None:
     settings, app = state.settings, state.app
     if state.statements is None and not (settings.outgoing or settings.log_lines):
         return None
+    from .timing.timing import Timing
+
     measured: dict[str, Any] = {"lines": settings.log_lines}
     if state.statements is not None:
+        from .statements.keeping import Keeper
+
         engine = partial(state.our_engine_for, RECORDING)
         state.keeper = Keeper(state.statements, engine, kept=settings.raw_retention, logger=app.logger)
         _start_with_requests(app, state.keeper.ensure_running)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, current_app, has_app_context, has_request_context, request
 from flask.signals import (
@@ -36,8 +36,10 @@ from .masking import Masking
 from .record import Backlog, Counters, NotStored, Record, Writer, backlog_of, count_of, first_line
 from .sending import Head, StartResponse, watched
 from .signals import request_recording
-from .timing.collector import Collector
-from .timing.timing import Timing
+
+if TYPE_CHECKING:
+    from .timing.collector import Collector
+    from .timing.timing import Timing
 
 QUIET_SECONDS = 60.0
 """A fault that lasts is logged once in this time, with the number of requests lost meanwhile."""

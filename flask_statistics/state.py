@@ -32,12 +32,12 @@ from .queries.interface import Queries
 from .queries.raw import RawQueries
 from .record import Writer
 from .recorder import Recorder
-from .statements.keeping import Keeper
 from .statements.table import Tables
 from .waits import offered
 
 if TYPE_CHECKING:
     from .rollups.rollups import Rollups
+    from .statements.keeping import Keeper
 
 NAME = "statistics"
 """Name of the blueprint, of the command group and of the entry in `app.extensions`."""

@@ -284,7 +284,9 @@ def _is_chosen(page: Page) -> bool:
     return bool(page.state.filters.texts(ADDRESS) or page.state.filters.texts(NETWORK))
 
 
-VIEW = View(name="clients", title="Clients", instead=lambda page: without_hits(page, CHEAP), file=grouping_of, json=None)
+VIEW = View(
+    name="clients", title="Clients", instead=lambda page: without_hits(page, CHEAP), file=grouping_of, json=None
+)
 PANELS = (
     Panel(
         name="clients",

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from ..latency import percentiles
 from ..spans import Span
-from ..statements.table import Tables, add_packed
-from ..statements.tally import EPOCH
+from ..statements.table import EPOCH, Tables, add_packed
 
 MICROSECOND = 1e-6
 BY_HISTOGRAM = ("p50", "p95")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -18,6 +19,8 @@ STATEMENT = "statistics_statement"
 QUERY = "statistics_query"
 HASH = 32
 """Characters of a hash."""
+EPOCH = datetime(1970, 1, 1)
+"""Hours are counted from it."""
 
 _TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 _INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -16,6 +16,7 @@ from hashlib import sha256
 from ..latency import bin_of
 from ..timing.collector import OTHERS, Source, Times
 from ..timing.story import MANY
+from .table import EPOCH
 
 MOST_REQUESTS = 20_000
 """Requests that wait to be added up; the statements of those beyond are lost."""
@@ -23,7 +24,6 @@ MOST_STATEMENTS = 2_000
 """Statements of one process and hour that are told apart; others count as one."""
 MOST_SUMS = 20_000
 """Sums that wait for a database; those beyond are lost."""
-EPOCH = datetime(1970, 1, 1)
 HOUR_S = 3600
 
 

@@ -9,16 +9,14 @@ from contextvars import ContextVar
 from types import CodeType
 
 from .fingerprint import Fingerprint
+from .story import MOST_LINES
 
 MOST_KINDS = 500
 """Kinds of statements, and of calls, that are told apart in one request; the others count as one."""
 MOST_TIMES = 10_000
 """Times of one kind that are kept each for itself; what comes after counts, and is in the sums."""
-
-
-"""Lines of the log that one request keeps."""
 LONGEST_LINE = 1_000
-"""Characters of one."""
+"""Characters of a line of the log."""
 LONGEST_HELD = 2_000
 """Characters of one until secrets are taken out of it: what is cut in the midst of one is not known again."""
 

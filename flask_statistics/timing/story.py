@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from .collector import MOST_LINES
-
 MOST = 20
 """Kinds of statements, and of calls, that a story tells of."""
 LONGEST = 20_000
@@ -28,6 +26,8 @@ LONGEST_TEXT = 500
 """Characters of a statement in a story."""
 LEAST_US = 1_000
 """Microseconds of all its times from which on a statement or a call is told of."""
+MOST_LINES = 50
+"""Lines of the log that a story keeps."""
 MANY = 10
 """Times in one request from which on the same statement, or call, is told of whatever it took: a query in a loop (N+1)."""
 

@@ -43,7 +43,6 @@ def shop(app: App) -> None:
         with app.db.engine.connect() as connection:
             for number in range(12):
                 connection.execute(sa.text(f"SELECT {number} AS found"))
-                time.sleep(0.0005)
         logging.getLogger("shop").warning("the index is old")
         return "found"
 
@@ -125,7 +124,7 @@ def test_a_slow_request_is_explained(make_app: MakeApp) -> None:
         app.client.get("/search?q=mug")
     url = "/statistics/requests/20"
     head = text_of(app, url, "fs-request")
-    assert re.search(r"(slower|faster) than [\w ]+ requests to /search , half of which take \d+ ms", head)
+    assert re.search(r"(slower|faster) than [\w ]+ requests to /search , half of which take [<\d]+ ms", head)
     assert re.search(r"Database [<\d.]+ ms in 12 statements, [<\d.]+%", head)
     assert "Other servers 0 ms in 0 calls, 0%" in head
     waits = text_of(app, url, "fs-waits")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
-from flask_statistics.timing.collector import LONGEST_HELD, LONGEST_LINE, MOST_LINES
-from flask_statistics.timing.story import Line, Story, load
+from flask_statistics.timing.collector import LONGEST_HELD, LONGEST_LINE
+from flask_statistics.timing.story import MOST_LINES, Line, Story, load
 
 from ..conftest import App
 
