@@ -81,6 +81,44 @@ def test_journal_is_many_files_that_are_deleted_when_they_are_moved(
     assert len(files(base)) == 1
 
 
+def test_memory_journal_says_whether_more_waits() -> None:
+    made = MemoryJournal()
+    made.begin(0, HEADER)
+    made.append(b"a")
+    made.append(b"b")
+    assert made.after(-1, 1) == ([(0, b"a")], True)
+    assert made.after(-1, 2) == ([(0, b"a"), (1, b"b")], False)
+    assert made.waiting(0) == 1
+
+
+def test_journal_has_a_header_and_a_line_for_each_record(base: Path) -> None:
+    begun(base, b"a", b"b")
+    (file,) = files(base)
+    assert file.name == f"spool.sqlite.{RANGE}.journal"
+    assert file.read_bytes() == as_header(HEADER) + b"%d a\n%d b\n" % (RANGE, RANGE + 1)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_is_deleted_as_soon_as_its_last_record_is_moved(base: Path) -> None:
+    begun(base, b"a", b"b")
+    begun(base, b"c", first=2 * RANGE)
+    other = FileJournal(base)
+    other.after(RANGE, 9)
+    assert len(files(base)) == 2
+    other.after(2 * RANGE - 1, 9)
+    assert [file.name for file in files(base)] == [f"spool.sqlite.{2 * RANGE}.journal"]
+
+
+def test_a_damaged_id_reaches_into_no_later_range(base: Path) -> None:
+    begun(base, b"a", b"b")
+    begun(base, b"c", first=3 * RANGE)
+    first, _ = files(base)
+    # an id of the range between, that nobody began, and one that is another owner's
+    for damaged in (2 * RANGE, 3 * RANGE + 1):
+        first.write_bytes(as_header(HEADER) + b"%d a\n%d b\n" % (RANGE, damaged))
+        assert FileJournal(base).after(0, 9)[0] == [(RANGE, b"a"), (RANGE + 1, b"b")]
+
+
 def test_journal_counts_across_owners(base: Path) -> None:
     begun(base, b"a", b"b")
     begun(base, b"c", first=2 * RANGE)
