@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 
 from ..latency import bin_of
@@ -21,7 +21,8 @@ from .table import EPOCH
 MOST_REQUESTS = 20_000
 """Requests that wait to be added up; the statements of those beyond are lost."""
 MOST_STATEMENTS = 2_000
-"""Statements of one process and hour that are told apart; others count as one."""
+"""Statements of one process and day (UTC) that are told apart; others count as one, so that an app which makes ever new
+statements does not fill the tables."""
 MOST_SUMS = 20_000
 """Sums that wait for a database; those beyond are lost."""
 HOUR_S = 3600
@@ -80,9 +81,9 @@ class Tally:
         """Requests, and sums of statements, that are stored nowhere."""
         self._waiting: deque[_Sent] = deque()
         self._sums: Sums = {}
-        self._hour: datetime | None = None
+        self._day: date | None = None
         self._known: set[Statement] = set()
-        """Statements of this hour."""
+        """Statements of this day."""
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
@@ -122,8 +123,8 @@ class Tally:
 
     def _told_apart(self, start: datetime, statement: Statement) -> Statement:
         """The statement, or what stands for all of them that are too many."""
-        if start != self._hour:
-            self._hour, self._known = start, set()
+        if start.date() != self._day:
+            self._day, self._known = start.date(), set()
         if statement in self._known:
             return statement
         if len(self._known) >= MOST_STATEMENTS:
