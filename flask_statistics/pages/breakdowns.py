@@ -5,7 +5,7 @@ The columns of the table stand here once, for the page and for its export.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from ..dimensions import Dimension
 from ..filters import Filters
 from ..formatting import clock, compact, decimal, duration, number, share
 from ..queries.answers import Breakdown, Row
-from ..queries.interface import USUAL, WAITED
+from ..queries.interface import SORTS, USUAL, WAITED
 from .frame import Link
-from .page import Page, plural
+from .page import Page, of_longest, plural
 from .panel import EVERY_ROW, Cells, Panel
 
 PANEL_ROWS = 6
@@ -84,7 +84,7 @@ class TableRow:
     current: bool
     """Whether it is among the filters."""
     fill: float
-    """Length of its bar in percent: its hits against the most hits of a row."""
+    """Length of its bar in percent of the longest: by what the table is sorted by."""
     cells: tuple[Cell, ...]
 
 
@@ -140,7 +140,7 @@ class TopValue:
     """The same in full."""
     share: str | None
     fill: float
-    """Length of its bar: its share in percent."""
+    """Length of its bar in percent of the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def _top_values(page: Page, name: str, found: Breakdown | None) -> TopValues:
         name=name,
         heading=dimension.plural,
         label=dimension.label,
-        rows=None if found is None else tuple(_top_value(page, found, row) for row in _interesting(name, found)),
+        rows=None if found is None else _top_rows(page, found),
         empty=f"No {lower_first(dimension.plural)} in this span.",
         note=None if found is None else _not_before(page, found),
         all_text=f"All {lower_first(dimension.plural)}",
@@ -222,12 +222,24 @@ def _not_before(page: Page, found: Breakdown) -> str | None:
     return f"Not recorded before {clock(page.local(since), now=page.local_now)}."
 
 
-def _interesting(name: str, found: Breakdown) -> tuple[Row, ...]:
+def _top_rows(page: Page, found: Breakdown) -> tuple[TopValue, ...]:
+    rows = _interesting(found)
+    return tuple(_top_value(page, found, row, fill) for row, fill in zip(rows, bars(rows, "hits", ()), strict=True))
+
+
+def _interesting(found: Breakdown) -> tuple[Row, ...]:
     """Requests without an exception are nearly all and say nothing."""
-    return tuple(row for row in found.rows if not (name == "exception" and row.value is None))
+    return tuple(row for row in found.rows if not (found.dimension == "exception" and row.value is None))
 
 
-def _top_value(page: Page, found: Breakdown, row: Row) -> TopValue:
+def bars(rows: Sequence[Row], sort: str, columns: Collection[str]) -> tuple[float, ...]:
+    """How long the bars of `rows` are, in percent of the longest: by what they are sorted by, by hits if no column shows that."""
+    name = sort.removeprefix("-")
+    measure = SORTS[name if name in columns and name != "last_requested" else "hits"]
+    return of_longest(measure(row) or 0 for row in rows)
+
+
+def _top_value(page: Page, found: Breakdown, row: Row, fill: float) -> TopValue:
     text = page.site.dimensions[found.dimension].text_of(row.value)
     code, label = _code_and_label(page, found.dimension, row)
     return TopValue(
@@ -238,7 +250,7 @@ def _top_value(page: Page, found: Breakdown, row: Row) -> TopValue:
         hits=compact(row.measures.hits),
         exact=number(row.measures.hits),
         share=share(row.measures.hits, found.hits),
-        fill=_percent(row.measures.hits, found.hits),
+        fill=fill,
     )
 
 
@@ -326,14 +338,14 @@ def _table(
 ) -> Table:
     dimension, state = page.site.dimensions[found.dimension], page.state
     columns = offered_columns(page)
-    most = max((row.measures.hits for row in found.rows), default=0)
+    filled = zip(found.rows, bars(found.rows, state.table.sort, {column.sort for column in columns}), strict=True)
     return Table(
         heading=heading,
         label=dimension.label,
         monospace=dimension.many,
         value_head=head(page, "value", dimension.label),
         heads=tuple(head(page, column.sort, column.label, column.optional) for column in columns),
-        rows=tuple(_table_row(page, found.dimension, row, columns, most) for row in found.rows),
+        rows=tuple(_table_row(page, found.dimension, row, columns, fill) for row, fill in filled),
         empty=f"No {lower_first(dimension.plural)} {'match this search' if state.table.search else 'in this span'}.",
         groupings=groupings,
         search=state.table.search,
@@ -367,7 +379,7 @@ def head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
     )
 
 
-def _table_row(page: Page, dimension: str, row: Row, columns: tuple[Column, ...], most: int) -> TableRow:
+def _table_row(page: Page, dimension: str, row: Row, columns: tuple[Column, ...], fill: float) -> TableRow:
     text = page.site.dimensions[dimension].text_of(row.value)
     code, label = _code_and_label(page, dimension, row)
     return TableRow(
@@ -375,7 +387,7 @@ def _table_row(page: Page, dimension: str, row: Row, columns: tuple[Column, ...]
         label=label,
         url=page.other_filtered(dimension, text),
         current=text in page.state.filters.texts(dimension),
-        fill=_percent(row.measures.hits, most),
+        fill=fill,
         cells=tuple(_cell(page, column, row) for column in columns),
     )
 
@@ -458,10 +470,6 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
     )
     for row in found.rows:
         yield [dimension.label_of(row.value), *(column.value(row) for column in columns)]
-
-
-def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 1) if whole else 0.0
 
 
 def lower_first(text: str) -> str:

@@ -13,7 +13,7 @@ from ..queries.answers import Breakdown, Client, Measures, Row
 from ..queries.interface import CHEAP, VISITORS
 from ..user_agents import browser_label, parse
 from . import request_log
-from .breakdowns import BAD_SHARE, LIST_ROWS, PANEL_ROWS, Head, head, shown
+from .breakdowns import BAD_SHARE, LIST_ROWS, PANEL_ROWS, Head, bars, head, shown
 from .frame import Link
 from .nothing import without_hits
 from .page import Page
@@ -170,8 +170,9 @@ def _heads(page: Page, by: str) -> list[tuple[str, str, bool]]:
 
 def _rows(page: Page, by: str, found: Breakdown) -> tuple[ClientRow, ...]:
     known = _about(page, by, [row.value for row in found.rows])
-    most = max((row.measures.hits for row in found.rows), default=0)
-    return tuple(_row(page, by, row, known.get(row.value), most) for row in found.rows)
+    columns = {sort for sort, _, _ in _heads(page, by)}
+    filled = zip(found.rows, bars(found.rows, page.state.table.sort, columns), strict=True)
+    return tuple(_row(page, by, row, known.get(row.value), fill) for row, fill in filled)
 
 
 def _about(page: Page, by: str, values: list[Value]) -> dict[Value, Client]:
@@ -182,7 +183,7 @@ def _about(page: Page, by: str, values: list[Value]) -> dict[Value, Client]:
     return page.ask(page.queries.clients, tuple(values), state.span, state.filters.without(ADDRESS)) or {}
 
 
-def _row(page: Page, by: str, row: Row, known: Client | None, most: int) -> ClientRow:
+def _row(page: Page, by: str, row: Row, known: Client | None, fill: float) -> ClientRow:
     text, measures = page.site.dimensions[by].text_of(row.value), row.measures
     network = page.site.dimensions[NETWORK].value_of(row.value) if by == ADDRESS else None
     agent = "" if known is None or known.user_agent is None else known.user_agent
@@ -192,7 +193,7 @@ def _row(page: Page, by: str, row: Row, known: Client | None, most: int) -> Clie
         label=page.label(by, row.value),
         url=page.toggled(by, text),
         current=text in page.state.filters.texts(by),
-        fill=round(100 * measures.hits / most, 1) if most else 0.0,
+        fill=fill,
         network="" if network is None else str(network),
         network_url="" if network is None else page.other_filtered(NETWORK, str(network)),
         agent=_agent(agent),

@@ -15,7 +15,7 @@ from ..queries import answers
 from ..queries.answers import Row
 from ..queries.interface import CHEAP
 from .nothing import without_hits
-from .page import Page, covered
+from .page import Page, covered, of_longest
 from .panel import EVERY_ROW, Cells, Panel, View
 from .request_log import web_url
 from .series import rows as series_rows
@@ -95,6 +95,8 @@ class ErrorTable:
     """Rows of one of the view's tables; those that are None could not be computed."""
 
     rows: tuple[ExceptionRow | FailingRow | MissingRow | LinkRow, ...] | None
+    fills: tuple[float, ...]
+    """Length of each row's bar in percent of the longest."""
     csv_url: str
     all_url: str | None = None
     cut: bool = False
@@ -134,6 +136,7 @@ def exceptions(page: Page) -> ErrorTable:
     groups = page.ask(page.queries.exceptions, state.span, state.filters, limit=SHOWN + 1)
     return ErrorTable(
         rows=None if groups is None else tuple(_exception_row(page, group) for group in groups[:SHOWN]),
+        fills=of_longest(group.hits for group in (groups or ())[:SHOWN]),
         csv_url=page.csv("exceptions"),
         cut=len(groups or ()) > SHOWN,
     )
@@ -190,6 +193,7 @@ def failing(page: Page) -> ErrorTable:
     found = page.ask(_failing, page, SHOWN)
     return ErrorTable(
         rows=None if found is None else tuple(_failing_row(page, row) for row in found),
+        fills=of_longest(row.measures.server_errors or 0 for row in found or ()),
         csv_url=page.csv("failing"),
         all_url=page.state.listed_at(page.site.url("list", dimension="path"), sort="-server_errors"),
     )
@@ -227,6 +231,7 @@ def missing(page: Page) -> ErrorTable:
     tops = top_referrers(page.ask(_links, page, LOOKED_AT) if rows and has_links(page) else None)
     return ErrorTable(
         rows=None if rows is None else tuple(_missing_row(page, row, tops) for row in rows),
+        fills=of_longest(row.measures.hits for row in rows or ()),
         csv_url=page.csv("missing"),
         all_url=page.state.at(page.site.url("list", dimension="path"), filters=_not_found(page)),
     )
@@ -280,6 +285,7 @@ def links(page: Page) -> ErrorTable:
     found = page.ask(_links, page, LOOKED_AT)
     return ErrorTable(
         rows=None if found is None else tuple(_link_row(page, link) for link in found[:SHOWN]),
+        fills=of_longest(link.hits for link in (found or ())[:SHOWN]),
         csv_url=page.csv("links"),
         cut=len(found or ()) > SHOWN,
     )

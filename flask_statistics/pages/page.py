@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -199,6 +199,13 @@ def covered(page: Page) -> str:
     """What the span covers."""
     span = page.state.span
     return span_label(span.local_start, span.local_end, now=page.local_now)
+
+
+def of_longest(lengths: Iterable[float]) -> tuple[float, ...]:
+    """Each of `lengths` in percent of the longest: the bars of a list."""
+    known = tuple(lengths)
+    most = max(known, default=0)
+    return tuple(round(100 * length / most, 1) if most else 0.0 for length in known)
 
 
 def how_long(kept: timedelta) -> str:

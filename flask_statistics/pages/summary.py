@@ -190,7 +190,7 @@ def value_of(name: str, measures: Measures) -> float | None:
 def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, versus: str) -> Tile:
     value = value_of(name, measures)
     timed, errors = name.endswith(("p50", "p95")), name.endswith("errors")
-    lower = timed or errors or name in WAIT_TILES
+    judged = timed or errors
     shown = duration if timed else decimal if name.endswith("avg") else compact
     part = share(measures.client_errors if name == "client_errors" else measures.server_errors, measures.hits)
     return Tile(
@@ -198,7 +198,9 @@ def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, 
         label=LABELS[name],
         text=shown(value),
         exact=number(value) if shown is compact else shown(value),
-        change=None if previous is None else change(value, value_of(name, previous), lower_is_better=lower),
+        change=None
+        if previous is None
+        else change(value, value_of(name, previous), lower_is_better=judged, neutral=not judged),
         versus=versus,
         meaning=MEANINGS[name],
         hint=None if not errors or not part else f"{part} of hits" if value else "no errors",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ..conftest import App
-from .test_overview import cells
+from .test_overview import bars, cells
 
 
 @pytest.fixture
@@ -66,6 +66,12 @@ def test_errors_tells_whose_links_are_broken(app: App) -> None:
         ["localhost/own", "yours", "/gone", "2"],
         ["other.example/links", "other", "/gone", "1"],
     ]
+
+
+def test_errors_bars_compare_counts(app: App) -> None:
+    page = app.client.get(f"/statistics/{VIEW}").text
+    assert bars(page, "fs-exceptions") == bars(page, "fs-failing") == bars(page, "fs-links") == [100, 50]
+    assert bars(page, "fs-missing") == [100, 33.3]
 
 
 def test_errors_says_where_it_is_cut(app: App) -> None:

@@ -104,7 +104,7 @@ def test_summary_compares_equal_elapsed_time() -> None:
     ]
     changes = {tile.measure: tile.change and (tile.change.text, tile.change.tone) for tile in tiles}
     assert changes == {
-        "hits": ("+7%", "good"),
+        "hits": ("+7%", "flat"),
         "visitors": ("±0%", "flat"),
         "p50": ("±0%", "flat"),
         "p95": ("−20%", "good"),

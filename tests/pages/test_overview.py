@@ -69,6 +69,13 @@ def rows(markup: str, element_id: str) -> list[list[str]]:
     return [cells(row) for row in re.findall(r"<tr\b.*?</tr>", section[0].partition("<tbody")[2], re.DOTALL)]
 
 
+def bars(markup: str, element_id: str) -> list[float]:
+    """How long the bars of the first table in an element are, in percent."""
+    section = re.search(rf'id="{element_id}".*?</table>', markup, re.DOTALL)
+    assert section is not None
+    return [float(width) for width in re.findall(r'class="fill".*?<rect width="([\d.]+)%"', section[0], re.DOTALL)]
+
+
 def with_(query: str, **extra: object) -> str:
     return query + ("&" if query else "?") + "&".join(f"{name}={value}" for name, value in extra.items())
 
@@ -155,6 +162,30 @@ def test_overview_panels_are_the_apis_breakdowns(app: App, query: str) -> None:
         assert rows(page, f"fs-p-{name}") == [
             [dimension.label_of(row["value"]), number(row["hits"]), share(row["hits"], total)] for row in listed
         ]
+
+
+@pytest.mark.parametrize(
+    ("query", "measure"),
+    [
+        ("", lambda row: row["hits"]),
+        ("?sort=-p95", lambda row: row["response_time"]["p95"]),
+        ("?sort=visitors", lambda row: row["visitors"]),
+        ("?sort=-server_error_share", lambda row: row["server_errors"] / row["hits"]),
+        ("?sort=-last_requested", lambda row: row["hits"]),
+        ("?sort=value", lambda row: row["hits"]),
+    ],
+)
+def test_bars_compare_by_what_the_table_is_sorted_by(app: App, query: str, measure: Any) -> None:
+    lengths = [measure(row) for row in app.json(f"breakdown/path{with_(query, limit=10)}")["rows"]]
+    expected = [pytest.approx(100 * length / max(lengths), abs=0.06) for length in lengths]
+    assert bars(page_of(app, query), "fs-paths") == expected
+
+
+def test_bars_of_panels_compare_with_the_first_row(app: App) -> None:
+    found = bars(page_of(app, "?span=28d"), "fs-p-browser")
+    assert found[0] == 100
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 100
 
 
 # ---- work ------------------------------------------------------------------------------------------------------------
