@@ -20,7 +20,7 @@ from .databases.errors import fix
 from .dimensions import DimensionError
 from .filters import Filters
 from .pages.panels import Panels
-from .queries.answers import Measures, ResponseTime
+from .queries.answers import Measures, Only, ResponseTime
 from .queries.interface import Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
 from .spans import Span, SpanError, to_local
@@ -143,7 +143,9 @@ def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     if before and after:
         raise BadParameter("before and after are both given, but only one of them can be")
     try:
-        log = queries.requests(span, filters, limit=_number("limit"), before=before, after=after)
+        log = queries.requests(
+            span, filters, limit=_number("limit"), before=before, after=after, only=_only(), slowest=_slowest()
+        )
     except UnknownRequest as error:
         name = "before" if before else "after"
         raise BadParameter(f"{name} is {str(error)[:100]!r}, but must be the id of a stored request") from None
@@ -213,6 +215,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return _utc(value)
     return value if isinstance(value, (str, int, float, bool, date, type(None))) else str(value)
+
+
+def _only() -> Only:
+    text = request.args.get("slower", "")
+    try:
+        slower = parameters.seconds_of("slower", text)
+    except ValueError as error:
+        raise BadParameter(f"slower is {text[:100]!r}, but must be {error}") from None
+    return Only(slower, parameters.cut("text", request.args.get("text", "").strip()))
+
+
+def _slowest() -> bool:
+    allowed, first = parameters.NAMED["first"].choices, request.args.get("first", "newest")
+    if first not in allowed:
+        raise BadParameter(f"first is {first[:100]!r}, but must be one of {', '.join(allowed)}")
+    return first == "slowest"
 
 
 def _number(name: str) -> int:

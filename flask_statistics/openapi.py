@@ -108,6 +108,8 @@ def _parameters(question: str, dimensions: Mapping[str, Dimension]) -> list[Json
 def _schema(known: Parameter) -> Json:
     if known.choices:
         return _one_of(known.choices)
+    if known.is_number:
+        return {"type": "number", "minimum": 0, "maximum": known.most}
     if known.most is not None:
         return {"type": "integer", "minimum": known.least, "maximum": known.most}
     return TEXT if known.longest is None else {"type": "string", "maxLength": known.longest}

@@ -19,6 +19,7 @@ from . import parameters
 from .dimensions import Dimension
 from .filters import Filters, read_filters
 from .parameters import NAMED, ROWS
+from .queries.answers import Only
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
 MOST_BUCKETS = 400
@@ -50,18 +51,41 @@ class TableState:
     """Key of the request that a page of the log ends before."""
     after: str | None = None
     """Key of the request that a page of the log begins after."""
+    slower: str = ""
+    """Seconds that requests of the log took more than; empty: it has all."""
+    text: str = ""
+    """What path or query string of requests of the log contain."""
+    first: str = NAMED["first"].choices[0]
+    """Which requests come first in the log."""
+    column: tuple[str, ...] = ()
+    """Columns of the log; empty: the usual ones."""
+
+    @property
+    def only(self) -> Only:
+        """What the log is narrowed to."""
+        return Only(float(self.slower) if self.slower else None, self.text)
+
+    @property
+    def slowest(self) -> bool:
+        """Whether the slowest requests come first in the log."""
+        return self.first == "slowest"
 
     def query(self) -> list[tuple[str, str]]:
         """The query string's pairs, without those that say the default."""
+        said = [(field.name, getattr(self, field.name)) for field in fields(self)]
         return [
-            (field.name, str(getattr(self, field.name)))
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
+            (name, str(each))
+            for name, value in said
+            for each in (value if isinstance(value, tuple) else (value,))
+            if value != getattr(_USUAL, name)
         ]
 
     def first_page(self) -> TableState:
         """The same table from its first row."""
         return replace(self, offset=0, before=None, after=None)
+
+
+_USUAL = TableState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +255,32 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
         offset=_number("offset", args, notices),
         before=args.get("before") or None,
         after=args.get("after") or None,
+        slower=_seconds("slower", args, notices),
+        text=parameters.cut("text", args.get("text", "").strip()),
+        first=_one_of("first", args, notices),
+        column=_columns(args, notices),
     )
+
+
+def _columns(args: MultiDict[str, str], notices: list[str]) -> tuple[str, ...]:
+    """Those of the log that are asked for, each once, in their order."""
+    known, given = NAMED["column"].choices, dict.fromkeys(args.getlist("column"))
+    notices += [
+        f"column is {name[:100]!r}, but must be one of {', '.join(known)}; it was left out."
+        for name in given
+        if name not in known
+    ]
+    return tuple(name for name in known if name in given)
+
+
+def _seconds(name: str, args: MultiDict[str, str], notices: list[str]) -> str:
+    text = args.get(name, "").strip()
+    try:
+        found = parameters.seconds_of(name, text)
+    except ValueError as error:
+        notices.append(f"{name} is {text[:100]!r}, but must be {error}; it was left out.")
+        return ""
+    return "" if found is None else f"{found:g}"
 
 
 def _number(name: str, args: MultiDict[str, str], notices: list[str]) -> int:

@@ -47,10 +47,30 @@ class Parameter:
     default: int = 0
     longest: int | None = None
     """Characters of it that count; None: all do."""
+    is_number: bool = False
+    """Whether it is a number that can have a fraction, up to `most`."""
+    many: bool = False
+    """Whether it can be given several times."""
 
 
 METRICS = ("hits", "visitors", "time", "errors", "db_time", "db_queries", "http_time", "http_calls")
 """What the chart can draw, the default first."""
+LOG_COLUMNS = (
+    *(
+        "status_code",
+        "method",
+        "path",
+        "query_string",
+        "route",
+        "mimetype",
+        "size",
+        "response_time",
+        "db_time",
+        "http_time",
+    ),
+    *("browser", "remote_address", "user", "country", "language", "referrer", "host", "release"),
+)
+"""What the request log can show beside the time of day, in this order."""
 _DAY = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
 _ALL = ("summary", "series", "breakdown", "requests")
 _LISTS = ("breakdown", "requests")
@@ -99,6 +119,31 @@ TABLE = (
     Parameter(name="offset", meaning="Rows to skip.", questions=("breakdown",), most=10**9),
     Parameter(name="before", meaning="Only requests older than the one with this id.", questions=("requests",)),
     Parameter(name="after", meaning="Only requests newer than the one with this id.", questions=("requests",)),
+    Parameter(
+        name="slower",
+        meaning="Only requests that took more than so many seconds, such as `0.5`.",
+        questions=("requests",),
+        is_number=True,
+        most=86_400,
+    ),
+    Parameter(
+        name="text",
+        meaning="Only requests with this text in their path or query string, of ASCII in any case.",
+        questions=("requests",),
+        longest=200,
+    ),
+    Parameter(
+        name="first",
+        meaning="Which requests come first; `slowest` makes `before` and `after` mean the faster and the slower ones.",
+        questions=("requests",),
+        choices=("newest", "slowest"),
+    ),
+    Parameter(
+        name="column",
+        meaning="A column of the request log; several show several.",
+        choices=LOG_COLUMNS,
+        many=True,
+    ),
     Parameter(name="token", meaning="What the guard of that name reads."),
 )
 """All parameters that are no filter. Pages and API know the same ones, as one links to the other."""
@@ -116,11 +161,25 @@ LONGEST_NAME = 100
 
 def mistakes(args: MultiDict[str, str], dimensions: Collection[str]) -> list[str]:
     """A sentence without its full stop for each name in a query string that is no parameter, or says two things at once."""
-    twice = [name for name in NAMES if len(set(args.getlist(name))) > 1]
+    twice = [name for name in NAMES if not NAMED[name].many and len(set(args.getlist(name))) > 1]
     return [
         *unknown(args, dimensions),
         *(f"{name} is given with different values, but only one can count" for name in twice),
     ]
+
+
+def seconds_of(name: str, text: str) -> float | None:
+    """The number that a parameter says; None: it says none. Raises `ValueError` with what it must be."""
+    if not text:
+        return None
+    most = NAMED[name].most or 0
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= most:  # what is no number at all is not either
+        raise ValueError(f"a number from 0 to {most:,}")
+    return found
 
 
 def cut(name: str, text: str) -> str:

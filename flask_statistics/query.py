@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from . import parameters
 from .filters import Filters, read_filters
-from .queries.answers import Breakdown, Measures, Point, RequestLog
+from .queries.answers import Breakdown, Measures, Only, Point, RequestLog
 from .queries.interface import Queries
 from .spans import UNITS, Span, read_span
 from .state import State
@@ -149,19 +149,29 @@ class Query:
         limit: int = 50,
         before: str | None = None,
         after: str | None = None,
+        slower: float | None = None,
+        text: str = "",
+        slowest: bool = False,
         **parameters: Any,
     ) -> RequestLog:
         """`limit` requests, newest first: the newest, or those older than the key `before`, or newer than `after`.
 
+        `slower`: only those that took more than so many seconds; `text`: only those with it in their path or query string.
+        `slowest`: slowest first, and `before` and `after` mean the faster and the slower ones.
         Raises `UnknownRequest` if that key is of no stored request.
         """
         _check_whole("limit", limit, least=1)
         if before is not None and after is not None:
             raise BadParameter("before and after are both given, but only one of them can be")
+        _check_text("text", text)
+        if slower is not None and not (isinstance(slower, (int, float)) and slower >= 0):
+            raise BadParameter(f"slower is {slower!r:.100}, but must be a number of seconds, 0 or more")
         return self._ask(
             filters,
             parameters,
-            lambda queries, span, wanted: queries.requests(span, wanted, limit=limit, before=before, after=after),
+            lambda queries, span, wanted: queries.requests(
+                span, wanted, limit=limit, before=before, after=after, only=Only(slower, text), slowest=slowest
+            ),
         )
 
     def complete_from(

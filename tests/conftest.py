@@ -32,7 +32,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
-from flask_statistics import RequestMixin, Statistics, patience
+from flask_statistics import RequestMixin, Statistics, advice, health, patience
 from flask_statistics.state import State
 
 from . import shapes
@@ -328,9 +328,14 @@ def original_model(db: SQLAlchemy, *, length: int | None = None) -> type[Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def unhurried() -> Iterator[None]:
-    """Requests wait until their row is stored, however slow the machine is; `hurried` is how users have it."""
+    """Requests wait until their row is stored, and pages are not called slow, however slow the machine is.
+
+    `hurried` is how long users wait.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patience, "SHORT_S", 10.0)
+        for module in (advice, health):
+            patch.setattr(module, "SLOW_PAGE_S", 3_600.0)
         yield
 
 

@@ -30,6 +30,12 @@ WELL = Measured(
 )
 
 
+@pytest.fixture(autouse=True)
+def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is slow after as long as users have it; those of tests are never taken for slow."""
+    monkeypatch.setattr(advice_module, "SLOW_PAGE_S", 1.0)
+
+
 @pytest.mark.parametrize(
     ("differs", "setting", "because"),
     [

@@ -70,6 +70,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("requests?limit=" + "9" * 50, f"limit is '{'9' * 50}', but must be a whole number from 1 to 1,000"),
         ("requests?before=x", "before is 'x', but must be the id of a stored request"),
         ("requests?after=99999", "after is '99999', but must be the id of a stored request"),
+        ("requests?slower=-1", "slower is '-1', but must be a number from 0 to 86,400"),
+        ("requests?slower=nan", "slower is 'nan', but must be a number from 0 to 86,400"),
+        ("requests?first=last", "first is 'last', but must be one of newest, slowest"),
         ("requests?before=1&after=2", "before and after are both given, but only one of them can be"),
     ],
 )

@@ -144,6 +144,7 @@ def test_query_refuses_by_name(app: App, asked: dict[str, Any], said: str) -> No
         (lambda query: query.breakdown(None), "dimension is None, but must be a text"),
         (lambda query: query.series(unit=5), "unit is 5, but must be a text"),
         (lambda query: query.requests(limit=-1), "limit is -1, but must be a whole number from 1 on"),
+        (lambda query: query.requests(slower="x"), "slower is 'x', but must be a number of seconds, 0 or more"),
         (lambda query: query.requests(before="1", after="2"), "before and after are both given"),
     ],
     ids=lambda said: said if isinstance(said, str) else "",

@@ -15,13 +15,14 @@ from ..filters import Filters
 from ..formatting import LONGEST_S, clipped, day, duration, number, share, size, status_text, visible
 from ..headers import host_of, language_of
 from ..models import KNOWN_COLUMNS, MEASURED
+from ..page_state import TableState
 from ..queries.answers import RequestLog
 from ..queries.interface import PERCENTILES, UnknownRequest
 from ..spans import Span, midnight
 from ..timing.story import Call, Statement, Story, load
 from .frame import chips
 from .page import Page, covered, plural
-from .request_log import RequestRow, client_url, row_of, url_of, web_url
+from .request_log import RequestRow, client_url, heading_of, row_of, url_of, web_url
 
 LONGEST_TEXT = 20_000
 """Characters of one stored value that are shown."""
@@ -151,6 +152,8 @@ class OneRequest:
     back_url: str
     """The list that it was chosen from, at the same page of it."""
     back_text: str
+    slowest: bool
+    """Whether the list is sorted by time."""
     """What that list has."""
     later_url: str | None
     earlier_url: str | None
@@ -196,7 +199,8 @@ def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
         curl=_curl(page, row),
         test=_test(row),
         back_url=back_url(page),
-        back_text=" · ".join(("Requests", covered(page), *(chip.text for chip in chosen))),
+        back_text=" · ".join((heading_of(page), covered(page), *(chip.text for chip in chosen))),
+        slowest=page.state.table.slowest,
         later_url=_neighbour(page, after=key),
         earlier_url=_neighbour(page, before=key),
     )
@@ -323,7 +327,8 @@ def _around(page: Page, row: Mapping[str, Any]) -> tuple[RequestRow, ...]:
     if dimension is None or value is None:
         return ()
     state = page.state
-    page = replace(page, state=replace(state, filters=Filters().and_(ADDRESS, dimension.text_of(value))))
+    alike = Filters().and_(ADDRESS, dimension.text_of(value))
+    page = replace(page, state=replace(state, filters=alike, table=TableState()))
     later, earlier = (page.ask(_beside, page, AROUND, **beside) for beside in ({"after": key}, {"before": key}))
     rows = [*(later.rows if later else ()), row, *(earlier.rows if earlier else ())]
     page = replace(page, state=state)  # each leads back to the list that this one was chosen from
@@ -336,9 +341,18 @@ def _neighbour(page: Page, **beside: str) -> str | None:
     return url_of(page, log.rows[-1]) if log is not None and log.rows else None
 
 
-def _beside(page: Page, limit: int, **beside: str) -> RequestLog | None:
+def _beside(page: Page, limit: int, *, before: str | None = None, after: str | None = None) -> RequestLog | None:
+    state, table = page.state, page.state.table
     try:
-        return page.queries.requests(page.state.span, page.state.filters, limit=limit, **beside)
+        return page.queries.requests(
+            state.span,
+            state.filters,
+            limit=limit,
+            before=before,
+            after=after,
+            only=table.only,
+            slowest=table.slowest,
+        )
     except UnknownRequest:  # it has no date
         return None
 

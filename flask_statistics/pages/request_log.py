@@ -1,4 +1,4 @@
-"""The request log: requests newest first."""
+"""The request log: requests, newest or slowest first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ..formatting import clipped, day, duration, size, status_text
 from ..models import KNOWN_COLUMNS, LONG
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
+from ..waits import WAITS
+from .breakdowns import Head
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
 from .panel import Cells, Panel, View
@@ -42,25 +44,68 @@ class RequestRow:
     path_url: str
     """The overview of its path; empty where the model has none."""
     exception: str | None
-    mimetype: str
-    size: str
     duration: str
     browser: str
+    texts: Mapping[str, str]
+    """Of all other columns that are shown, what they say."""
     client: str
     client_url: str
     """All requests of the client; empty: clients are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table, beside the time of day, which is the first."""
+
+    name: str
+    text: str
+    css: str = ""
+    usual: bool = True
+    """Whether it is shown where nobody chose columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A column that can be chosen."""
+
+    name: str
+    text: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What narrows and sorts the whole log."""
+
+    base: str
+    hidden: tuple[tuple[str, str], ...]
+    """What the form that narrows repeats."""
+    slower: str
+    text: str
+    can_be_slow: bool
+    """Whether the model has times."""
+    has_text: bool
+    """Whether it has paths or query strings."""
+    clear_url: str | None
+    """None: nothing is narrowed."""
+    choices: tuple[Choice, ...]
+    columns_hidden: tuple[tuple[str, str], ...]
+    """What the form that chooses columns repeats."""
+    usual_url: str | None
+    """Shows the usual columns; None: they are shown."""
+    by_time: Head
+    by_duration: Head
+    slowest: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTable:
-    """Requests, newest first."""
+    """Requests, newest or slowest first."""
 
     heading: str
     zone: str
     rows: tuple[RequestRow, ...]
-    has: frozenset[str]
-    """Columns of the model."""
-    tells_clients: bool
+    columns: tuple[Column, ...]
     empty: str
     kept: str | None
     """How long requests are kept."""
@@ -69,6 +114,40 @@ class RequestTable:
     all_url: str | None = None
     """The whole log, where this is the beginning of it."""
     csv_url: str = ""
+    tools: Tools | None = None
+    """None: it is the beginning of the log."""
+
+
+COLUMNS = (
+    Column("status_code", "Status"),
+    Column("method", "Method", "opt"),
+    Column("path", "Path", "path"),
+    Column("query_string", "Query", "path", usual=False),
+    Column("route", "Route", "path", usual=False),
+    Column("mimetype", "MIME type", "opt type"),
+    Column("size", "Size", "n opt size"),
+    Column("response_time", "Duration", "n"),
+    Column("db_time", "Database", "n", usual=False),
+    Column("http_time", "Other servers", "n", usual=False),
+    Column("browser", "Browser", "opt"),
+    Column("remote_address", "Client", "opt"),
+    Column("user", "User", usual=False),
+    Column("country", "Country", usual=False),
+    Column("language", "Language", usual=False),
+    Column("referrer", "Referrer", usual=False),
+    Column("host", "Host", usual=False),
+    Column("release", "Release", usual=False),
+)
+"""Those that can be shown, in their order."""
+ALWAYS = ("response_time",)
+"""Those that nobody can hide."""
+TEXTS = tuple(
+    column.name
+    for column in COLUMNS
+    if column.name not in ("status_code", "path", "response_time", "browser", "remote_address")
+)
+"""Those whose cells are text and nothing else."""
+LONGEST_CELL = 80
 
 
 # ---- the log ---------------------------------------------------------------------------------------------------------
@@ -81,7 +160,9 @@ def requests(page: Page) -> RequestTable | None:
     if log is None:
         return None
     return replace(
-        _table(page, log, heading="Requests"),
+        _table(page, log, heading=heading_of(page)),
+        columns=_chosen(page),
+        tools=_tools(page),
         newer_url=None if log.newer is None else state.table_url(after=log.newer),
         older_url=None if log.older is None else state.table_url(before=log.older),
     )
@@ -104,20 +185,22 @@ def _requests(page: Page) -> RequestLog:
     state, table, ask = page.state, page.state.table, page.queries.requests
     try:
         after = None if table.before else table.after
-        return ask(state.span, state.filters, limit=LOG_ROWS, before=table.before, after=after)
+        place = {"before": table.before, "after": after}
+        return ask(state.span, state.filters, limit=LOG_ROWS, **place, only=table.only, slowest=table.slowest)
     except UnknownRequest:
-        return ask(state.span, state.filters, limit=LOG_ROWS)
+        return ask(state.span, state.filters, limit=LOG_ROWS, only=table.only, slowest=table.slowest)
 
 
 def _instead(page: Page) -> Nothing | None:
     log, table = _ask_page(page), page.state.table
-    return nothing(page) if log is not None and not log.rows and not (table.before or table.after) else None
+    narrowed = table.before or table.after or table.only  # then the form that narrowed it must stay
+    return nothing(page) if log is not None and not log.rows and not narrowed else None
 
 
 def rows(page: Page) -> Iterator[Cells]:
-    """Every request of the span with every stored column but the traceback, newest first, as many at a time as memory bears."""
+    """Every request of the log with every stored column but the traceback, in its order, as many at a time as memory bears."""
     names: list[str] | None = None
-    log = page.queries.requests(page.state.span, page.state.filters, limit=FILE_ROWS)
+    log = _piece(page)
     while True:
         for row in log.rows:
             if names is None:
@@ -136,8 +219,15 @@ def _older(page: Page, log: RequestLog) -> RequestLog | None:
     """The requests before those of `log`, behind the last one that was not deleted meanwhile; None: all of them were."""
     for row in reversed(log.rows):
         with suppress(UnknownRequest):
-            return page.queries.requests(page.state.span, page.state.filters, limit=FILE_ROWS, before=str(row["id"]))
+            return _piece(page, before=str(row["id"]))
     return None
+
+
+def _piece(page: Page, *, before: str | None = None) -> RequestLog:
+    state, table = page.state, page.state.table
+    return page.queries.requests(
+        state.span, state.filters, limit=FILE_ROWS, before=before, only=table.only, slowest=table.slowest
+    )
 
 
 VIEW = View(
@@ -175,11 +265,67 @@ def _table(page: Page, log: RequestLog, *, heading: str) -> RequestTable:
         heading=heading,
         zone=page.state.span.zone.key,
         rows=tuple(row_of(page, row) for row in log.rows),
-        has=frozenset(page.site.columns),
-        tells_clients=ADDRESS in page.site.dimensions,
-        empty="No requests match these filters." if page.state.filters else "No requests in this span.",
+        columns=tuple(column for column in _offered(page) if column.usual),
+        empty=_empty(page),
         kept=_kept(page),
         csv_url=page.csv("requests"),
+    )
+
+
+def heading_of(page: Page) -> str:
+    """What the log has, in words."""
+    only, slowest = page.state.table.only, page.state.table.slowest
+    said = [f"slower than {duration(only.slower)}"] if only.slower is not None else []
+    said += [f"with “{clipped(only.text, 60)}” in path or query"] if only.text else []
+    return " ".join(["Requests", *said]) + (", slowest first" if slowest else "")
+
+
+def _empty(page: Page) -> str:
+    if page.state.table.only:
+        return f"No {heading_of(page).partition(', slowest')[0].lower()}{' under these filters' if page.state.filters else ''}."
+    return "No requests match these filters." if page.state.filters else "No requests in this span."
+
+
+# ---- its columns and tools -------------------------------------------------------------------------------------------
+
+
+def _offered(page: Page) -> list[Column]:
+    """The columns that the model has, and something fills."""
+    site = page.site
+    without = {"remote_address"} if ADDRESS not in site.dimensions else set()
+    has = {*site.columns, *(["browser"] if "browser" in site.dimensions else [])} - without
+    return [column for column in COLUMNS if column.name in has and (column.name not in WAITS or page.has(column.name))]
+
+
+def _chosen(page: Page) -> tuple[Column, ...]:
+    wanted = page.state.table.column
+    return tuple(
+        column
+        for column in _offered(page)
+        if (column.name in wanted or column.name in ALWAYS if wanted else column.usual)
+    )
+
+
+def _tools(page: Page) -> Tools:
+    state, table = page.state, page.state.table
+    shown, has = _chosen(page), page.site.columns
+    cleared = replace(table.first_page(), slower="", text="")
+    return Tools(
+        base=state.base,
+        hidden=tuple(state.hidden("slower", "text")),
+        slower=table.slower,
+        text=table.text,
+        can_be_slow="response_time" in has,
+        has_text="path" in has or "query_string" in has,
+        clear_url=state.url(table=cleared) if table.only else None,
+        choices=tuple(
+            Choice(column.name, column.text, column in shown) for column in _offered(page) if column.name not in ALWAYS
+        ),
+        columns_hidden=tuple(state.hidden("column")),
+        usual_url=state.table_url(column=()) if table.column else None,
+        by_time=Head("Time", state.table_url(first="newest"), None if table.slowest else "descending"),
+        by_duration=Head("Duration", state.table_url(first="slowest"), "descending" if table.slowest else None),
+        slowest=table.slowest,
     )
 
 
@@ -206,13 +352,20 @@ def row_of(page: Page, row: Mapping[str, Any]) -> RequestRow:
         path=_path(page, path),
         path_url=page.other_filtered("path", path or "") if "path" in page.site.dimensions else "",
         exception=clipped(row["exception"]) if row.get("exception") else None,
-        mimetype=clipped(row.get("mimetype"), 60),
-        size=size(row.get("size")),
+        texts={name: _text(name, row[name]) for name in TEXTS if name in row},
         duration=duration(row.get("response_time")),
         browser=_browser(page, row),
         client=clipped(str(row.get("remote_address") or ""), 48),
         client_url=client_url(page, row.get("remote_address")),
     )
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "size":
+        return size(value)
+    if name in WAITS:
+        return duration(value)
+    return clipped(None if value is None else str(value), LONGEST_CELL)
 
 
 def client_url(page: Page, stored: Any) -> str:

@@ -161,15 +161,28 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """What the request log is narrowed to beyond its filters."""
+
+    slower: float | None = None
+    """Requests that took more than so many seconds; None: all."""
+    text: str = ""
+    """What their path or query string contains, of ASCII in any case."""
+
+    def __bool__(self) -> bool:
+        return self != Only()
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLog:
-    """Some requests, newest first."""
+    """Some requests, newest or slowest first."""
 
     rows: tuple[Mapping[str, Any], ...]
     """Model attribute to stored value; `id` is the row's key."""
     newer: str | None
-    """The key to ask for what is newer (`after`); None: nothing is."""
+    """The key to ask for what is newer, or slower (`after`); None: nothing is."""
     older: str | None
-    """The key to ask for what is older (`before`); None: nothing is."""
+    """The key to ask for what is older, or faster (`before`); None: nothing is."""
 
 
 PARTS = (0.50, 0.95, 0.99)

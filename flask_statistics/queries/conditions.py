@@ -5,6 +5,7 @@ What a filter's value means among raw values that it is not, as `firefox` among 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from ..filters import Condition, Filters
 from ..models import RawTable
 from ..spans import Span
 from . import interface
+from .answers import Only
 
 FEW = 100
 """So many values are ordinary parameters of a statement; more go in as one."""
@@ -50,6 +52,20 @@ class Conditions:
     def where(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
         """Those of a span and its filters."""
         return [*self.within(span.start, span.end), *self.of_filters(span, filters)]
+
+    def only(self, only: Only) -> list[sa.ColumnElement[bool]]:
+        """Those of what the request log is narrowed to. What the model has no column for is true of none."""
+        clauses: list[sa.ColumnElement[bool]] = []
+        if only.slower is not None:
+            has = self._raw.has("response_time")
+            clauses.append(self.column("response_time") > only.slower if has else sa.false())
+        if only.text:
+            columns = [self.column(name) for name in ("path", "query_string") if self._raw.has(name)]
+            kind = databases.of(self._connection)
+            found = [_containing(column, only.text, escape=kind.has_escape) for column in columns]
+            can_be = kind.can_hold(only.text) and "\0" not in only.text  # with which SQLite takes a pattern for over
+            clauses.append(sa.or_(sa.false(), *(found if can_be else ())))
+        return clauses
 
     def of_filters(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
         """Those of filters alone; what their values mean is looked up in `span`."""
@@ -117,6 +133,13 @@ class Conditions:
                 "span or a longer text; with STATISTICS_ROLLUPS, rare ones are counted together."
             )
         return self._seen[key]
+
+
+def _containing(column: sa.ColumnElement[Any], text: str, *, escape: bool) -> sa.ColumnElement[bool]:
+    """Whether a text column contains `text`, of ASCII in any case; `escape`: whether the database knows that word."""
+    if escape:
+        return column.icontains(text, autoescape=True)
+    return column.ilike("%" + re.sub(r"([\\%_])", r"\\\1", text) + "%")
 
 
 def stored_values(values: Iterable[Value]) -> list[Any]:

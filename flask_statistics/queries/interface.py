@@ -13,7 +13,7 @@ from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
 from ..waits import WAITS
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog, Row
 
 SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
@@ -26,6 +26,7 @@ EVERYTHING = USUAL | WAITED
 """What `want` can ask for beyond hits. Answers may hold more than was asked for."""
 CHEAP = frozenset({SUMS})
 HITS: frozenset[str] = frozenset()
+EVERY_REQUEST = Only()
 
 _TIMES = ("avg", "p50", "p95", "p99", "max")
 
@@ -134,10 +135,19 @@ class Queries(Protocol):
         """Path and referring page of requests that had a referrer, most hits first."""
 
     def requests(
-        self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
+        self,
+        span: Span,
+        filters: Filters,
+        *,
+        limit: int,
+        before: str | None = None,
+        after: str | None = None,
+        only: Only = EVERY_REQUEST,
+        slowest: bool = False,
     ) -> RequestLog:
         """Requests, newest first: the newest, those older than key `before`, or those newer than key `after`.
 
+        `slowest`: slowest first; `before` are the faster ones then, and those whose time is not known come last.
         Raises `UnknownRequest` if that key is none of a stored request.
         """
 

@@ -22,10 +22,10 @@ from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
 from . import interface
 from .aggregates import Aggregates, grouped, instant_of
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog, Row, Tally
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog, Row, Tally
 from .clients import RawClients
 from .conditions import Conditions, is_text, member, stored_values
-from .interface import BINNED_BY, CHEAP, EVERYTHING, NEEDED, VISITORS, cut
+from .interface import BINNED_BY, CHEAP, EVERY_REQUEST, EVERYTHING, NEEDED, VISITORS, cut
 from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
@@ -204,10 +204,14 @@ class RawQueries:
         limit: int,
         before: str | None = None,
         after: str | None = None,
+        only: Only = EVERY_REQUEST,
+        slowest: bool = False,
         keys: Sequence[Any] | None = None,
     ) -> RequestLog:
         """As the interface says; with `keys`, only the requests that have one of them are looked at."""
-        return self._requests.page(span, filters, limit=limit, before=before, after=after, keys=keys)
+        return self._requests.page(
+            span, filters, limit=limit, before=before, after=after, only=only, slowest=slowest, keys=keys
+        )
 
     def position(self, key: str) -> tuple[Any, Any]:
         """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""

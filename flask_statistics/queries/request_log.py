@@ -12,12 +12,14 @@ from ..filters import Filters
 from ..models import KNOWN_COLUMNS, LONG, MEASURED, RawTable
 from ..spans import Span
 from .aggregates import instant_of, number_of
-from .answers import RequestLog
+from .answers import Only, RequestLog
 from .conditions import Conditions
-from .interface import UnknownRequest
+from .interface import EVERY_REQUEST, UnknownRequest
 
 NUMBERS = ("status_code", "size", *MEASURED)
 """Columns that hold numbers, and nothing else that can be shown."""
+UNKNOWN_TIME = -1.0
+"""Stands for a time that is not known, so that it comes after all others."""
 
 
 class RawRequests:
@@ -27,8 +29,8 @@ class RawRequests:
         self._connection = connection
         self._raw = raw
         self._conditions = conditions
-        self._position: tuple[str, tuple[Any, Any]] | None = None
-        """The key that was asked for last, and where it is: both neighbours of a request begin there."""
+        self._position: tuple[tuple[str, bool], tuple[Any, Any]] | None = None
+        """The key that was asked for last, in which order, and where it is: both neighbours of a request begin there."""
 
     def page(
         self,
@@ -38,24 +40,28 @@ class RawRequests:
         limit: int,
         before: str | None = None,
         after: str | None = None,
+        only: Only = EVERY_REQUEST,
+        slowest: bool = False,
         keys: Sequence[Any] | None = None,
     ) -> RequestLog:
         """As the interface says; with `keys`, only the requests that have one of them are looked at."""
-        date, key = self._conditions.column("date"), self._raw.key
-        where = self._conditions.where(span, filters)
+        by, key = self._by(slowest), self._raw.key
+        where = [*self._conditions.where(span, filters), *self._conditions.only(only)]
         if keys is not None:
             where.append(key.in_(keys))
         names = [name for name in self._raw.columns if name in KNOWN_COLUMNS and name not in LONG]
         query = sa.select(key.label("_key"), *(self._raw.columns[name].label(name) for name in names))
         if after is not None:
-            newer = query.where(*where, _later(date, key, *self.position(after))).order_by(date, key).limit(limit + 1)
+            newer = (
+                query.where(*where, _later(by, key, *self._place(after, slowest))).order_by(by, key).limit(limit + 1)
+            )
             rows = list(self._connection.execute(newer).mappings())
             more, rows = len(rows) > limit, rows[:limit][::-1]
             has_newer, has_older = more, True
         else:
             if before is not None:
-                where.append(_earlier(date, key, *self.position(before)))
-            older = query.where(*where).order_by(date.desc(), key.desc()).limit(limit + 1)
+                where.append(_earlier(by, key, *self._place(before, slowest)))
+            older = query.where(*where).order_by(by.desc(), key.desc()).limit(limit + 1)
             rows = list(self._connection.execute(older).mappings())
             has_newer, has_older, rows = before is not None, len(rows) > limit, rows[:limit]
         return RequestLog(
@@ -66,17 +72,27 @@ class RawRequests:
 
     def position(self, key: str) -> tuple[Any, Any]:
         """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""
-        if self._position is not None and self._position[0] == key:
+        return self._place(key, slowest=False)
+
+    def _by(self, slowest: bool) -> sa.ColumnElement[Any]:
+        """What requests are in the order of, which all of them have."""
+        if not slowest or not self._raw.has("response_time"):
+            return self._conditions.column("date")
+        return sa.func.coalesce(self._conditions.column("response_time"), UNKNOWN_TIME)
+
+    def _place(self, key: str, slowest: bool) -> tuple[Any, Any]:
+        """Where a stored request is in that order, and its key. Raises `UnknownRequest`."""
+        if self._position is not None and self._position[0] == (key, slowest):
             return self._position[1]
         try:
             identity = self._raw.identity(key)
         except ValueError:
             raise UnknownRequest(key) from None
-        date = self._connection.scalar(sa.select(self._conditions.column("date")).where(self._raw.key == identity))
-        if date is None:
+        found = self._connection.scalar(sa.select(self._by(slowest)).where(self._raw.key == identity))
+        if found is None:
             raise UnknownRequest(key)
-        self._position = key, (date, identity)
-        return date, identity
+        self._position = (key, slowest), (found, identity)
+        return found, identity
 
     def one(self, key: str) -> dict[str, Any] | None:
         try:
@@ -89,12 +105,12 @@ class RawRequests:
         return None if row is None else _request(row)
 
 
-def _later(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(date >= at, sa.or_(date > at, key > identity))
+def _later(by: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(by >= at, sa.or_(by > at, key > identity))
 
 
-def _earlier(date: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(date <= at, sa.or_(date < at, key < identity))
+def _earlier(by: Any, key: Any, at: Any, identity: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(by <= at, sa.or_(by < at, key < identity))
 
 
 def _request(row: Any) -> dict[str, Any]:

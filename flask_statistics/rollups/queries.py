@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from ..dimensions import OTHER_VALUE, Value
 from ..filters import Filters
-from ..queries.answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
-from ..queries.interface import CHEAP, EVERYTHING, HITS, NEEDED, PERCENTILES, cut
+from ..queries.answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog
+from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc
 from . import store
@@ -266,8 +266,20 @@ class RollupQueries:
         return sorted(found, key=lambda link: (-link.hits, link.path, link.referrer))[:limit]
 
     def requests(
-        self, span: Span, filters: Filters, *, limit: int, before: str | None = None, after: str | None = None
+        self,
+        span: Span,
+        filters: Filters,
+        *,
+        limit: int,
+        before: str | None = None,
+        after: str | None = None,
+        only: Only = EVERY_REQUEST,
+        slowest: bool = False,
     ) -> RequestLog:
+        if only or slowest:  # no segment knows which these are
+            return self._raw.requests(
+                span, filters, limit=limit, before=before, after=after, only=only, slowest=slowest
+            )
         keys = None
         # without filters the index on date finds the newest rows; with them it might read the whole table
         if filters and self._has_keys():

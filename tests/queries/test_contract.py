@@ -159,6 +159,50 @@ def test_contract_requests_pages(app: App) -> None:
     assert app.json(f"requests?limit=3&after={third['after']}") | {"as_of": 0} == second | {"as_of": 0}
 
 
+def test_contract_requests_by_text(app: App) -> None:
+    def found(text: str) -> list[str]:
+        return [row["path"] for row in app.json(f"requests?text={text}")["rows"]]
+
+    assert found("NOWH") == ["/nowhere", "/nowhere"]
+    assert found("user") == ["/user/7"]
+    assert found("%25") == found("_") == found("%5C") == found("%00") == found("'") == []
+    assert found("e&browser=firefox") == ["/gone", "/broken"]
+
+
+def test_contract_slowest_requests_come_first(app: App) -> None:
+    slowest = sorted(app.rows(), key=lambda row: (row.response_time, row.index), reverse=True)
+    assert [row["path"] for row in app.json("requests?first=slowest")["rows"]] == [row.path for row in slowest]
+    place, seen = "", []
+    while place is not None:
+        page = app.json(f"requests?first=slowest&limit=3&before={place}")
+        seen += page["rows"]
+        place = page["before"]
+    assert [row["response_time"] for row in seen] == [row.response_time for row in slowest]
+    third = app.json(f"requests?first=slowest&limit=3&after={seen[6]['id']}")
+    assert third["rows"] == seen[3:6]
+    # a bound between two times, as what a FLOAT of MariaDB tells is not all that it compares
+    least = (slowest[0].response_time + slowest[-1].response_time) / 2
+    slower = app.json(f"requests?slower={least!r}")["rows"]
+    assert {row["id"] for row in slower} == {row.index for row in slowest if row.response_time > least}
+
+
+DAY = datetime(2026, 3, 1)
+
+
+def test_contract_requests_whose_time_is_not_known_come_last(make_app: Callable[..., App], database_url: str) -> None:
+    app = make_app(database_url, STATISTICS_ENABLED=False)
+    took = [0.5, None, 0.0, 2.0, None, 0.5]
+    app.insert(*({"date": DAY, "path": f"/{n}", "response_time": each} for n, each in enumerate(took)))
+    span = f"start={DAY:%Y-%m-%d}&end={DAY:%Y-%m-%d}"
+    rows, place = [], ""
+    while place is not None:
+        page = app.json(f"requests?{span}&first=slowest&limit=2&before={place}")
+        rows += [row["path"] for row in page["rows"]]
+        place = page["before"]
+    assert rows == ["/3", "/5", "/0", "/2", "/4", "/1"]
+    assert [row["path"] for row in app.json(f"requests?{span}&slower=0")["rows"]] == ["/5", "/3", "/0"]
+
+
 def test_contract_half_hour_zone(make_app: Callable[..., App], database_url: str) -> None:
     app = make_app(database_url, STATISTICS_TIMEZONE="Asia/Kolkata")
     last, first = datetime(2026, 3, 1, 18, 29, 59, 999999), datetime(2026, 3, 1, 18, 30)

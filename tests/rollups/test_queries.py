@@ -13,6 +13,7 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from flask_statistics.filters import Filters, read_filters
+from flask_statistics.queries.answers import Only
 from flask_statistics.queries.interface import EVERYTHING, HITS, PERCENTILES, SUMS, USUAL, VISITORS, WAITED
 from flask_statistics.rollups import closing, contents
 from flask_statistics.spans import Span
@@ -188,6 +189,9 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
             same("exceptions", span, chosen, limit=3)
             same("links", span, chosen, limit=3)
             compare_logs(raw, rollups, span, chosen)
+            for slowest in (False, True):
+                asked: dict[str, Any] = {"limit": 5, "only": Only(0.0, "a"), "slowest": slowest}
+                assert rollups.requests(span, chosen, **asked) == raw.requests(span, chosen, **asked)
 
 
 def compare_logs(raw: Any, rollups: Any, span: Span, chosen: Filters) -> None:
