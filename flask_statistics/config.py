@@ -84,6 +84,12 @@ def _host(value: Any) -> str | None:
     return value
 
 
+def _title(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ValueError('None or the name of the app, for example "shop.example"')
+    return value
+
+
 def _timezone(value: Any) -> ZoneInfo:
     try:
         return ZoneInfo(value)
@@ -200,6 +206,9 @@ class Settings:
     """The settings of one app, checked. A field is a key without its prefix, in lower case."""
 
     enabled: bool = field(metadata=_setting(True, "`False` records nothing; the dashboard stays readable", _boolean))
+    title: str | None = field(
+        metadata=_setting(None, "what the dashboard's pages call the app; `None`: the app's name", _title)
+    )
     default_date_span: timedelta = field(
         metadata=_setting(timedelta(days=7), "the span shown when none is chosen", _date_span)
     )

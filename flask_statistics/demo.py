@@ -77,6 +77,7 @@ def create_app(database: str | Path | None = None) -> Flask:
     app.config.from_prefixed_env()
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 60}}  # workers wait for the one that fills
+    app.config.setdefault("STATISTICS_TITLE", "shop.example")
     app.config.setdefault("STATISTICS_COUNTRY", "CF-IPCountry")  # what is made up has countries, releases and users
     app.config.setdefault("STATISTICS_RELEASE", "v43")
     app.config.setdefault("STATISTICS_USER", lambda: None)

@@ -132,10 +132,11 @@ class Dimension:
     """Whether its values are whole numbers, as those of its column are."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in parameters.NAMES:
+        taken = (*parameters.NAMES, *parameters.FORM_FIELDS)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in taken:
             raise SettingError(
                 f"The dimension's name is {self.name!r}, but must be lower-case letters, digits and _, "
-                f"and none of {', '.join(sorted(parameters.NAMES))}."
+                f"and none of {', '.join(sorted(taken))}."
             )
         self.column = self.column or self.name
         self.label = self.label or self.name.replace("_", " ").capitalize()

@@ -172,7 +172,7 @@ def clock(moment: datetime | None, *, now: datetime) -> str:
 def span_label(start: datetime, end: datetime, *, now: datetime | None = None) -> str:
     """What a half-open span of aware local datetimes covers.
 
-    Whole days: `22 Nov 2026`, `16 Nov – 22 Nov 2026`, `28 Dec 2025 – 3 Jan 2026`. With an edge inside a day:
+    Whole days: `22 Nov 2026`, `16 – 22 Nov 2026`, `30 Oct – 5 Nov 2026`, `28 Dec 2025 – 3 Jan 2026`. With an edge inside a day:
     `21 Nov 14:00 – 22 Nov 14:00`, `22 Nov 14:00–18:00`; these name the year where the edges differ in it, or where it
     is not that of `now`.
     """
@@ -180,7 +180,9 @@ def span_label(start: datetime, end: datetime, *, now: datetime | None = None) -
     if starts_day(start) and starts_day(end):
         if start.date() == last.date():
             return day(start, year=True)
-        return f"{day(start, year=start.year != last.year)} – {day(last, year=True)}"
+        same_month = (start.year, start.month) == (last.year, last.month)
+        first = str(start.day) if same_month else day(start, year=start.year != last.year)
+        return f"{first} – {day(last, year=True)}"
     year = start.year != end.year or (now is not None and now.year != end.year)
     if start.date() == end.date():
         return f"{day(start, year=year)} {_time(start)}–{_time(last + _TICK)}"

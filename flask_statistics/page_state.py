@@ -173,6 +173,12 @@ class PageState:
             return [("start", f"{start:%Y-%m-%d}"), ("end", f"{end - timedelta(days=1):%Y-%m-%d}")]
         return [("start", f"{start:%Y-%m-%dT%H:%M}"), ("end", f"{end:%Y-%m-%dT%H:%M}")]
 
+    def compared(self) -> Span | None:
+        """The span that this one is to be compared with; None: with none, or it is all there is."""
+        if self.vs == "off" or self.span.name == "all":
+            return None
+        return self.span.year_before() if self.vs == "year" else self.span.moved(-1)
+
     def units(self) -> tuple[str, ...]:
         """The units that the chart offers for this span."""
         fitting = tuple(unit for unit in CHART_UNITS if 2 <= self.span.count(unit) <= MOST_BUCKETS)

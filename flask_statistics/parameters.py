@@ -150,6 +150,8 @@ TABLE = (
 NAMED = {parameter.name: parameter for parameter in TABLE}
 NAMES = tuple(NAMED)
 SPAN = ("span", "start", "end")
+FORM_FIELDS = ("start_time", "end_time", "dim", "op", "value")
+"""Fields of forms that no URL has: what they say becomes one of the parameters, or a filter."""
 CONTAINS = "q"
 """The text that a path must contain."""
 TOKEN = "token"  # noqa: S105 - its name, not its value # nosec B105

@@ -193,6 +193,22 @@ def preset(name: str, *, now: datetime, zone: ZoneInfo, earliest: Callable[[], d
     return Span(midnight(today - timedelta(days=int(days) - 1), zone), tomorrow, zone, name)
 
 
+def calendar(now: datetime, zone: ZoneInfo) -> dict[str, Span]:
+    """Spans of whole days by what a calendar calls them, at `now` (naive UTC); those of the present end with today."""
+    today = to_local(now, zone).date()
+    monday, first = today - timedelta(days=today.weekday()), today.replace(day=1)
+    before = (first - _DAY).replace(day=1)
+    days = {
+        "Yesterday": (today - _DAY, today),
+        "This week": (monday, today + _DAY),
+        "Last week": (monday - 7 * _DAY, monday),
+        "This month": (first, today + _DAY),
+        "Last month": (before, first),
+        "This year": (today.replace(month=1, day=1), today + _DAY),
+    }
+    return {name: Span(midnight(start, zone), midnight(end, zone), zone) for name, (start, end) in days.items()}
+
+
 def read_span(
     query: Mapping[str, str],
     *,

@@ -16,7 +16,7 @@ from functools import cache, partial, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import sqlalchemy as sa
 from flask import (
@@ -32,12 +32,14 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from . import api, export, guards, health, rendering, trail
+from . import api, export, forms, guards, health, rendering, trail
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
+from .formatting import clipped
 from .guards import refusal
 from .page_state import PageState, read_state
 from .pages import breakdowns, live, own
@@ -354,6 +356,8 @@ def _show(
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
     values, began = dict(request.view_args or {}), time.perf_counter()
     with _page(url_for(f"{NAME}.{endpoint}", **values)) as page:
+        if forms.is_sent(request.args):
+            return redirect(_url_of_form(page))
         if any(request.args.get(name) == "" for name in MAY_BE_EMPTY):
             return redirect(page.state.table_url_at(page.state.base))
         content = compose(page)
@@ -371,18 +375,28 @@ def _show(
     return _render(template or endpoint, frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
 
 
+def _url_of_form(page: Page) -> str:
+    """What the present URL, which a form made, is called without the form; what cannot be read stays, for the page to say so."""
+    state = state_of(current_app)
+    args = forms.as_parameters(request.args, state.dimensions)
+    read = _read_state(state, args, page.state.base, page.now, page.asker)
+    return (
+        read.table_url_at(read.base) if not read.notices else f"{read.base}?{urlencode(list(args.items(multi=True)))}"
+    )
+
+
 @contextmanager
 def _page(base: str) -> Iterator[Page]:
     """The page at the path `base` in the state that the present URL says, with a connection to ask on."""
     state, now = state_of(current_app), utc_now()
     with state.queries() as queries:
         asker = Asker(Remembering(queries), state.complaints.tell, state.roll_back_host)
-        yield Page(_read_state(state, base, now, asker), _site(state), asker, now)
+        yield Page(_read_state(state, request.args, base, now, asker), _site(state), asker, now)
 
 
-def _read_state(state: State, base: str, now: datetime, asker: Asker) -> PageState:
+def _read_state(state: State, args: MultiDict[str, str], base: str, now: datetime, asker: Asker) -> PageState:
     return read_state(
-        request.args,
+        args,
         base=base,
         now=now,
         zone=state.settings.timezone,
@@ -398,6 +412,7 @@ def _site(state: State) -> Site:
         columns=state.raw.columns,
         waits=state.waits,
         url=_url,
+        title=_title(),
         host=referrer_host(request.host_url) or "",
         own_tabs=[(view.name, view.title) for view in _panels().own_views],
         theme=_theme(),
@@ -408,6 +423,12 @@ def _site(state: State) -> Site:
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )
+
+
+def _title() -> str:
+    """What the pages call the app."""
+    state = state_of(current_app)
+    return clipped(state.settings.title or state.app.name)
 
 
 def _url(endpoint: str, **values: Any) -> str:
@@ -429,6 +450,7 @@ def _message(status: int, heading: str, text: str, *, back: tuple[str, str] | No
         back_text=back_text,
         back_url=back_url,
         home_url=_url("index"),
+        name=_title(),
         theme=_theme(),
     )
 

@@ -17,6 +17,7 @@ from flask_statistics.spans import (
     UNITS,
     Span,
     SpanError,
+    calendar,
     from_wall,
     midnight,
     name_of,
@@ -37,6 +38,40 @@ lengths = st.timedeltas(timedelta(seconds=1), timedelta(days=60))
 
 def read(query: dict[str, str], zone: ZoneInfo = UTC, default: timedelta = WEEK) -> Span:
     return read_span(query, now=NOW, zone=zone, default=default, earliest=lambda: datetime(2026, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (
+            datetime(2026, 11, 22, 14),  # a Sunday
+            {
+                "Yesterday": ("2026-11-21", "2026-11-21"),
+                "This week": ("2026-11-16", "2026-11-22"),
+                "Last week": ("2026-11-09", "2026-11-15"),
+                "This month": ("2026-11-01", "2026-11-22"),
+                "Last month": ("2026-10-01", "2026-10-31"),
+                "This year": ("2026-01-01", "2026-11-22"),
+            },
+        ),
+        (
+            datetime(2026, 12, 31, 23, 30),  # in Berlin it is the first day of the year
+            {
+                "Yesterday": ("2026-12-31", "2026-12-31"),
+                "This week": ("2026-12-28", "2027-01-01"),
+                "Last week": ("2026-12-21", "2026-12-27"),
+                "This month": ("2027-01-01", "2027-01-01"),
+                "Last month": ("2026-12-01", "2026-12-31"),
+                "This year": ("2027-01-01", "2027-01-01"),
+            },
+        ),
+    ],
+)
+def test_calendar_spans_are_whole_local_days(now: datetime, expected: dict[str, tuple[str, str]]) -> None:
+    found = calendar(now, BERLIN)
+    days = {name: (span.local_start, span.local_end - timedelta(days=1)) for name, span in found.items()}
+    assert {name: (f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}") for name, (first, last) in days.items()} == expected
+    assert all(span.whole_days for span in found.values())
 
 
 # ---- properties --------------------------------------------------------------------------------------------------

@@ -42,20 +42,20 @@ class Column:
     """The model's column that it needs."""
     value: Callable[[Row], Any]
     """As a plain value, for exports."""
-    optional: bool = False
-    """Whether phones leave it out."""
+    left_out: str = ""
+    """Where pages are too narrow for it, as the style sheet calls that width: far, mid, opt; empty: nowhere."""
 
 
 COLUMNS = (
     Column("hits", "Hits", None, lambda row: row.measures.hits),
-    Column("visitors", "Visitors", "remote_address", lambda row: row.measures.visitors, optional=True),
-    Column("p50", "Median", "response_time", lambda row: row.measures.response_time.p50, optional=True),
+    Column("visitors", "Visitors", "remote_address", lambda row: row.measures.visitors, left_out="opt"),
+    Column("p50", "Median", "response_time", lambda row: row.measures.response_time.p50, left_out="mid"),
     Column("p95", "p95", "response_time", lambda row: row.measures.response_time.p95),
-    Column("db_time_p95", "Database", "db_time", partial(_waited, "db_time", "p95"), optional=True),
-    Column("db_queries_avg", "Statements", "db_queries", partial(_waited, "db_queries", "avg"), optional=True),
-    Column("http_time_p95", "Servers", "http_time", partial(_waited, "http_time", "p95"), optional=True),
+    Column("db_time_p95", "Database", "db_time", partial(_waited, "db_time", "p95"), left_out="mid"),
+    Column("db_queries_avg", "Statements", "db_queries", partial(_waited, "db_queries", "avg"), left_out="mid"),
+    Column("http_time_p95", "Servers", "http_time", partial(_waited, "http_time", "p95"), left_out="mid"),
     Column("server_error_share", "5xx", "status_code", lambda row: row.measures.server_errors),
-    Column("last_requested", "Last seen", None, lambda row: row.measures.last_requested, optional=True),
+    Column("last_requested", "Last seen", None, lambda row: row.measures.last_requested, left_out="far"),
 )
 BAD_SHARE = 0.01
 """From this share of server errors on, it is shown in red."""
@@ -70,7 +70,7 @@ class Cell:
     """bad or mut, or nothing."""
     iso: str | None = None
     """The instant that a time of day stands for."""
-    optional: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Head:
     url: str
     sorted: str | None
     """ascending, descending, or None."""
-    optional: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +344,7 @@ def _table(
         label=dimension.label,
         monospace=dimension.many,
         value_head=head(page, "value", dimension.label),
-        heads=tuple(head(page, column.sort, column.label, column.optional) for column in columns),
+        heads=tuple(head(page, column.sort, column.label, column.left_out) for column in columns),
         rows=tuple(_table_row(page, found.dimension, row, columns, fill) for row, fill in filled),
         empty=f"No {lower_first(dimension.plural)} {'match this search' if state.table.search else 'in this span'}.",
         groupings=groupings,
@@ -366,7 +366,7 @@ def shown(page: Page, found: Breakdown) -> str:
     return " · ".join(filter(None, said))
 
 
-def head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
+def head(page: Page, sort: str, text: str, left_out: str = "") -> Head:
     """A heading that sorts by its column, and turns the order round where it is sorted by it."""
     present = page.state.table.sort
     descending = present == f"-{sort}"
@@ -375,7 +375,7 @@ def head(page: Page, sort: str, text: str, optional: bool = False) -> Head:
         text=text,
         url=page.state.table_url(sort=following),
         sorted="descending" if descending else "ascending" if present == sort else None,
-        optional=optional,
+        left_out=left_out,
     )
 
 
@@ -401,9 +401,9 @@ def _cell(page: Page, column: Column, row: Row) -> Cell:
     measures = row.measures
     if column.sort == "last_requested":
         if measures.last_requested is None:
-            return Cell(clock(None, now=page.local_now), "mut", optional=True)
+            return Cell(clock(None, now=page.local_now), "mut", left_out=column.left_out)
         at = page.local(measures.last_requested)
-        return Cell(clock(at, now=page.local_now), iso=at.isoformat(timespec="seconds"), optional=True)
+        return Cell(clock(at, now=page.local_now), iso=at.isoformat(timespec="seconds"), left_out=column.left_out)
     if column.sort == "server_error_share":
         errors = measures.server_errors or 0
         tone = "bad" if errors > BAD_SHARE * measures.hits else "mut"
@@ -411,7 +411,7 @@ def _cell(page: Page, column: Column, row: Row) -> Cell:
     value = column.value(row)
     shown = duration if column.sort.endswith(("p50", "p95")) else decimal if column.sort.endswith("avg") else number
     text = shown(value)
-    return Cell(text, optional=column.optional)
+    return Cell(text, left_out=column.left_out)
 
 
 def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:

@@ -162,10 +162,10 @@ def _clients(page: Page, by: str, found: Breakdown | None) -> Clients:
     )
 
 
-def _heads(page: Page, by: str) -> list[tuple[str, str, bool]]:
-    clients = [("visitors", "Clients", False)] if by == NETWORK else []
-    errors = [("error_share", "Errors", False)] if page.has("status_code") else []
-    return [("hits", "Hits", False), *clients, *errors, ("last_requested", "Last seen", True)]
+def _heads(page: Page, by: str) -> list[tuple[str, str, str]]:
+    clients = [("visitors", "Clients", "")] if by == NETWORK else []
+    errors = [("error_share", "Errors", "")] if page.has("status_code") else []
+    return [("hits", "Hits", ""), *clients, *errors, ("last_requested", "Last seen", "opt")]
 
 
 def _rows(page: Page, by: str, found: Breakdown) -> tuple[ClientRow, ...]:

@@ -29,9 +29,9 @@ COLUMNS = (
     ("calls", "Calls", "n opt"),
     ("total", "Total", "n"),
     ("", "Share", "n opt"),
-    ("p50", "Median", "n far"),
+    ("p50", "Median", "n mid"),
     ("p95", "p95", "n"),
-    ("longest", "Max", "n far"),
+    ("longest", "Max", "n mid"),
 )
 """Name of the order, heading and class; without an order it is that of the one before."""
 

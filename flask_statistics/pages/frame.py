@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..dimensions import ADDRESS, Dimension
 from ..filters import Condition, Filters
-from ..formatting import clipped, duration, just_before, number, span_label
+from ..formatting import clipped, day, duration, just_before, number
 from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
+from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
-from ..spans import FIRST_YEAR
-from .page import Page
+from ..spans import FIRST_YEAR, Span, calendar
+from .page import Page, compared_dates, covered, versus
 
 TABS = (
     ("index", "Overview"),
@@ -29,10 +31,14 @@ UNFILTERED = ("one_request", "health")
 """Views that the filters change nothing of; they keep them for those that they lead to."""
 COMPARED = ("index", "errors")
 """Views that show the period before as well."""
-SPAN_LABELS = {"today": "Today", "12mo": "12mo", "all": "All"}
+SPAN_LABELS = {"today": "Today", "12mo": "12 months", "all": "All"}
+UNITS_OF_SPANS = {"h": "hours", "d": "days"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
-COMPARISON_SUMMARIES = {"prev": "vs previous", "year": "vs last year", "off": "no comparison"}
+LONGEST_NAME = 23
+"""Characters of the app's name at most, the ellipsis included."""
+LONGEST_LABEL = 27
+"""Characters of the span for which its button has room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +102,34 @@ class Toolbar:
     """What chooses the span."""
 
     spans: tuple[Link, ...]
+    """Those until now."""
+    calendar: tuple[Link, ...]
     label: str
-    """What the span covers."""
+    """What the span covers, as wide as the button."""
+    covers: str
+    """The same in full."""
     earlier_url: str | None
     later_url: str | None
     """None: that is the future."""
     first_day: str
+    first_time: str
+    """Empty: all of the day."""
     last_day: str
+    last_time: str
     hidden: tuple[tuple[str, str], ...]
     """What the form of dates repeats."""
     comparison: str
+    """What is compared with, in few characters; empty: nothing."""
+    compared: str
+    """The same in full."""
     comparisons: tuple[Link, ...]
     """Empty: nothing to compare with."""
     audiences: tuple[Link, ...]
     """Empty: the model does not tell bots from people."""
-    contains: str
-    contains_hidden: tuple[tuple[str, str], ...]
-    searchable: bool
-    """Whether there are paths to search."""
+    fields: tuple[tuple[str, str], ...]
+    """What can be filtered by: name and label."""
+    filter_hidden: tuple[tuple[str, str], ...]
+    """What the form of filters repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +141,9 @@ class Frame:
     heading: str
     title: str
     """Of the document."""
+    name: str
+    """Of the app."""
+    short_name: str
     base: str
     home_url: str
     overview_url: str
@@ -135,7 +154,8 @@ class Frame:
     chips: tuple[Chip, ...]
     scope: str
     """What is counted, in words; empty: the view counts nothing by filters."""
-    clear_url: str
+    clear_url: str | None
+    """None: there is one filter at most, which has its own way out."""
     notices: tuple[str, ...]
     permalink: str | None
     """None: the view has no span."""
@@ -155,11 +175,13 @@ def frame(
 ) -> Frame:
     """The frame around the page `view`, with the URLs of its numbers as JSON and CSV."""
     state, site = page.state, page.site
-    toolbar = _toolbar(page, default, compared=view in COMPARED)
+    shown = () if view in UNFILTERED else chips(page)
     return Frame(
         view=view,
         heading=title,
-        title=title if view in TIMELESS else f"{title} · {toolbar.label}",
+        title=f"{title} · {site.title}",
+        name=site.title,
+        short_name=clipped(site.title, LONGEST_NAME),
         base=state.base,
         home_url=site.url("index"),
         overview_url=page.other("index"),
@@ -173,10 +195,12 @@ def frame(
             *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
         ),
         updates=updates(page, page.queries.freshness),
-        toolbar=toolbar,
-        chips=() if view in UNFILTERED else chips(page),
+        toolbar=_toolbar(page, default, compared=view in COMPARED),
+        chips=shown,
         scope="" if view in UNFILTERED else _scope(state.filters, of_statements=view == "database"),
-        clear_url=state.url(filters=without_chips(state.filters)),
+        clear_url=state.url(filters=without_chips(state.filters))
+        if sum(len(chip.values) for chip in shown) > 1
+        else None,
         notices=(*state.notices, *_out_of_time(page), *_preparing(page), *_unknown(page)),
         permalink=None if view in TIMELESS else state.permalink(),
         json_url=json_url,
@@ -254,29 +278,56 @@ def _unknown(page: Page) -> list[str]:
 def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
     state, span = page.state, page.state.span
     earlier, later = span.moved(-1), span.moved(1)
-    everything = span.name == "all"
+    everything, whole_days = span.name == "all", span.whole_days is not None
     return Toolbar(
         spans=tuple(_span_link(state, name) for name in preset_names(default)),
-        label=span_label(span.local_start, span.local_end, now=page.local_now),
+        calendar=tuple(_calendar_link(state, name, of) for name, of in calendar(page.now, span.zone).items()),
+        label=_label(page),
+        covers=covered(page),
         earlier_url=None if everything or earlier.start.year < FIRST_YEAR else state.url(span=earlier),
         later_url=None if span.end > page.now else state.url(span=later),
         first_day=f"{span.local_start:%Y-%m-%d}",
-        last_day=f"{just_before(span.local_end):%Y-%m-%d}",
+        first_time="" if whole_days else f"{span.local_start:%H:%M}",
+        last_day=f"{just_before(span.local_end) if whole_days else span.local_end:%Y-%m-%d}",
+        last_time="" if whole_days else f"{span.local_end:%H:%M}",
         hidden=tuple(state.hidden("span", "start", "end", "unit")),
-        comparison=COMPARISON_SUMMARIES[state.vs],
+        comparison=versus(page),
+        compared=compared_dates(page),
         comparisons=tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS)
         if compared and not everything
         else (),
         audiences=tuple(_audiences(page)),
-        contains=state.filters.contains,
-        contains_hidden=tuple(state.hidden("q")),
-        searchable="path" in page.site.dimensions,
+        fields=tuple(_fields(page)),
+        filter_hidden=tuple(state.hidden()),
     )
+
+
+def _label(page: Page) -> str:
+    """What the span covers; where it names years, without the times of day, for which there is no room."""
+    span, label = page.state.span, covered(page)
+    if span.whole_days is not None or len(label) <= LONGEST_LABEL:
+        return label
+    first, last = span.local_start, just_before(span.local_end)
+    return f"{day(first, year=True)} – {day(last, year=True)}"
 
 
 def _span_link(state: PageState, name: str) -> Link:
     url = state.url(span=replace(state.span, name=name))
-    return Link(SPAN_LABELS.get(name, name), url, name == state.span.name, SPAN_KEYS.get(name))
+    label = SPAN_LABELS.get(name) or f"{name[:-1]} {UNITS_OF_SPANS[name[-1]]}"
+    return Link(label, url, name == state.span.name, SPAN_KEYS.get(name))
+
+
+def _calendar_link(state: PageState, name: str, span: Span) -> Link:
+    current = state.span.name is None and (state.span.start, state.span.end) == (span.start, span.end)
+    return Link(name, state.url(span=span), current)
+
+
+def _fields(page: Page) -> Iterator[tuple[str, str]]:
+    """What can be filtered by, a text in the path first."""
+    if "path" in page.site.dimensions:
+        yield CONTAINS, "Path contains"
+    for name, dimension in page.site.dimensions.items():
+        yield name, dimension.label
 
 
 def _comparison_link(state: PageState, vs: str) -> Link:
@@ -285,15 +336,15 @@ def _comparison_link(state: PageState, vs: str) -> Link:
 
 
 def _audiences(page: Page) -> list[Link]:
-    """Everyone, people, bots: the three that nearly everybody asks for, of the filter on the device."""
+    """People, bots, all: the three that nearly everybody asks for, of the filter on the device."""
     if "device" not in page.site.dimensions:
         return []
     filters = page.state.filters
     everyone = filters.without("device")
     choices = (
-        ("Everyone", everyone),
         ("People", everyone.and_("device", "bot", negated=True)),
         ("Bots", everyone.and_("device", "bot")),
+        ("All", everyone),
     )
     present = {c.parameter: c.texts for c in filters.conditions if c.dimension == "device"}
     return [Link(text, page.state.url(filters=chosen), present == _device_texts(chosen)) for text, chosen in choices]

@@ -18,8 +18,12 @@ from ..formatting import clipped, span_label
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
 from ..queries.statements import StatementQueries
-from ..spans import to_local
+from ..spans import Span, to_local
 from ..waits import WAITS
+
+COMPARED_WITH = {"prev": "previous", "year": "last year"}
+LONGEST_DATES = 14
+"""Characters of the dates that stand behind `vs`."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +38,8 @@ class Site:
     """Attributes of the model: what none of them holds is not offered."""
     url: Callable[..., str]
     """Endpoint of the dashboard and its values to a URL path."""
+    title: str = ""
+    """What pages call the app."""
     host: str = ""
     """The app's own host, as the browser names it: referrers from it are internal."""
     theme: str = "auto"
@@ -206,6 +212,26 @@ def of_longest(lengths: Iterable[float]) -> tuple[float, ...]:
     known = tuple(lengths)
     most = max(known, default=0)
     return tuple(round(100 * length / most, 1) if most else 0.0 for length in known)
+
+
+def versus(page: Page) -> str:
+    """What the span is compared with, in 14 characters at most: its dates, or what it is called; empty: with nothing."""
+    before = page.state.compared()
+    if before is None:
+        return ""
+    dates = _dates(page, before)
+    return dates if len(dates) <= LONGEST_DATES else COMPARED_WITH[page.state.vs]
+
+
+def compared_dates(page: Page) -> str:
+    """The dates of what the span is compared with, in full; empty: with nothing."""
+    before = page.state.compared()
+    return "" if before is None else _dates(page, before)
+
+
+def _dates(page: Page, span: Span) -> str:
+    label = span_label(span.local_start, span.local_end, now=page.local_now)
+    return label.removesuffix(f" {page.local_now.year}")
 
 
 def how_long(kept: timedelta) -> str:

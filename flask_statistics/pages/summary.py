@@ -11,9 +11,8 @@ from ..queries.interface import USUAL, WAITED
 from ..spans import Span, next_edge
 from ..waits import WAITS
 from .beginning import Beginning, beginning
-from .page import Page, covered
+from .page import Page, covered, versus
 
-VERSUS = {"prev": "vs previous", "year": "vs last year"}
 ALL_TILES = ("hits", "visitors", "p50", "p95", "server_errors", "client_errors")
 WAIT_TILES = ("db_time_p95", "db_queries_avg", "http_time_p95", "http_calls_avg")
 ERROR_TILES = ("server_errors", "client_errors", "hits")
@@ -98,15 +97,8 @@ def comparable_span(page: Page) -> Span | None:
     """The period to compare with; None if there is none: comparing is off, the span is all there is, or not all of that
     period is recorded, so that numbers of a part of it would be taken for those of the whole.
     """
-    before = _chosen_span(page)
+    before = page.state.compared()
     return before if before is not None and _is_recorded(page, before) else None
-
-
-def _chosen_span(page: Page) -> Span | None:
-    state = page.state
-    if state.vs == "off" or state.span.name == "all":
-        return None
-    return state.span.year_before() if state.vs == "year" else state.span.moved(-1)
 
 
 def _is_recorded(page: Page, span: Span) -> bool:
@@ -120,7 +112,7 @@ def _is_recorded(page: Page, span: Span) -> bool:
 
 def incomparable(page: Page) -> Beginning | None:
     """What leaves no period to compare with although one is asked for; None: there is one, or none is asked for."""
-    before = _chosen_span(page)
+    before = page.state.compared()
     return None if before is None or _is_recorded(page, before) else beginning(page)
 
 
@@ -149,9 +141,9 @@ def summary(
     if before is not None:
         elapsed = before.elapsed(page.now, page.state.span)
         previous = page.ask(page.queries.summary, elapsed, page.state.filters, want=want)
-    versus = VERSUS.get(page.state.vs, "") if before is not None else ""
+    against = f"vs {versus(page)}" if before is not None else ""
     tiles, waits = (
-        tuple(_tile(page, name, measures, previous, versus) for name in offered(page, some))
+        tuple(_tile(page, name, measures, previous, against) for name in offered(page, some))
         for some in (names, WAIT_TILES if want & WAITED else ())
     )
     if urls is not None:
@@ -187,7 +179,7 @@ def value_of(name: str, measures: Measures) -> float | None:
     return value
 
 
-def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, versus: str) -> Tile:
+def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, against: str) -> Tile:
     value = value_of(name, measures)
     timed, errors = name.endswith(("p50", "p95")), name.endswith("errors")
     judged = timed or errors
@@ -201,7 +193,7 @@ def _tile(page: Page, name: str, measures: Measures, previous: Measures | None, 
         change=None
         if previous is None
         else change(value, value_of(name, previous), lower_is_better=judged, neutral=not judged),
-        versus=versus,
+        versus=against,
         meaning=MEANINGS[name],
         hint=None if not errors or not part else f"{part} of hits" if value else "no errors",
         url=page.state.url(metric=METRIC_OF[name]),

@@ -17,7 +17,7 @@
 
   const mark = (link) => { // what was clicked looks chosen from then on, and not from the answer on
     all(".asked").forEach((element) => element.classList.remove("asked"));
-    if (link?.matches?.(".seg a")) link.classList.add("asked");
+    if (link?.matches?.(".seg a, .tabs a, .kpi")) link.classList.add("asked");
   };
 
   const isOurs = (context) => context?.target?.closest?.("#fs-root");
@@ -162,7 +162,9 @@
     const control = find(`#fs-main [data-key="${CSS.escape(event.key)}"]`);
     if (!control) return undefined;
     event.preventDefault();
-    return control.matches("input") ? control.focus() : control.click();
+    if (!control.matches("input")) return control.click();
+    control.closest("details").open = true;
+    return control.focus();
   };
 
   on("keydown", (event) => {

@@ -62,11 +62,11 @@ def test_accessibility_of_view(page: Page, site: Site, view: str) -> None:
 def test_accessibility_of_open_menus_and_dialog(page: Page, site: Site) -> None:
     page.goto(site.url())
     page.locator("#fs-table summary").click()
-    page.locator("#fs-dates summary").click()
-    expect(page.locator("#fs-dates input[name=start]")).to_be_visible()
+    page.locator("#fs-range summary").click()
+    expect(page.locator("#fs-range input[name=start]")).to_be_visible()
     assert violations(page, RULES) == []
     page.keyboard.press("Escape")
-    expect(page.locator("#fs-dates input[name=start]")).to_be_hidden()
+    expect(page.locator("#fs-range input[name=start]")).to_be_hidden()
     page.get_by_role("button", name="Keyboard shortcuts").click()
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert violations(page, RULES) == []
@@ -107,7 +107,7 @@ def test_accessibility_of_what_was_just_clicked(page: Page, site: Site) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(site.url())
     chosen = (
-        ".bar nav a >> text=28d",
+        "#fs-range a >> text=28 days",
         "nav[aria-label=Interval] a >> text=Week",
         "nav[aria-label='Group by'] a >> text=Path",
     )
@@ -119,7 +119,7 @@ def test_accessibility_of_what_was_just_clicked(page: Page, site: Site) -> None:
         ".panel a",
     ):
         if not page.locator(control).first.is_visible():
-            page.locator("#fs-dates summary").click()
+            page.locator("#fs-range summary").click()
         page.locator(control).first.click()
         expect(page.locator("#fs-main")).not_to_have_attribute("aria-busy", "true")
         assert contrasts(page.locator("#fs-main")) == [], control

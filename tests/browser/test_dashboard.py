@@ -68,11 +68,11 @@ class Window:
         self.settle()
 
     def span(self, name: str) -> None:
-        self.page.locator("#fs-dates").evaluate("menu => menu.open = true")
-        self.page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name=name, exact=True).click()
+        self.page.locator("#fs-range").evaluate("menu => menu.open = true")
+        self.page.locator("#fs-range").get_by_role("link", name=name).click()
 
     def expect_span(self, name: str) -> None:
-        expect(self.page.locator(".bar nav[aria-label='Date span'] [aria-current]")).to_have_text(name)
+        expect(self.page.locator("#fs-range [aria-current]")).to_contain_text(name)
 
     def expect_url(self, query: str) -> None:
         expect(self.page).to_have_url(re.compile(re.escape(query) + "$"))
@@ -97,15 +97,15 @@ def window(chromium: Browser, site: Site) -> Iterator[Window]:
 
 def test_browser_span_click_swaps_and_pushes(window: Window) -> None:
     window.open()
-    window.span("28d")
-    window.expect_span("28d")
+    window.span("28 days")
+    window.expect_span("28 days")
     window.expect_url("/statistics/?span=28d")
     assert window.is_same_load()
     expect(window.page.locator("#fs-status")).to_contain_text("Updated: ")
     window.page.go_back()
-    window.expect_span("7d")
+    window.expect_span("7 days")
     window.page.go_forward()
-    window.expect_span("28d")
+    window.expect_span("28 days")
     assert window.is_same_load()
     assert window.problems == []
 
@@ -131,7 +131,8 @@ def test_browser_sorting_keeps_the_page(window: Window) -> None:
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("p95"))
     window.expect_url("/statistics/?sort=-p95")
     window.settle()
-    asked = [url for url in window.site.control.asked if "/panel/" not in url]  # the clients come later
+    # the clients and the icon come when the page is there
+    asked = [url for url in window.site.control.asked if "/panel/" not in url and "/static/" not in url]
     assert asked == ["/statistics/?sort=-p95"]
     window.page.locator("#fs-paths input[type=search]").fill("page/1")
     window.page.keyboard.press("Enter")
@@ -171,12 +172,61 @@ def test_browser_log_pages_both_ways(window: Window) -> None:
 
 
 def test_browser_empty_form_field_leaves_the_url(window: Window) -> None:
-    window.open("?q=page")
-    window.page.locator("#fs-q input[type=search]").fill("")
-    window.page.locator("#fs-q input[type=search]").press("Enter")
-    expect(window.page.locator(".chip")).to_have_count(0)
+    window.open("?search=page")
+    window.page.locator("#fs-paths input[type=search]").fill("")
+    window.page.locator("#fs-paths input[type=search]").press("Enter")
     window.expect_url("/statistics/")
     assert window.is_same_load()
+
+
+def test_browser_form_adds_a_filter(window: Window) -> None:
+    window.open()
+    menu = window.page.locator("#fs-add")
+    menu.locator("summary").click()
+    expect(menu.get_by_label("Is")).to_be_hidden()  # a path contains a text, or it does not
+    menu.get_by_label("Field").select_option("Browser")
+    menu.get_by_label("Is").select_option("is not")
+    menu.get_by_label("Value").fill("Firefox")
+    menu.get_by_role("button", name="Add filter").click()
+    expect(window.page.locator(".chip")).to_have_text(re.compile(r"Browser is not\s+Firefox"))
+    window.expect_url("/statistics/?browser!=firefox")
+    expect(menu).not_to_have_attribute("open", "")
+    assert window.is_same_load()
+
+
+def test_browser_range_menu_has_calendar_and_times(window: Window) -> None:
+    window.open("?browser=firefox")
+    window.span("Yesterday")
+    window.expect_span("Yesterday")
+    expect(window.page).to_have_url(re.compile(r"\?start=([\d-]+)&end=\1&browser=firefox$"))
+    menu = window.page.locator("#fs-range")
+    menu.locator("summary").click()
+    menu.get_by_label("From, time").fill("12:10")
+    menu.get_by_role("button", name="Apply").click()
+    expect(window.page).to_have_url(re.compile(r"\?start=([\d-]+)T12:10&end=[\d-]+T00:00&browser=firefox$"))
+    expect(window.page.locator(".range")).to_contain_text("12:10")
+    assert window.is_same_load()
+
+
+@pytest.mark.parametrize("width", [1024, 1440])
+def test_browser_toolbar_is_one_row_and_nothing_moves(window: Window, width: int) -> None:
+    window.page.set_viewport_size({"width": width, "height": 900})
+    tops = set()
+    for query in (
+        "",
+        "?span=12mo",
+        "?browser=firefox",
+        "?browser=firefox&q=page",
+        "?device!=bot&browser=firefox&status_code=200&vs=off",
+    ):
+        window.open(query)
+        controls = window.page.locator(".bar > *, .bar > .step > *").evaluate_all(
+            "all => all.map(one => [Math.round(one.getBoundingClientRect().top), one.getBoundingClientRect().height])"
+        )
+        assert all(height <= 32 for _, height in controls), query
+        assert {top for top, _ in controls} <= {controls[0][0], controls[0][0] + 1}, query
+        tops.add(window.page.locator(".kpi").first.bounding_box()["y"])  # type: ignore[index]
+    assert len(tops) == 1, tops
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
@@ -185,10 +235,10 @@ def test_browser_empty_form_field_leaves_the_url(window: Window) -> None:
 def test_browser_slow_then_fast_click_ends_on_the_last(window: Window) -> None:
     window.open()
     with window.held("span=91d"):
-        window.span("91d")
-        window.span("28d")
-        window.expect_span("28d")
-    window.expect_span("28d")
+        window.span("91 days")
+        window.span("28 days")
+        window.expect_span("28 days")
+    window.expect_span("28 days")
     window.expect_url("?span=28d")
     assert window.problems == []
 
@@ -197,34 +247,34 @@ def test_browser_slow_sort_then_click_ends_on_the_click(window: Window) -> None:
     window.open()
     with window.held("sort=-p95"):
         window.page.locator("#fs-paths").get_by_role("link", name="p95").click()
-        window.span("28d")
-        window.expect_span("28d")
+        window.span("28 days")
+        window.expect_span("28 days")
     window.expect_url("?span=28d")
     expect(window.page.locator("#fs-paths [aria-sort]")).to_have_text(re.compile("Hits"))
 
 
 def test_browser_slow_back_then_click_ends_on_the_click(window: Window) -> None:
     window.open("?span=91d")
-    window.span("28d")
-    window.expect_span("28d")
+    window.span("28 days")
+    window.expect_span("28 days")
     with window.held("span=91d"):
         window.page.evaluate("history.back()")
         window.expect_asked("span=91d")
-        window.span("24h")
-        window.expect_span("24h")
-    window.expect_span("24h")
+        window.span("24 hours")
+        window.expect_span("24 hours")
+    window.expect_span("24 hours")
     window.expect_url("?span=24h")
 
 
 def test_browser_slow_click_then_back_ends_on_the_page_before(window: Window) -> None:
     window.open("?span=91d")
-    window.span("28d")
-    window.expect_span("28d")
+    window.span("28 days")
+    window.expect_span("28 days")
     with window.held("span=24h"):
-        window.span("24h")
+        window.span("24 hours")
         window.page.evaluate("history.back()")
-        window.expect_span("91d")
-    window.expect_span("91d")
+        window.expect_span("91 days")
+    window.expect_span("91 days")
     window.expect_url("?span=91d")
 
 
@@ -247,7 +297,7 @@ def test_browser_server_error_keeps_the_numbers(window: Window) -> None:
     window.open()
     before = window.page.locator(".kpis").inner_text()
     window.site.control.status = 500
-    window.span("28d")
+    window.span("28 days")
     banner = window.page.locator("#fs-error")
     expect(banner).to_contain_text("The server answered 500. The numbers shown are unchanged.")
     window.expect_url("/statistics/")
@@ -255,7 +305,7 @@ def test_browser_server_error_keeps_the_numbers(window: Window) -> None:
     assert window.page.locator(".kpis").inner_text() == before
     window.site.control.status = 200
     banner.get_by_role("button", name="Retry").click()
-    window.expect_span("28d")
+    window.expect_span("28 days")
     window.expect_url("?span=28d")
     expect(banner).to_be_hidden()
 
@@ -263,18 +313,18 @@ def test_browser_server_error_keeps_the_numbers(window: Window) -> None:
 def test_browser_offline_keeps_the_numbers(window: Window) -> None:
     window.open()
     window.page.context.set_offline(True)
-    window.span("28d")
+    window.span("28 days")
     banner = window.page.locator("#fs-error")
     expect(banner).to_contain_text("Could not reach the server. The numbers shown are unchanged.")
     window.page.context.set_offline(False)
     banner.get_by_role("button", name="Retry").click()
-    window.expect_span("28d")
+    window.expect_span("28 days")
 
 
 def test_browser_login_redirect_becomes_a_page_load(window: Window) -> None:
     window.open()
     window.site.control.login = True
-    window.span("28d")
+    window.span("28 days")
     expect(window.page.get_by_role("heading", name="Log in")).to_be_visible()
     window.expect_url("/login")
 
@@ -295,7 +345,7 @@ def test_browser_drag_zooms_and_back_zooms_out(window: Window) -> None:
     expect(window.page).to_have_url(re.compile(r"\?start=[\d-]+T00%3A00&end=[\d-]+T00%3A00$"))
     assert window.is_same_load()
     window.page.go_back()
-    window.expect_span("28d")
+    window.expect_span("28 days")
     assert window.problems == []
 
 
@@ -330,11 +380,11 @@ def test_browser_chart_leaves_other_keys_to_the_page(window: Window) -> None:
     window.open()
     window.page.locator("#fs-plot").focus()
     window.page.keyboard.press("m")
-    window.expect_span("28d")
+    window.expect_span("28 days")
     window.page.locator("#fs-plot").focus()
     window.page.keyboard.press("ArrowLeft")  # reads the chart, and does not move the span
     expect(window.page.locator("#fs-tip")).to_be_visible()
-    window.expect_span("28d")
+    window.expect_span("28 days")
 
 
 def test_browser_tap_shows_before_it_zooms(chromium: Browser, site: Site) -> None:
@@ -360,7 +410,7 @@ def test_browser_tap_shows_before_it_zooms(chromium: Browser, site: Site) -> Non
 
 def test_browser_keys(window: Window) -> None:
     window.open()
-    for key, name in (("m", "28d"), ("q", "91d"), ("d", "Today"), ("w", "7d")):
+    for key, name in (("m", "28 days"), ("q", "91 days"), ("d", "Today"), ("w", "7 days")):
         window.page.keyboard.press(key)
         window.expect_span(name)
         window.settle()
@@ -371,7 +421,7 @@ def test_browser_keys(window: Window) -> None:
     expect(window.page).to_have_url(re.compile(r"start="))
     window.settle()
     window.page.keyboard.press("/")
-    expect(window.page.locator("input[name=q]")).to_be_focused()
+    expect(window.page.locator("#fs-add").get_by_label("Value")).to_be_focused()
     window.page.keyboard.type("page")
     window.page.keyboard.press("Enter")
     expect(window.page.locator(".chip")).to_have_count(1)
@@ -420,10 +470,10 @@ def test_browser_focus_returns_to_the_menu_that_was_chosen_from(window: Window) 
     window.page.keyboard.press("Enter")
     window.expect_url("?vs=year")
     expect(window.page.locator("#fs-vs summary")).to_be_focused()
-    window.page.locator("#fs-dates summary").click()
+    window.page.locator("#fs-range summary").click()
     window.page.get_by_role("button", name="Apply").click()
     expect(window.page).to_have_url(re.compile(r"end="))
-    expect(window.page.locator("#fs-dates summary")).to_be_focused()
+    expect(window.page.locator("#fs-range summary")).to_be_focused()
     expect(window.page.locator("details.menu[open]")).to_have_count(0)
 
 
@@ -518,13 +568,13 @@ def test_browser_works_without_javascript(chromium: Browser, site: Site) -> None
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(site.url())
-    page.locator("#fs-dates summary").click()
-    page.locator(".bar nav[aria-label='Date span']").get_by_role("link", name="28d").click()
+    page.locator("#fs-range summary").click()
+    page.locator("#fs-range").get_by_role("link", name="28 days").click()
     expect(page).to_have_url(site.url("?span=28d"))
-    page.locator("#fs-dates summary").click()
-    page.locator("#fs-dates input[name=start]").fill("2020-01-01")
-    page.locator("#fs-dates input[name=end]").fill("2020-01-31")
-    page.locator("#fs-dates button").click()
+    page.locator("#fs-range summary").click()
+    page.locator("#fs-range input[name=start]").fill("2020-01-01")
+    page.locator("#fs-range input[name=end]").fill("2020-01-31")
+    page.locator("#fs-range button").click()
     expect(page).to_have_url(site.url("?start=2020-01-01&end=2020-01-31"))
     expect(page.locator("#fs-nothing h2")).to_have_text("No requests between 1 Jan 2020 and 31 Jan 2020.")
     page.get_by_role("link", name="Show all time").click()
@@ -535,6 +585,11 @@ def test_browser_works_without_javascript(chromium: Browser, site: Site) -> None
     expect(page.locator("#fs-paths tbody tr")).to_have_count(1)
     page.locator("#fs-p-status_code").get_by_role("link", name="404 Not Found").click()
     expect(page.locator(".chip")).to_have_count(1)
+    page.locator("#fs-add summary").click()
+    page.locator("#fs-add").get_by_label("Value").fill("miss")
+    page.locator("#fs-add").get_by_label("Value").press("Enter")
+    expect(page).to_have_url(re.compile("status_code=404&q=miss"))
+    page.get_by_role("link", name="Remove filter Path contains miss").click()
     page.locator("#fs-theme").get_by_role("button", name="Dark").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     expect(page.locator(".chip")).to_have_count(1)

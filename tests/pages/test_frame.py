@@ -169,7 +169,7 @@ def test_summary_compares_with(pair: tuple[str, str], start: datetime | None) ->
 def test_toolbar_steps_by_the_span_and_not_into_the_future() -> None:
     toolbar = framed().toolbar
     assert (toolbar.label, toolbar.earlier_url, toolbar.later_url) == (
-        "16 Nov – 22 Nov 2026",
+        "16 – 22 Nov 2026",
         "/statistics/?start=2026-11-09&end=2026-11-15",
         None,
     )
@@ -179,12 +179,68 @@ def test_toolbar_steps_by_the_span_and_not_into_the_future() -> None:
     assert (everything.earlier_url, everything.later_url, everything.comparisons) == (None, None, ())
 
 
+@pytest.mark.parametrize(
+    ("pairs", "versus", "full"),
+    [
+        ((), "9 – 15 Nov", "9 – 15 Nov"),
+        ((("span", "today"),), "21 Nov", "21 Nov"),
+        ((("start", "2026-11-07"), ("end", "2026-11-13")), "31 Oct – 6 Nov", "31 Oct – 6 Nov"),
+        ((("span", "28d"),), "previous", "28 Sep – 25 Oct"),
+        ((("vs", "year"),), "last year", "17 – 23 Nov 2025"),
+        ((("vs", "off"),), "", ""),
+        ((("span", "all"),), "", ""),
+    ],
+)
+def test_toolbar_says_what_is_compared_with(pairs: tuple[tuple[str, str], ...], versus: str, full: str) -> None:
+    toolbar = framed(*pairs).toolbar
+    assert (toolbar.comparison, toolbar.compared) == (versus, full)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "label"),
+    [
+        ((("start", "2026-11-20T12:10"), ("end", "2026-11-22T17:42")), "20 Nov 12:10 – 22 Nov 17:42"),
+        ((("start", "2025-11-30T12:10"), ("end", "2026-11-22T17:42")), "30 Nov 2025 – 22 Nov 2026"),
+    ],
+)
+def test_toolbar_label_fits_its_button(pairs: tuple[tuple[str, str], ...], label: str) -> None:
+    toolbar = framed(*pairs).toolbar
+    assert toolbar.label == label
+    assert "17:42" in toolbar.covers
+    assert (toolbar.first_time, toolbar.last_day, toolbar.last_time) == ("12:10", "2026-11-22", "17:42")
+
+
+def test_toolbar_marks_the_calendar_span_that_is_shown() -> None:
+    toolbar = framed(("start", "2026-11-21"), ("end", "2026-11-21")).toolbar
+    assert [link.text for link in toolbar.calendar if link.current] == ["Yesterday"]
+    assert [link.text for link in framed().toolbar.calendar if link.current] == []
+
+
+def test_toolbar_offers_a_text_in_the_path_first() -> None:
+    fields = framed().toolbar.fields
+    assert fields[:2] == (("q", "Path contains"), ("path", "Path"))
+    assert ("status_code", "Status") in fields
+
+
+def test_clear_all_stands_beside_more_than_one_filter() -> None:
+    assert framed(("browser", "firefox"), ("device!", "bot")).clear_url is None
+    for pairs in ((("browser", "firefox"), ("q", "x")), (("browser", "firefox"), ("browser", "edge"))):
+        assert framed(*pairs, ("device!", "bot")).clear_url == "/statistics/?device!=bot"
+
+
+def test_name_of_the_app_is_cut_in_the_head_alone() -> None:
+    page = page_of()
+    site = replace(page.site, title="A shop whose name is rather long")
+    found = frame(replace(page, site=site), "index", title="Overview", default=timedelta(days=7), json_url="")
+    assert (found.short_name, found.title) == ("A shop whose name is r…", "Overview · A shop whose name is rather long")
+
+
 def test_toolbar_audiences_set_the_filter_on_the_device() -> None:
     links = framed(("browser", "firefox"), ("device!", "bot")).toolbar.audiences
     assert [(link.text, link.url, link.current) for link in links] == [
-        ("Everyone", "/statistics/?browser=firefox", False),
         ("People", "/statistics/?browser=firefox&device!=bot", True),
         ("Bots", "/statistics/?browser=firefox&device=bot", False),
+        ("All", "/statistics/?browser=firefox", False),
     ]
 
 

@@ -73,6 +73,7 @@ ORDER = (
     "health",
     "charts",
     "page_state",
+    "forms",
     "pages",
     "query",
     "export",
