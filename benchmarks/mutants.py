@@ -141,8 +141,11 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
             "has_newer, has_older, rows = before is not None, len(rows) > limit,",
             "has_newer, has_older, rows = before is not None, len(rows) >= limit,",
         ),
-        ("_later(date, key, *self.position(after))", "date > self.position(after)[0]"),
-        ("where.append(_earlier(date, key, *self.position(before)))", "where.append(date < self.position(before)[0])"),
+        ("_later(by, key, *self._place(after, slowest))", "by > self._place(after, slowest)[0]"),
+        (
+            "where.append(_earlier(by, key, *self._place(before, slowest)))",
+            "where.append(by < self._place(before, slowest)[0])",
+        ),
         ("tallies = {row.value: tallies[row.value] for row in _commonest(tallies, MOST_MEASURED)}", "pass"),
         (
             "return rows[: interface.MOST_GROUPS], len(rows) <= interface.MOST_GROUPS",

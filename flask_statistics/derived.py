@@ -1,4 +1,4 @@
-"""The columns of the raw table that are made of others, made again: by the rules for user agents, and the countries, of today.
+"""The columns of the raw table that are made of others, made again: by the rules, and the countries, of today.
 
 Reads and writes the raw table.
 """
@@ -13,13 +13,20 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from . import user_agents
+from .channels import campaign_of, channel_of
 from .models import RawTable
 from .spans import naive_utc
 
 AGENTS: Final = ("browser", "platform", "device", "bot")
 """Columns that are made of user agents."""
-COLUMNS: Final = (*AGENTS, "country")
-"""All of them."""
+SOURCES: Final = dict.fromkeys(AGENTS, "user_agent") | {
+    "country": "remote_address",
+    "channel": "referrer",
+    "campaign": "query_string",
+}
+"""All of them, with the column that each cannot be made without."""
+COLUMNS: Final = tuple(SOURCES)
+_READ: Final = (*dict.fromkeys(SOURCES.values()), "host")
 BATCH = 5_000
 """Rows that are looked at, and corrected, at once."""
 
@@ -50,13 +57,12 @@ def correct(
     Rows without a user agent keep what is made of it. A country is found for rows that have none: one that is there was found
     when the request came.
     """
-    sources = {name: "remote_address" if name == "country" else "user_agent" for name in names}
-    known = [name for name in names if raw.has(name) and raw.has(sources[name])]
+    known = [name for name in names if raw.has(name) and raw.has(SOURCES[name])]
     found = Corrected()
     if not known:
         return found
     keys = [*raw.table.primary_key.columns]
-    read = [name for name in ("user_agent", "remote_address") if raw.has(name)]
+    read = [name for name in _READ if raw.has(name)]
     columns = [*keys, raw.columns["date"], *(raw.columns[name] for name in (*read, *known))]
     change = (
         sa.update(raw.table)
@@ -98,6 +104,10 @@ def _meant(stored: dict[str, Any], raw: RawTable, known: Sequence[str]) -> dict[
     if "country" in meant and not meant["country"] and raw.locate is not None:
         address = stored["remote_address"]
         meant["country"] = raw.locate(None if address is None else str(address)) or meant["country"]
+    if "channel" in meant:
+        meant["channel"] = channel_of(stored["referrer"], stored.get("host"), stored.get("query_string"))
+    if "campaign" in meant:
+        meant["campaign"] = campaign_of(stored["query_string"])
     return meant
 
 

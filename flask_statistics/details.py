@@ -1,4 +1,4 @@
-"""What is noted of a request only where the model has a column for it: country, host, language, release and user."""
+"""What is noted of a request only where the model has a column for it: country, host, language, release, user, how it came."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flask import Flask, Request
 
+from .channels import campaign_of, channel_of
 from .config import SettingError, Settings
 from .countries import code_of
 from .country_file import CountryFile, Locate
@@ -37,11 +38,18 @@ class Details:
     user: AskUser | None = None
     """What tells the user."""
     keeps_story: bool = False
+    keeps_channel: bool = False
+    keeps_campaign: bool = False
 
     def note(self, record: Record, request: Request) -> None:
         """While the request lasts."""
         for name, detail in self.of_request.items():
             setattr(record, name, detail(request))
+        if self.keeps_channel:
+            host = host_of(request.environ.get("HTTP_HOST", ""))
+            record.channel = channel_of(record.referrer, host, record.query_string)
+        if self.keeps_campaign:
+            record.campaign = campaign_of(record.query_string)  # as it is stored, without secrets
 
     def note_story(self, record: Record, story: Story | None, request: Request | None) -> None:
         """When the request is over: what took its time (None: nobody looked), and the trace that it is part of."""
@@ -93,7 +101,13 @@ def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, 
         noted = Details({})
     else:
         user = None if settings.user is None else asked_user(app, settings.user, hashed=settings.user_hashed)
-        noted = Details(_of_request(app, settings, raw), user=user, keeps_story=raw.has("story"))
+        noted = Details(
+            _of_request(app, settings, raw),
+            user=user,
+            keeps_story=raw.has("story"),
+            keeps_channel=raw.has("channel"),
+            keeps_campaign=raw.has("campaign"),
+        )
     if settings.anonymize_ip == "hash":  # of a hash nobody finds the country afterwards
         return replace(noted, locate=locate), raw
     return noted, replace(raw, locate=locate)

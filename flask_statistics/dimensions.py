@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from . import countries, parameters, user_agents
+from . import channels, countries, parameters, user_agents
 from .addresses import network_of, normal
 from .config import SettingError
 from .headers import language_of
@@ -124,6 +124,8 @@ class Dimension:
     """What is stored in `column`, asked once a request while it lasts; None: the host fills the column by itself."""
     version: str = ""
     """Of the function, where a change does not show in its own code."""
+    sparse: bool = False
+    """Whether nearly all requests have none, which says nothing: lists leave these out."""
     of_clients: bool = field(default=False, init=False)
     """Whether it tells clients: rollups have no text of it, and read it from raw rows as long as these are there."""
     derived: bool = field(init=False)
@@ -329,6 +331,16 @@ def _device_named(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
 
+def _known_channel(stored: str) -> str:
+    """What another writer called a channel, by the name used for it here."""
+    channel = stored.strip().lower()
+    return channel if channel in channels.LABELS else "links"
+
+
+def _channel_label(channel: str) -> str:
+    return channels.LABELS.get(channel, channel)
+
+
 def _country_named(text: str) -> tuple[Value, ...]:
     return (text.upper(),)
 
@@ -361,6 +373,8 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("path", many=True),
     Dimension("route", none="(no route matched)"),
     Dimension("referrer", value=referrer_host, parse=_lower, none="(direct)", many=True),
+    Dimension("channel", value=_known_channel, display=_channel_label, parse=_lower, none="(unknown)"),
+    Dimension("campaign", none="(no campaign)", many=True, sparse=True),
     Dimension(
         "browser", value=user_agents.browser_family, parse=_lower, display=user_agents.browser_label, none="(unknown)"
     ),
@@ -391,7 +405,7 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("status_code", label="Status", plural="Status codes", parse=_status_codes, display=_status_label),
     Dimension("method"),
     Dimension("mimetype", label="MIME type"),
-    Dimension("exception", value=exception_type),
+    Dimension("exception", value=exception_type, sparse=True),
     Dimension("country", plural="Countries", parse=_country_named, display=countries.label_of, none="(unknown)"),
     Dimension("host", parse=_lower),
     Dimension("language", parse=_language_named),

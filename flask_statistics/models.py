@@ -89,6 +89,10 @@ class RequestMixin:
     """Kind of bot: search, ai, monitor, library, scanner, feed, preview or other; NULL for people."""
     referrer: Mapped[str | None] = mapped_column(text(2048))
     """Referer header; NULL if the client sent none."""
+    channel: Mapped[str | None] = mapped_column(text(16))
+    """By which way it came: direct, internal (from a page of the same host), search, social, ai, mail or links."""
+    campaign: Mapped[str | None] = mapped_column(text(100))
+    """What its link said in `utm_campaign`, or in `utm_source`; NULL if it said nothing."""
     country: Mapped[str | None] = mapped_column(text(2))
     """Country of the client, the two letters of ISO 3166, as STATISTICS_COUNTRY finds it; NULL if unknown."""
     host: Mapped[str | None] = mapped_column(text(255))

@@ -47,6 +47,8 @@ class Record:
     http_time: float | None = None
     http_calls: int | None = None
     story: str | None = None
+    channel: str | None = None
+    campaign: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
     dropped: bool = False

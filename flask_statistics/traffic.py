@@ -25,6 +25,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 from . import user_agents
+from .channels import campaign_of, channel_of
 from .traffic_waits import slowed, waited
 
 Row = dict[str, Any]
@@ -274,6 +275,10 @@ class _Shop:
             elif varies and size is not None:
                 size += int(random() * varies)
             exception, traceback = error if status_code == 500 else (None, None)
+            query = queries[int(random() * len(queries))] if queries else None
+            if referrer is None and user_agent and bot is None and number % _MAILED == 0:
+                query = _MAILINGS[number // _MAILED % len(_MAILINGS)]
+            host = hosts[number * spread % table]
             yield {
                 "date": since + timedelta(0, 0, offset),
                 "response_time": seconds,
@@ -291,14 +296,16 @@ class _Shop:
                 "route": route,
                 "device": device,
                 "bot": bot,
-                "query_string": queries[int(random() * len(queries))] if queries else None,
+                "query_string": query,
                 "traceback": traceback,
                 "country": country,
-                "host": hosts[number * spread % table],
+                "host": host,
                 "language": language,
                 "release": release,
                 "user": user,
                 "tenant": tenant,
+                "channel": channel_of(referrer, host, query),
+                "campaign": campaign_of(query),
                 **waited(route, seconds, exception),
             }
 
@@ -519,6 +526,11 @@ _STATIC: Final = (("js/{}.js", "text/javascript"), ("css/{}.css", "text/css"), (
                   ("fonts/{}.woff2", "font/woff2"))
 # fmt: on
 
+_MAILED: Final = 7
+"""Of so many visitors who came without a referrer, one has read a mailing."""
+_MAILINGS: Final = tuple(
+    f"utm_source=newsletter&utm_medium=email&utm_campaign={name}" for name in ("spring-sale", "new-mugs", "we-miss-you")
+)
 _SCANNED: Final = _Page("", None, "scan", _HTML, 0.003, 1_213, 0, (), _ERRORS[0])
 
 
@@ -579,6 +591,7 @@ def _external_urls(rng: Random) -> list[tuple[str, float]]:
         ("https://t.co/Xa81kQz", 3.0),
         ("https://www.reddit.com/", 4.0),
         ("https://l.instagram.com/", 4.0),
+        ("https://chatgpt.com/", 3.0),
         ("https://news.example/2024/gifts", 5.0),
         ("android-app://com.google.android.gm/", 1.0),
     ]

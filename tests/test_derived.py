@@ -197,3 +197,36 @@ def test_fill_says_which_column_is_missing(make_app: MakeApp) -> None:
     code, output = command(make_app(model=original_model), "fill", "bot")
     assert (code, output) == (1, "Error: The model has no column 'bot', so 'bot' cannot be filled.\n")
     assert command(make_app(), "fill", "path")[0] == command(make_app(), "fill")[0] == 2
+
+
+def test_channels_and_campaigns_are_filled_in(make_app: MakeApp, database_url: str) -> None:
+    app = make_app(database_url, STATISTICS_ROLLUPS=True, STATISTICS_SCHEDULER=False)
+    day = datetime(2026, 3, 1, 12)
+    came = (
+        ("https://www.google.com/", None),
+        ("https://shop.example/cart", "utm_source=x"),
+        (None, "utm_medium=email"),
+        (None, None),
+        ("https://friend.example/", "page=2"),
+    )
+    app.insert(
+        *(
+            {"date": day, "path": "/", "host": "shop.example", "referrer": referrer, "query_string": query}
+            for referrer, query in came
+        )
+    )
+    runner = app.flask.test_cli_runner()
+    runner.invoke(args=["statistics", "rollup"])
+    result = runner.invoke(args=["statistics", "fill", "channel", "campaign"])
+    assert (result.exit_code, result.output.count("5 raw rows got another channel or campaign.")) == (0, 1)
+    assert [(row.channel, row.campaign) for row in app.rows()] == [
+        ("search", None),
+        ("internal", "x"),
+        ("mail", None),
+        ("direct", None),
+        ("links", None),
+    ]
+    answer = app.json("breakdown/channel?start=2026-03-01&end=2026-03-01")
+    assert answer["source"] == "rollup"
+    assert [row["value"] for row in answer["rows"]] == ["direct", "internal", "links", "mail", "search"]
+    assert "0 raw rows got another" in runner.invoke(args=["statistics", "fill", "channel", "campaign"]).output

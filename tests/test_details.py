@@ -18,14 +18,27 @@ SETTINGS: dict[str, Any] = {
     "STATISTICS_RELEASE": "v42",
     "STATISTICS_USER": lambda: "ada",
 }
-STORED = {"country": "AT", "host": "shop.example", "language": "de-AT", "release": "v42", "user": "ada"}
-HEADERS = {"CF-IPCountry": "at", "Host": "Shop.Example:8080", "Accept-Language": "de-at,de;q=0.9"}
+STORED = {
+    "country": "AT",
+    "host": "shop.example",
+    "language": "de-AT",
+    "release": "v42",
+    "user": "ada",
+    "channel": "internal",
+    "campaign": "spring sale",
+}
+HEADERS = {
+    "CF-IPCountry": "at",
+    "Host": "Shop.Example:8080",
+    "Accept-Language": "de-at,de;q=0.9",
+    "Referer": "https://shop.example/cart",
+}
 
 
 @pytest.mark.parametrize("writer", ["direct", "spool"])
 def test_recorded_on_every_database(make_app: MakeApp, database_url: str, tmp_path: Any, writer: str) -> None:
     app = make_app(database_url, STATISTICS_WRITER=writer, STATISTICS_SPOOL_PATH=tmp_path / "spool", **SETTINGS)
-    app.client.get("/", headers=HEADERS)
+    app.client.get("/?utm_campaign=spring+sale", headers=HEADERS)
     row = app.row()
     assert {name: getattr(row, name) for name in STORED} == STORED
     for name, value in STORED.items():
@@ -82,6 +95,30 @@ def test_model_without_the_columns(make_app: MakeApp) -> None:
     app.client.get("/", headers=HEADERS)
     assert app.row().path == "/"
     assert not {*STORED} & {*app.statistics_state().dimensions}
+
+
+def test_channel_and_campaign_are_those_of_what_is_stored(make_app: MakeApp) -> None:
+    app = make_app()
+    app.client.get("/?utm_medium=email&utm_campaign=hello&token=geheim")
+    app.client.get(
+        "/?utm_campaign=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+    )
+    mailed, secret = app.rows()
+    assert (mailed.channel, mailed.campaign) == ("mail", "hello")
+    assert "utm_campaign=eyJ" not in secret.query_string
+    assert "eyJ" not in secret.campaign
+
+
+def test_a_panel_of_campaigns_leaves_out_who_follows_none(make_app: MakeApp) -> None:
+    app = make_app()
+    for url in ("/", "/", "/?utm_source=news"):
+        app.client.get(url)
+    for page in ("panel/campaign", "list/campaign"):
+        text = app.client.get(f"/statistics/{page}").text
+        assert ">news</a>" in text
+        assert "(no campaign)" not in text
+    assert app.json("summary?campaign=")["hits"] == 2
+    assert ">Direct</a>" in app.client.get("/statistics/panel/channel").text
 
 
 def test_language_is_found_however_it_is_written(make_app: MakeApp) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @commands.command("fill")
 @click.argument("columns", nargs=-1, required=True, type=click.Choice(derived.COLUMNS))
 def fill(columns: Sequence[str]) -> None:
-    """Fill columns of stored rows: what a user agent says by the rules of today, and the country of an address.
+    """Fill columns of stored rows: what a user agent says by the rules of today, the country of an address, and the channel
+    and campaign of a referrer and a query string.
 
     A country that is stored stays. Days of the rollups whose rows changed are built again. Stop it at any time: what is done
     stays, and the same command goes on; it then builds all days again.
@@ -53,8 +54,7 @@ def _check(state: State, columns: Sequence[str]) -> None:
     if not databases.of(state.engine()).has_transactions:
         raise click.ClickException("Rows in ClickHouse stay as they are.")
     for name in columns:
-        source = "remote_address" if name == "country" else "user_agent"
-        for needed in (name, source):
+        for needed in (name, derived.SOURCES[name]):
             if not state.raw.has(needed):
                 raise click.ClickException(f"The model has no column {needed!r}, so {name!r} cannot be filled.")
     if "country" in columns and state.raw.locate is None:

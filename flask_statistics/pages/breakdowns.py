@@ -32,6 +32,10 @@ def _waited(name: str, part: str, row: Row) -> Any:
     return None if waited is None else getattr(waited, part)
 
 
+HINTS = {"campaign": ("Links with utm_source=… show up here.",)}
+"""How a dimension gets values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of the table of a breakdown."""
@@ -207,7 +211,7 @@ def _top_values(page: Page, name: str, found: Breakdown | None) -> TopValues:
         heading=dimension.plural,
         label=dimension.label,
         rows=None if found is None else _top_rows(page, found),
-        empty=f"No {lower_first(dimension.plural)} in this span.",
+        empty=" ".join((f"No {lower_first(dimension.plural)} in this span.", *HINTS.get(dimension.name, ()))),
         note=None if found is None else _not_before(page, found),
         all_text=f"All {lower_first(dimension.plural)}",
         all_url=page.other("list", dimension=name),
@@ -223,13 +227,14 @@ def _not_before(page: Page, found: Breakdown) -> str | None:
 
 
 def _top_rows(page: Page, found: Breakdown) -> tuple[TopValue, ...]:
-    rows = _interesting(found)
+    rows = _interesting(page, found)
     return tuple(_top_value(page, found, row, fill) for row, fill in zip(rows, bars(rows, "hits", ()), strict=True))
 
 
-def _interesting(found: Breakdown) -> tuple[Row, ...]:
-    """Requests without an exception are nearly all and say nothing."""
-    return tuple(row for row in found.rows if not (found.dimension == "exception" and row.value is None))
+def _interesting(page: Page, found: Breakdown) -> tuple[Row, ...]:
+    """The rows that say something: nearly all requests have no exception, and no campaign."""
+    sparse = page.site.dimensions[found.dimension].sparse
+    return tuple(row for row in found.rows if not (sparse and row.value is None))
 
 
 def bars(rows: Sequence[Row], sort: str, columns: Collection[str]) -> tuple[float, ...]:
@@ -301,7 +306,7 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
         page.queries.breakdown,
         dimension,
         state.span,
-        _listed(dimension, state.filters),
+        _listed(page, dimension),
         sort=state.table.sort,
         limit=limit,
         offset=offset,
@@ -310,9 +315,10 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
     )
 
 
-def _listed(dimension: str, filters: Filters) -> Filters:
+def _listed(page: Page, dimension: str) -> Filters:
     """What a list is of: requests without an exception are nearly all, and are no exception."""
-    return filters.and_(dimension, "", negated=True) if dimension == "exception" else filters
+    filters = page.state.filters
+    return filters.and_(dimension, "", negated=True) if page.site.dimensions[dimension].sparse else filters
 
 
 def _wanted(page: Page) -> frozenset[str]:
@@ -462,7 +468,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
     found = page.queries.breakdown(
         name,
         state.span,
-        _listed(name, state.filters),
+        _listed(page, name),
         sort=state.table.sort,
         search=state.table.search,
         limit=EVERY_ROW,

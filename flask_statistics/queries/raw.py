@@ -33,7 +33,7 @@ BUCKETS_A_STATEMENT = 256
 COMBINED = (
     ("browser", "platform", "device", "bot", "user_agent"),
     ("status_code", "method", "mimetype", "exception"),
-    ("country", "host", "language", "release"),
+    ("country", "host", "language", "release", "channel"),
 )
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_MEASURED = 1_000

@@ -30,6 +30,7 @@ ORDER = (
     "pace",
     "places",
     "addresses",
+    "channels",
     "countries",
     "country_file",
     "headers",
