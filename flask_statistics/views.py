@@ -39,6 +39,7 @@ from . import api, export, forms, guards, health, rendering, trail
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
+from .exclusion import excluder
 from .formatting import clipped
 from .guards import refusal
 from .page_state import PageState, read_state
@@ -46,7 +47,7 @@ from .pages import breakdowns, live, own
 from .pages import health as health_page
 from .pages import one_request as request_page
 from .pages.frame import frame
-from .pages.page import Asker, Page, Site
+from .pages.page import Asker, Page, Route, Site
 from .pages.panel import Cells, Panel, View, compose
 from .pages.panels import VIEWS, Panels
 from .places import Busy
@@ -98,6 +99,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/requests", "requests", panels_view("requests")),
         ("/clients", "clients", offered_view("clients")),
         ("/database", "database", offered_view("database")),
+        ("/unused", "unused", offered_view("unused")),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/health", "health", health_view),
@@ -420,9 +422,23 @@ def _site(state: State) -> Site:
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,
+        routes=partial(_routes, state),
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )
+
+
+def _routes(state: State) -> list[Route]:
+    """The routes of the app that requests are recorded of."""
+    excluded = excluder(state.settings.exclude)
+    found: dict[str, Route] = {}
+    for rule in state.app.url_map.iter_rules():
+        if rule.build_only or rule.endpoint.rpartition(".")[0] == NAME or excluded(rule.rule, rule.endpoint):
+            continue
+        known = found.get(rule.rule)
+        methods = {*(rule.methods or ()), *(known.methods if known else ())} - {"HEAD", "OPTIONS"}
+        found[rule.rule] = Route(rule.rule, tuple(sorted(methods)), known.endpoint if known else rule.endpoint)
+    return [found[name] for name in sorted(found)]
 
 
 def _title() -> str:

@@ -6,7 +6,7 @@ The columns of the table stand here once, for the page and for its export.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -128,6 +128,8 @@ class Table:
     newer_url: str | None
     older_url: str | None
     csv_url: str
+    unused_url: str | None = None
+    """Routes that nobody asked for; None: it does not list routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ def paths(page: Page, dimension: str) -> Table | None:
     more_rows = next((rows for rows in (50, 200) if rows > state.table.rows), None)
     more = _more(page, found, more_rows)
     groupings = tuple(name for name in reversed(LISTED) if name in page.site.dimensions)
-    return _table(
+    shown = _table(
         page,
         found,
         heading="Paths",
@@ -281,6 +283,7 @@ def paths(page: Page, dimension: str) -> Table | None:
         more=more,
         csv=page.csv(dimension),
     )
+    return replace(shown, unused_url=page.other("unused")) if dimension == "route" else shown
 
 
 def listing(page: Page, dimension: str) -> Table | None:

@@ -30,6 +30,16 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A URL rule of the app."""
+
+    rule: str
+    methods: tuple[str, ...]
+    """Those that were declared: HEAD and OPTIONS come by themselves."""
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What pages must know of the app that they are part of."""
 
@@ -57,6 +67,8 @@ class Site:
     """Columns of what requests waited for that something fills."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
+    routes: Callable[[], Sequence[Route]] = tuple
+    """Those of the app that are recorded, by their rules, each once."""
     query_timeout: timedelta = timedelta(seconds=10)
     """How long the questions of one page may take."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from ..config import SettingError
 from ..dimensions import ADDRESS, Dimension
-from . import breakdowns, clients, database, errors, overview, request_log
+from . import breakdowns, clients, database, errors, overview, request_log, unused
 from .own import Own
 from .panel import Panel, View
 
@@ -17,9 +17,12 @@ BUILT_IN = (
     *request_log.PANELS,
     *clients.PANELS,
     *database.PANELS,
+    *unused.PANELS,
 )
 """Beside one for each dimension."""
-VIEWS = {view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW)}
+VIEWS = {
+    view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW, unused.VIEW)
+}
 NAMES = frozenset(panel.name for panel in BUILT_IN)
 """What no dimension can be called: both have their place under `panel/` and `export/`."""
 
@@ -37,6 +40,7 @@ class Panels:
         self._clients = clients.PANELS if ADDRESS in dimensions else ()
         self._of_a_route = database.OF_A_ROUTE_PANELS if statements else ()
         self._statements = database.PANELS if statements else ()
+        self._unused = unused.PANELS if "route" in dimensions else ()
         self._own = own
 
     def __iter__(self) -> Iterator[Panel]:
@@ -47,6 +51,7 @@ class Panels:
         yield from request_log.PANELS
         yield from self._clients
         yield from self._statements
+        yield from self._unused
         yield from self._own.panels
 
     @property

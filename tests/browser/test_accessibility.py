@@ -28,6 +28,8 @@ VIEWS = {
     "live": "live",
     "health": "health",
     "list": "list/path",
+    "clients": "clients",
+    "unused": "unused",
     "nothing": "?path=/nowhere&start=x",
     "unknown request": "requests/none",
 }

@@ -25,6 +25,8 @@ VIEWS = (
     "live",
     "health",
     "list/path",
+    "clients",
+    "unused",
     "?path=/nowhere",
     "?span=x",
 )
