@@ -1,13 +1,14 @@
 """Geometry of the dashboard's one chart: from buckets and values to paths, ticks, table rows and hit areas.
 
-Pure functions; nothing here is HTML. The template draws an outer SVG of full width and 240 px without a viewBox, where
-x is in percent and y in pixels, and in it a nested `<svg y="10" height="200" viewBox="0 0 1000 200"
-preserveAspectRatio="none">` for the paths. Buckets are drawn equally wide, each with its point in the middle.
+Pure functions; nothing here is HTML. The template draws an outer SVG of full width and 224 px without a viewBox, where
+x is in percent and y in pixels, and in it a nested `<svg y="20" height="180" viewBox="0 0 1000 180"
+preserveAspectRatio="none">` for the paths. Buckets are drawn equally wide, each with its point, or its bar, in the middle.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +19,17 @@ from .formatting import MISSING, MONTHS, WEEKDAYS, Unit, bucket_label, just_befo
 
 WIDTH = 1000
 """Width of the nested viewBox."""
-HEIGHT = 200
+HEIGHT = 180
 """Height of the nested viewBox, and of the plot in pixels."""
-TOP = 10
+TOP = 20
 """Pixels of the outer SVG above the plot."""
 MAX_HIT_AREAS = 92
 """With more buckets than this a hit area covers a day: 168 areas weigh more than the rest of the chart."""
 MAX_X_TICKS = 8
+BAR = 0.76
+"""Part of a bucket's width that its bar has."""
+LEAST_APART = 14
+"""Pixels between the names of two lines."""
 
 Bucket = tuple[datetime, datetime]
 Values = Sequence[float | None]
@@ -43,17 +48,42 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Dot:
+    """A single value."""
+
+    x: float
+    """Position in percent."""
+    y: float
+    """Position in the outer SVG, in pixels."""
+    hollow: bool
+    """Whether the value is not final."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The name of a line, beside its end."""
+
+    label: str
+    line: int | None
+    """Which of the lines it is; None: the previous period."""
+    y: float
+    """Middle of the text in the outer SVG, in pixels."""
+
+
+@dataclass(frozen=True)
 class DrawnLine:
     """The paths of one series, in viewBox units; each is empty where there is nothing to draw."""
 
     key: str
     label: str
     path: str
-    """The finished buckets."""
+    """The finished buckets: a line, or bars."""
     area: str
     """What is filled below the path; only where the chart has a single line."""
     partial: str
-    """The unfinished bucket, from the finished one before it; to be dashed."""
+    """The unfinished bucket: from the finished one before it, to be dashed; or its bar, to be pale."""
+    dots: tuple[Dot, ...] = ()
+    """Values that no line leads to, and the unfinished one."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +92,6 @@ class YTick:
 
     y: float
     """Position of the grid line in the outer SVG, in pixels."""
-    label_y: float
-    """Baseline of the label in the outer SVG, in pixels: below the line, for 0 above it."""
     label: str
 
 
@@ -121,6 +149,7 @@ class Chart:
     """Everything the template draws."""
 
     unit: Unit
+    is_bars: bool
     lines: tuple[DrawnLine, ...]
     previous: str | None
     """Path of the previous period, to be dotted; None where there is none."""
@@ -132,6 +161,8 @@ class Chart:
     """One a bucket, the future included."""
     hits: tuple[HitArea, ...]
     """From left to right, without those of the future."""
+    ends: tuple[End, ...]
+    """Names beside the ends of lines, from top to bottom; bars have none."""
 
 
 def line_chart(
@@ -139,17 +170,19 @@ def line_chart(
     lines: Sequence[Line],
     *,
     previous: Values | None = None,
+    previous_label: str = "",
     unit: Unit,
     now: datetime,
     format_value: Callable[[float], str],
     format_axis: Callable[[float], str] | None = None,
+    bars: bool = False,
 ) -> Chart:
     """The chart of `lines` over `buckets` (aware local start and end, half-open, in order, at least one).
 
     `previous` belongs to the first line and has a value for each bucket. The bucket that `now` is in is drawn as a
     segment of its own; those after it are not drawn. `format_value` writes the values of the table, and those of the
-    axis unless `format_axis` does. Raises ValueError without buckets, and where a series does not
-    have one value a bucket.
+    axis unless `format_axis` does. `bars` stand on each other, those of the first line at the bottom. Raises ValueError
+    without buckets, and where a series does not have one value a bucket.
     """
     if not buckets:
         raise ValueError("A chart needs at least one bucket.")
@@ -159,24 +192,30 @@ def line_chart(
     # Timestamps: two datetimes of one zone compare by their clocks, and an hour that is repeated comes out wrong.
     finished = sum(end.timestamp() <= now.timestamp() for _, end in buckets)
     begun = sum(start.timestamp() <= now.timestamp() for start, _ in buckets)
-    drawn = [v for line in lines for v in line.values[:begun]] + list(previous or ())
+    highest = [_stacked(lines)] if bars else [line.values for line in lines]
+    drawn = [v for values in highest for v in values[:begun]] + list(previous or ())
     known = [v for v in drawn if v is not None]
     top = _nice_top(known)
+    draw = _Drawing(top, finished, begun, len(buckets))
+    drawings = tuple(draw.bars(lines) if bars else (draw.line(line, fill=len(lines) == 1) for line in lines))
     rows = _rows(
         buckets, lines, previous=previous, unit=unit, finished=finished, begun=begun, format_value=format_value
     )
     return Chart(
         unit=unit,
-        lines=tuple(_drawn(line, top, finished=finished, begun=begun, fill=len(lines) == 1) for line in lines),
+        is_bars=bars,
+        lines=drawings,
         previous=None if previous is None else _path(_points(previous, top), len(buckets)),
         y_ticks=_y_ticks(top, format_axis or format_value, whole=_whole(known)),
         x_ticks=_x_ticks([start for start, _ in buckets], unit),
         rows=rows,
         hits=_hits(rows, unit),
+        ends=() if bars else tuple(_ends(lines, previous, previous_label, top, begun)),
     )
 
 
-# Paths. Points are in tenths of a viewBox unit: whole numbers, so that relative steps add up without drift.
+# Paths. Points are in tenths of a viewBox unit: whole numbers, so that relative steps add up without drift. Upwards they are
+# whole pixels, which makes the paths shorter.
 
 Point = tuple[int, int]
 
@@ -185,45 +224,107 @@ def _points(values: Values, top: float) -> list[Point | None]:
     """A point a bucket, None where there is no value."""
     step = 10 * WIDTH / len(values)
     return [
-        None if value is None else (round((i + 0.5) * step), round(10 * HEIGHT * (1 - max(value, 0) / top)))
+        None if value is None else (round((i + 0.5) * step), 10 * round(HEIGHT * (1 - max(value, 0) / top)))
         for i, value in enumerate(values)
     ]
 
 
-def _drawn(line: Line, top: float, *, finished: int, begun: int, fill: bool) -> DrawnLine:
-    points, count = _points(line.values, top), len(line.values)
-    return DrawnLine(
-        key=line.key,
-        label=line.label,
-        path=_path(points[:finished], count),
-        area="".join(_area(run) for run in _runs(points[:finished], count)) if fill else "",
-        partial=_partial(points, finished, count) if begun > finished else "",
-    )
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """How values become paths in one chart."""
+
+    top: float
+    """The value at the top of the plot."""
+    finished: int
+    """Buckets that are over."""
+    begun: int
+    count: int
+
+    def line(self, line: Line, *, fill: bool) -> DrawnLine:
+        """A line between gaps, with a dot for what stands alone."""
+        points = _points(line.values, self.top)
+        runs = list(_runs(points[: self.finished]))
+        unfinished = points[self.finished] if self.begun > self.finished else None
+        before = points[self.finished - 1] if self.finished else None
+        hollow = () if unfinished is None else (_dot(unfinished, hollow=True),)
+        return DrawnLine(
+            key=line.key,
+            label=line.label,
+            path="".join(_polyline(run) for run in runs if len(run) > 1),
+            area="".join(_area(run) for run in runs if len(run) > 1) if fill else "",
+            partial=_polyline([before, unfinished]) if before and unfinished else "",
+            dots=(*(_dot(run[0]) for run in runs if len(run) == 1), *hollow),
+        )
+
+    def bars(self, lines: Sequence[Line]) -> Iterable[DrawnLine]:
+        """Bars of all lines, each on those of the lines before it."""
+        floor = [0.0] * self.count
+        for line in lines:
+            tops = [below + (value or 0) for below, value in zip(floor, line.values, strict=True)]
+            drawn = [
+                self._bar(i, below, top) if top > below else ""
+                for i, (below, top) in enumerate(zip(floor, tops, strict=True))
+            ]
+            yield DrawnLine(
+                key=line.key,
+                label=line.label,
+                path="".join(drawn[: self.finished]),
+                area="",
+                partial="".join(drawn[self.finished : self.begun]),
+            )
+            floor = tops
+
+    def _bar(self, i: int, below: float, above: float) -> str:
+        step = 10 * WIDTH / self.count
+        left, width = round((i + (1 - BAR) / 2) * step), max(round(BAR * step), 1)
+        bottom, top = (10 * round(HEIGHT * (1 - value / self.top)) for value in (below, above))
+        return f"M{_pair(left, bottom)}V{_tenths(top)}h{_tenths(width)}V{_tenths(bottom)}z"
 
 
-def _partial(points: Sequence[Point | None], finished: int, count: int) -> str:
-    if points[finished] is None:
-        return ""
-    before = points[finished - 1 : finished] if finished and points[finished - 1] else []
-    return _path([*before, points[finished]], count)
+def _stacked(lines: Sequence[Line]) -> Values:
+    """The sum of all lines for each bucket."""
+    return [sum(value or 0 for value in values) for values in zip(*(line.values for line in lines), strict=True)]
+
+
+def _dot(point: Point, *, hollow: bool = False) -> Dot:
+    x, y = point
+    return Dot(round(x / WIDTH * 10, 2), round(TOP + y / 10, 1), hollow)
 
 
 def _path(points: Sequence[Point | None], count: int) -> str:
-    return "".join(_polyline(run) for run in _runs(points, count))
+    """A line between gaps; a point that stands alone becomes a short line, as a path of one point is invisible."""
+    return "".join(_polyline(run if len(run) > 1 else _dash(run[0], count)) for run in _runs(points))
 
 
-def _runs(points: Sequence[Point | None], count: int) -> Iterable[list[Point]]:
-    """The points between gaps; one that stands alone becomes a short line, as a path of one point is invisible."""
+def _runs(points: Sequence[Point | None]) -> Iterable[list[Point]]:
+    """The points between gaps."""
     for there, group in groupby(points, key=lambda point: point is not None):
         if there:
-            run = [point for point in group if point is not None]
-            yield run if len(run) > 1 else _dash(run[0], count)
+            yield [point for point in group if point is not None]
 
 
 def _dash(point: Point, count: int) -> list[Point]:
     reach = max(10 * WIDTH // (4 * count), 20)
     x, y = point
     return [(max(x - reach, 0), y), (min(x + reach, 10 * WIDTH), y)]
+
+
+def _ends(lines: Sequence[Line], previous: Values | None, previous_label: str, top: float, begun: int) -> Iterable[End]:
+    """The names of lines where these end, moved apart; what ends lower has the lower name."""
+    last = [(_last(line.values[:begun], top), line.label, i) for i, line in enumerate(lines)]
+    last += [] if previous is None else [(_last(previous, top), previous_label, len(lines))]
+    known = sorted((y, i, label) for y, label, i in last if y is not None)
+    lowest = TOP + HEIGHT - LEAST_APART * (len(known) - 1)
+    place = 0.0
+    for y, i, label in known:
+        place = max(min(y, lowest), place)
+        yield End(label, i if i < len(lines) else None, round(place, 1))
+        place, lowest = place + LEAST_APART, lowest + LEAST_APART
+
+
+def _last(values: Values, top: float) -> float | None:
+    value = next((value for value in reversed(values) if value is not None), None)
+    return None if value is None else TOP + HEIGHT * (1 - max(value, 0) / top)
 
 
 def _polyline(run: Sequence[Point]) -> str:
@@ -266,7 +367,7 @@ def _nice_top(values: Sequence[float]) -> float:
     if highest <= 0 or (whole and highest <= 1):
         return 1
     exponent = math.floor(math.log10(highest))
-    steps = (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10, 12)
+    steps = (1, 2, 3, 4, 6, 8, 10, 20)
     tops = (round(step * 10.0**exponent, 12 - exponent) for step in steps)
     return next(top for top in tops if top >= highest and not (whole and top % 2))
 
@@ -276,12 +377,7 @@ def _y_ticks(top: float, format_value: Callable[[float], str], *, whole: bool) -
     half = format_value(top / 2)
     if not (whole and top % 2) and half not in labels.values():
         labels[top / 2] = half
-    return tuple(_y_tick(value, label, top) for value, label in sorted(labels.items()))
-
-
-def _y_tick(value: float, label: str, top: float) -> YTick:
-    y = TOP + HEIGHT * (1 - value / top)
-    return YTick(y=round(y, 1), label_y=round(y + (13 if value else -4), 1), label=label)
+    return tuple(YTick(round(TOP + HEIGHT * (1 - value / top), 1), label) for value, label in sorted(labels.items()))
 
 
 Key = Callable[[datetime], Hashable]
@@ -289,16 +385,17 @@ Name = Callable[[datetime], str]
 
 
 def _x_ticks(starts: Sequence[datetime], unit: Unit) -> tuple[XTick, ...]:
-    """The finest of the densities that suit the unit with 8 labels at most.
-
-    Labels of times stand at the left edge of their bucket, labels of days, weeks and months below its point.
-    """
+    """The finest of the densities that suit the unit with 8 labels at most, each in the middle of its bucket, or of its day."""
     densities = ((_turns(starts, key), name) for key, name in _densities(starts, unit))
     every = range(0, len(starts), math.ceil(len(starts) / MAX_X_TICKS))
     ticks, name = next((d for d in densities if 0 < len(d[0]) <= MAX_X_TICKS), (list(every), _date_name))
-    offset = 0 if unit in ("minute", "hour") else 0.5
+    lengths = Counter(start.date() for start in starts)
     return tuple(
-        _x_tick(100 * (i + offset) / len(starts), name(starts[i]), minor=place % 2 == 1)
+        _x_tick(
+            100 * (i + (lengths[starts[i].date()] if name is _weekday_name else 1) / 2) / len(starts),
+            name(starts[i]),
+            minor=place % 2 == 1,
+        )
         for place, i in enumerate(ticks)
     )
 

@@ -47,9 +47,10 @@ from .pages import breakdowns, live, own
 from .pages import health as health_page
 from .pages import one_request as request_page
 from .pages.frame import frame
-from .pages.page import Asker, Page, Route, Site
+from .pages.page import Asker, Page, Route, Site, covered
 from .pages.panel import Cells, Panel, View, compose
 from .pages.panels import VIEWS, Panels
+from .pages.series import series
 from .places import Busy
 from .queries.interface import TooManyValues
 from .queries.remembering import Remembering
@@ -61,6 +62,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+PICTURE_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""What a picture may load: nothing but the styles inside."""
 ANY_HOST = "<statistics_host>"
 """The rule's host that is whichever host is asked."""
 THEMES = ("auto", "light", "dark")
@@ -108,6 +111,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/panel/<name>", "panel", panel),
         ("/panel/<of>/<name>", "panel_of", panel),
         ("/export/<name>.csv", "export", export_csv),
+        ("/chart.svg", "chart", chart_svg),
     ):
         add(rule, endpoint, _answering(view))
     add("/theme", "theme", theme, methods=["POST"])
@@ -524,6 +528,24 @@ def _lines(state: State, page: Page, rows: Callable[[Page], Iterator[Cells]]) ->
         for piece in export.lines(page, rows(page)):
             yield piece
             sending.check()
+
+
+def chart_svg() -> ResponseReturnValue:
+    """The chart that a page shows, as a picture with its styles inside."""
+    state, now = state_of(current_app), utc_now()
+    with _page(_url("index")) as page:
+        if page.state.notices:
+            return _refusal(page.state.notices)
+        drawn = series(page, metric=page.state.metric, label=covered(page))
+        if drawn is None:
+            raise page.asker.errors[-1]
+    trail.note(state.app, "exported", "chart.svg")
+    picture = rendering.whole_name("flask_statistics/chart.svg", series=drawn, name=_title())
+    response = rendering.Answer(picture, mimetype="image/svg+xml")
+    local = to_local(now, state.settings.timezone)
+    response.headers["Content-Disposition"] = f'attachment; filename="{page.state.metric}-{local:%Y-%m-%d}.svg"'
+    response.headers["Content-Security-Policy"] = PICTURE_SECURITY_POLICY
+    return response
 
 
 # ---- theme -----------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from flask_statistics.charts import Chart, HitArea, Line, Row, XTick, YTick, line_chart
+from flask_statistics.charts import Chart, Dot, End, HitArea, Line, Row, XTick, YTick, line_chart
 from flask_statistics.formatting import Unit, duration, number
 
 UTC = timezone.utc
@@ -47,25 +48,27 @@ def chart(
 
 def test_path_of_finished_buckets() -> None:
     (line,) = chart([0, 50, 100, 25]).lines
-    assert line.path == "M125 200l250-100 250-100 250 150"
-    assert line.area == "M125 200V200l250-100 250-100 250 150V200z"
-    assert line.partial == ""
+    assert line.path == "M125 180l250-90 250-90 250 135"
+    assert line.area == "M125 180V180l250-90 250-90 250 135V180z"
+    assert (line.partial, line.dots) == ("", ())
 
 
-def test_path_has_a_gap_where_there_is_no_data() -> None:
+def test_path_has_a_gap_where_there_is_no_data_and_a_dot_for_what_stands_alone() -> None:
     (line,) = chart([10, 10, None, 5, None, 0, 10]).lines
-    assert line.path == "M71.4 0l142.9 0M464.3 100l71.4 0M785.7 200l142.9-200"
+    assert line.path == "M71.4 0l142.9 0M785.7 180l142.9-180"
+    assert line.dots == (Dot(50.0, 110.0, hollow=False),)
 
 
-def test_path_of_a_single_bucket_is_a_short_line() -> None:
+def test_single_bucket_is_a_dot() -> None:
     (line,) = chart([10]).lines
-    assert (line.path, line.area) == ("M250 0l500 0", "M250 200V0l500 0V200z")
+    assert (line.path, line.area, line.dots) == ("", "", (Dot(50.0, 20.0, hollow=False),))
 
 
 def test_path_dashes_the_unfinished_bucket_and_leaves_out_the_future() -> None:
     drawn = chart([4, 8, 2, 99], now=at(11, 18, 12))
     (line,) = drawn.lines
-    assert (line.path, line.partial) == ("M125 100l250-100", "M375 0l250 150")
+    assert (line.path, line.partial) == ("M125 90l250-90", "M375 0l250 135")
+    assert line.dots == (Dot(62.5, 155.0, hollow=True),)
     assert [(row.partial, row.future) for row in drawn.rows] == [
         (False, False),
         (False, False),
@@ -78,17 +81,19 @@ def test_path_dashes_the_unfinished_bucket_and_leaves_out_the_future() -> None:
 
 def test_path_of_an_unfinished_bucket_alone() -> None:
     (line,) = chart([3], now=at(11, 16, 9)).lines
-    assert (line.path, line.area, line.partial) == ("", "", "M250 50l500 0")
+    assert (line.path, line.area, line.partial) == ("", "", "")
+    assert line.dots == (Dot(50.0, 65.0, hollow=True),)
 
 
 def test_path_of_an_unfinished_bucket_after_a_gap() -> None:
     (line,) = chart([4, None, 4], now=at(11, 18, 9)).lines
-    assert (line.path, line.partial) == ("M83.4 0l166.6 0", "M750 0l166.6 0")
+    assert (line.path, line.partial) == ("", "")
+    assert line.dots == (Dot(16.67, 20.0, hollow=False), Dot(83.33, 20.0, hollow=True))
 
 
 def test_path_stays_compact() -> None:
     (line,) = chart([(i * 37) % 101 for i in range(168)], step=HOUR, unit="hour").lines
-    assert line.path.startswith("M3 200l5.9-74 6-74 5.9 128 6-74")
+    assert line.path.startswith("M3 180l5.9-67 6-66 5.9 115 6-67")
     assert len(line.path) < 168 * 8
 
 
@@ -96,9 +101,54 @@ def test_paths_of_two_lines_have_no_area() -> None:
     lines = [Line("server_errors", "5xx", [1, 2]), Line("client_errors", "4xx", [4, 4])]
     drawn = line_chart(evenly(at(11, 16), HOUR, 2), lines, unit="hour", now=LATER, format_value=number)
     assert [(line.key, line.path, line.area) for line in drawn.lines] == [
-        ("server_errors", "M250 150l500-50", ""),
+        ("server_errors", "M250 135l500-45", ""),
         ("client_errors", "M250 0l500 0", ""),
     ]
+
+
+def bars(
+    *values: Sequence[float | None], now: datetime = LATER, previous: Sequence[float | None] | None = None
+) -> Chart:
+    names = ("server_errors", "client_errors")
+    lines = [Line(name, name, one) for name, one in zip(names, values, strict=False)]
+    buckets = evenly(MONDAY, DAY, len(values[0]))
+    return line_chart(buckets, lines, previous=previous, unit="day", now=now, format_value=number, bars=True)
+
+
+def test_bars_leave_out_what_is_nothing() -> None:
+    (line,) = bars([0, 2, None, 4]).lines
+    assert line.path == "M280 180V90h190V180zM780 180V0h190V180z"
+    assert (line.area, line.partial, line.dots) == ("", "", ())
+
+
+def test_bars_stand_on_each_other_and_set_the_scale() -> None:
+    drawn = bars([1, 2], [3, None])
+    assert drawn.is_bars
+    assert [line.path for line in drawn.lines] == ["M60 180V135h380V180zM560 180V90h380V180z", "M60 135V0h380V135z"]
+    assert [tick.label for tick in drawn.y_ticks] == ["0", "2", "4"]
+    assert drawn.ends == ()
+
+
+def test_bar_of_the_unfinished_bucket_is_apart() -> None:
+    (line,) = bars([4, 2, 9], now=at(11, 17, 9)).lines
+    assert (line.path, line.partial) == ("M40 180V0h253.3V180z", "M373.3 180V90h253.3V180z")
+
+
+def test_ends_have_the_names_of_lines_at_least_14_pixels_apart() -> None:
+    lines = [Line("p50", "Median", [0, 0]), Line("p95", "p95", [4, 0]), Line("p99", "p99", [4, 4])]
+    options: Any = {"unit": "day", "now": LATER, "format_value": number}
+    drawn = line_chart(evenly(MONDAY, DAY, 2), lines, previous=[1, 0], previous_label="9 – 15 Nov", **options)
+    assert drawn.ends == (
+        End("p99", 2, 20.0),
+        End("Median", 0, 172.0),
+        End("p95", 1, 186.0),
+        End("9 – 15 Nov", None, 200.0),
+    )
+
+
+def test_end_of_a_line_without_a_value_has_no_name() -> None:
+    assert chart([None, None]).ends == ()
+    assert chart([4, 2, None], now=at(11, 17, 9)).ends == (End("Hits", 0, 110.0),)
 
 
 def test_previous_runs_over_the_future_and_sets_the_scale() -> None:
@@ -123,8 +173,8 @@ def test_no_previous() -> None:
         (3, ["0", "2", "4"]),
         (5, ["0", "3", "6"]),
         (9, ["0", "5", "10"]),
-        (11, ["0", "6", "12"]),
-        (13, ["0", "8", "16"]),
+        (11, ["0", "10", "20"]),
+        (23, ["0", "15", "30"]),
         (1000, ["0", "500", "1,000"]),
         (2_681, ["0", "1,500", "3,000"]),
         (999_999, ["0", "500,000", "1,000,000"]),
@@ -138,9 +188,9 @@ def test_y_ticks_of_times() -> None:
     lines = [Line("p95", "p95", [0.038, 0.22, None])]
     drawn = line_chart(evenly(at(11, 16), HOUR, 3), lines, unit="hour", now=LATER, format_value=duration)
     assert drawn.y_ticks == (
-        YTick(210.0, 206.0, "0 ms"),
-        YTick(110.0, 123.0, "120 ms"),
-        YTick(10.0, 23.0, "240 ms"),
+        YTick(200.0, "0 ms"),
+        YTick(110.0, "150 ms"),
+        YTick(20.0, "300 ms"),
     )
 
 
@@ -159,7 +209,7 @@ def test_y_ticks_half_with_the_label_of_another_is_left_out() -> None:
 
 def test_x_ticks_of_a_week_of_hours() -> None:
     ticks = chart([1] * 168, step=HOUR, unit="hour").x_ticks
-    assert ticks[:2] == (XTick(0.0, "Mon 16", "start", False), XTick(14.29, "Tue 17", "middle", True))
+    assert ticks[:2] == (XTick(7.14, "Mon 16", "middle", False), XTick(21.43, "Tue 17", "middle", True))
     assert [tick.label for tick in ticks[2:]] == ["Wed 18", "Thu 19", "Fri 20", "Sat 21", "Sun 22"]
 
 
@@ -179,6 +229,15 @@ def test_x_ticks_of_a_week_of_hours() -> None:
 )
 def test_x_ticks_of_each_unit(unit: Unit, start: datetime, step: timedelta, count: int, labels: str) -> None:
     assert " ".join(tick.label for tick in chart([1] * count, start=start, step=step, unit=unit).x_ticks) == labels
+
+
+def test_x_ticks_stand_in_the_middle_of_their_bucket_or_day() -> None:
+    hours = chart([1] * 24, step=HOUR, unit="hour").x_ticks
+    assert (hours[1].label, hours[1].x) == ("03:00", round(100 * 3.5 / 24, 2))
+    days = chart([1] * 28, start=at(10, 26)).x_ticks
+    assert (days[1].label, days[1].x) == ("2 Nov", round(100 * 7.5 / 28, 2))
+    (*_, half) = chart([1] * 156, step=HOUR, unit="hour").x_ticks  # the last day has twelve hours
+    assert (half.label, half.x) == ("Sun 22", round(100 * 150 / 156, 2))
 
 
 def test_x_ticks_of_several_years_name_them() -> None:

@@ -14,7 +14,7 @@ from ..spans import Span, from_wall
 from ..waits import WAITS
 from .beginning import Beginning, beginning
 from .frame import Link
-from .page import Page
+from .page import Page, versus
 from .panel import Cells
 from .summary import comparable_span, incomparable, is_offered, value_of
 
@@ -29,11 +29,15 @@ class Metric:
     want: frozenset[str]
     format_value: Callable[[float], str] = number
     format_axis: Callable[[float], str] = compact
+    is_count: bool = False
+    """Whether it counts, so that few a bucket are bars: a line between 0 and 1 would invent what lies between."""
+    adds_up: bool = False
+    """Whether the sum of its buckets is a number of the whole span."""
 
 
 METRICS = {
-    "hits": Metric("Hits", (("hits", "Hits"),), HITS),
-    "visitors": Metric("Visitors", (("visitors", "Visitors"),), frozenset({VISITORS})),
+    "hits": Metric("Hits", (("hits", "Hits"),), HITS, is_count=True, adds_up=True),
+    "visitors": Metric("Visitors", (("visitors", "Visitors"),), frozenset({VISITORS}), is_count=True),
     "time": Metric("Response time", (("p50", "Median"), ("p95", "p95")), frozenset({PERCENTILES}), duration, duration),
     "errors": Metric("Errors", (("server_errors", "5xx"), ("client_errors", "4xx")), CHEAP),
     "db_time": Metric(
@@ -58,7 +62,10 @@ METRICS = {
 }
 OF_TIME = ("time", *WAITS)
 """Metrics of what took a request's time, which are chosen from beside the chart of one of them."""
-PREVIOUS = {"prev": "Previous period", "year": "Last year"}
+FAILURES = ("server_errors", "client_errors")
+"""Measures that are always bars, each in the colour of its status codes."""
+FEW = 5
+"""Of less than this a bucket, bars are drawn."""
 UNIT_LABELS = {"minute": "Minute", "hour": "Hour", "day": "Day", "week": "Week", "month": "Month"}
 
 
@@ -71,6 +78,8 @@ class Series:
     unit_label: str
     label: str
     """What the span covers."""
+    figures: str
+    """Its sum and its highest bucket; empty: it has none."""
     previous_label: str | None
     """None: nothing is compared."""
     units: tuple[Link, ...]
@@ -85,6 +94,7 @@ class Series:
     base: str
     """The page that a part of the chart leads to."""
     csv_url: str
+    svg_url: str
     total: int
     """Hits of all buckets together."""
     hatched: float = 0.0
@@ -109,29 +119,36 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     before = comparable_span(page) if compare else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
+    lines = [charts.Line(name, text, _values(points, name, unknown)) for name, text in chosen.measures]
+    against = "" if earlier is None else versus(page)
     chart = charts.line_chart(
         buckets,
-        [charts.Line(name, text, _values(points, name, unknown)) for name, text in chosen.measures],
+        lines,
         previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
+        previous_label=against,
+        bars=_is_bars(chosen, lines),
         unit=state.unit,  # type: ignore[arg-type]
         now=page.local_now,
         format_value=chosen.format_value,
         format_axis=chosen.format_axis,
     )
     shown = [row for row in chart.rows if not row.future]
+    itself = replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off"))
     return Series(
         title=chosen.title,
         unit=state.unit,
         unit_label=UNIT_LABELS[state.unit],
         label=label,
-        previous_label=None if earlier is None else PREVIOUS[state.vs],
+        figures=_figures(chosen, lines[0].values, shown, state.unit),
+        previous_label=against or None,
         units=tuple(_unit_link(state, unit) for unit in state.units()),
         metrics=_metric_links(page, metric) if metric in OF_TIME else (),
         chart=chart,
         hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
         base=state.base,
-        csv_url=replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off")).csv("series"),
+        csv_url=itself.csv("series"),
+        svg_url=itself.state.table_url_at(page.site.url("chart")),
         total=sum(point.measures.hits for point in points),
         hatched=round(100 * unknown / len(points), 2),
         hatched_because=_because(page, known, compare) if known is not None and unknown else "",
@@ -141,6 +158,25 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
 def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
     state = page.state
     return page.ask(page.queries.series, span, state.unit, state.filters, want=metric.want)
+
+
+def _is_bars(metric: Metric, lines: list[charts.Line]) -> bool:
+    """Whether a line would say more than the values do: of failures, and where few are counted in a bucket."""
+    if metric.measures[0][0] in FAILURES:
+        return True
+    known = [value for value in lines[0].values if value]
+    return metric.is_count and sum(known) < FEW * len(known)
+
+
+def _figures(metric: Metric, values: charts.Values, shown: list[charts.Row], unit: str) -> str:
+    """`1,018 in all, most 28 on Tue 24 Nov, 15:00–16:00`."""
+    found = [(value, -place) for place, value in enumerate(values[: len(shown)]) if value]
+    if not metric.is_count or not found:
+        return ""
+    most, place = max(found)
+    parts = [f"{number(sum(value for value, _ in found))} in all"] if metric.adds_up else []
+    when = f"{'in' if unit in ('week', 'month') else 'on'} {shown[-place].label}"
+    return ", ".join([*parts, f"most {number(most)} {when}"])
 
 
 def _unknown(points: list[Point], known: Beginning | None) -> int:

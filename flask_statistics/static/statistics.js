@@ -187,10 +187,11 @@
   let tapped = "";
 
   const plot = () => find("#fs-plot");
+  const drawn = () => find("#fs-drawn").getBoundingClientRect();
   const buckets = () => all("#fs-table tbody tr");
 
   const bucketAt = (x) => {
-    const box = plot().getBoundingClientRect();
+    const box = drawn();
     const number = Math.floor((x - box.left) / box.width * plot().dataset.n);
     return Math.max(0, Math.min(buckets().length - 1, number));
   };
@@ -205,14 +206,14 @@
     const row = buckets()[number];
     if (!row) return;
     shown = number;
-    const width = plot().clientWidth;
+    const { left: from, width } = drawn();
     const x = (number + 0.5) / plot().dataset.n * width;
     const tip = find("#fs-tip");
     for (const end of ["x1", "x2"]) find("#fs-cur").setAttribute(end, x);
     tip.textContent = describe(row).join("\n");
     tip.hidden = false;
     const left = x + 12 + tip.offsetWidth > width ? x - tip.offsetWidth - 12 : x + 12;
-    tip.style.transform = `translate(${Math.round(Math.max(left, 0))}px, 8px)`;
+    tip.style.transform = `translate(${Math.round(from - plot().getBoundingClientRect().left + Math.max(left, 0))}px, 8px)`;
   };
 
   const hideBucket = () => {
@@ -261,7 +262,7 @@
 
   on("pointermove", (event) => {
     if (drag) {
-      const box = plot().getBoundingClientRect();
+      const box = drawn();
       const left = Math.max(Math.min(drag.x, event.clientX) - box.left, 0);
       const right = Math.min(Math.max(drag.x, event.clientX) - box.left, box.width);
       drag.moved ||= Math.abs(event.clientX - drag.x) > 6;
@@ -300,17 +301,21 @@
 
   // ---- texts to copy ----
 
-  const copyable = (text) => {
-    if (text.nextElementSibling) return;
+  const copyButton = (label, look, text) => {
     const button = document.createElement("button");
-    button.className = "btn sm";
-    button.textContent = "Copy";
+    button.className = `btn ${look}`;
+    button.textContent = label;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text.textContent);
+      await navigator.clipboard.writeText(text());
       button.textContent = "Copied";
       say("Copied");
     });
-    text.after(button);
+    return button;
+  };
+  const copyable = (text) => text.nextElementSibling || text.after(copyButton("Copy", "sm", () => text.textContent));
+  const copyableLink = () => {
+    const [place, link] = [find("#fs-under"), find("#fs-permalink")];
+    if (place && link && !find("button", place)) place.append(copyButton("Copy link", "link", () => link.href));
   };
 
   // ---- panels that cost more than the rest of their page ----
@@ -336,7 +341,9 @@
     all(".hit title").forEach((title) => title.remove()); // our tooltip says it
     find("#fs-help")?.removeAttribute("hidden");
     all("[data-later]").forEach((place) => ask(place));
-    if (navigator.clipboard) all("[data-copy]").forEach(copyable);
+    if (!navigator.clipboard) return;
+    all("[data-copy]").forEach(copyable);
+    copyableLink();
   };
   on("DOMContentLoaded", enhance);
 })();

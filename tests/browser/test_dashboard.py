@@ -336,7 +336,7 @@ def test_browser_login_redirect_becomes_a_page_load(window: Window) -> None:
 
 def test_browser_drag_zooms_and_back_zooms_out(window: Window) -> None:
     window.open("?span=28d")
-    box = window.page.locator("#fs-plot").bounding_box()
+    box = window.page.locator("#fs-drawn").bounding_box()
     assert box is not None
     middle = box["y"] + 100
     window.page.mouse.move(box["x"] + box["width"] * 10.5 / 28, middle)
@@ -353,11 +353,32 @@ def test_browser_drag_zooms_and_back_zooms_out(window: Window) -> None:
 
 def test_browser_bucket_click_zooms(window: Window) -> None:
     window.open("?span=28d")
-    box = window.page.locator("#fs-plot").bounding_box()
+    box = window.page.locator("#fs-drawn").bounding_box()
     assert box is not None
     window.page.mouse.click(box["x"] + box["width"] * 20.5 / 28, box["y"] + 100)
     expect(window.page.locator("#fs-table tbody tr")).to_have_count(24)
     assert window.is_same_load()
+
+
+def test_browser_lines_are_named_beside_their_ends_or_in_a_legend(window: Window) -> None:
+    window.open("?metric=time&span=28d")
+    names, legend = window.page.locator(".rl text"), window.page.locator(".legend")
+    expect(names.filter(has_text="p95")).to_be_visible()
+    expect(legend).to_be_hidden()
+    window.page.set_viewport_size({"width": 390, "height": 900})
+    expect(legend).to_be_visible()
+    expect(names.first).to_be_hidden()
+
+
+def test_browser_link_of_the_chart_can_be_copied(window: Window) -> None:
+    window.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    window.open()
+    window.span("28 days")
+    window.expect_span("28 days")
+    window.page.get_by_role("button", name="Copy link").click()
+    expect(window.page.get_by_role("button", name="Copied")).to_be_visible()
+    link = window.page.evaluate("navigator.clipboard.readText()")
+    assert re.fullmatch(re.escape(window.site.url("?start=")) + r"[\d-]+&end=[\d-]+", link)
 
 
 def test_browser_chart_reads_with_arrow_keys(window: Window) -> None:
@@ -396,7 +417,7 @@ def test_browser_tap_shows_before_it_zooms(chromium: Browser, site: Site) -> Non
     page = context.new_page()
     page.goto(site.url("?span=28d"))
     page.locator("#fs-plot").scroll_into_view_if_needed()
-    box = page.locator("#fs-plot").bounding_box()
+    box = page.locator("#fs-drawn").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] * 20.5 / 28, box["y"] + 100
     page.touchscreen.tap(x, y)

@@ -11,6 +11,7 @@ from functools import cache
 from html import unescape
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_overview_tiles_are_the_apis_summary(app: App, query: str) -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_overview_chart_is_the_apis_series(app: App, query: str) -> None:
     page = page_of(app, query)
-    unit = re.search(r"<small>per (\w+)</small>", page)
+    unit = re.search(r"<small>per (\w+)", page)
     assert unit is not None
     points = app.json(f"series{with_(query, unit=unit[1])}")["points"]
     read: dict[str, Any] = {
@@ -189,6 +190,60 @@ def test_bars_of_panels_compare_with_the_first_row(app: App) -> None:
     assert found[0] == 100
     assert found == sorted(found, reverse=True)
     assert found[-1] < 100
+
+
+def drawn(page: str) -> list[tuple[str, str]]:
+    """Class and path of what a chart draws."""
+    return re.findall(r'<path class="([^"]*)" d="([^"]*)"', page)
+
+
+@pytest.mark.parametrize(
+    ("query", "classes"),
+    [
+        ("?span=28d", ["area", "s0", "s0 part", "sp"]),
+        ("?span=28d&metric=time&vs=off", ["s0", "s0 part", "s1", "s1 part"]),
+        (
+            "?metric=errors&span=28d&vs=off",
+            ["bars server_errors", "bars server_errors part", "bars client_errors", "bars client_errors part"],
+        ),
+        ("?span=28d&path=/page/1&vs=off", ["bars hits", "bars hits part"]),
+    ],
+)
+def test_chart_draws_lines_or_bars(app: App, query: str, classes: list[str]) -> None:
+    found = [name for name, _ in drawn(page_of(app, query))]
+    assert [name for name in found if name in classes] == found
+    assert set(found) >= {name for name in classes if "part" not in name and name != "sp"}
+
+
+def test_chart_says_its_sum_and_its_highest_bucket(app: App) -> None:
+    points = app.json("series?span=28d&unit=day")["points"]
+    most = max(point["hits"] for point in points)
+    (said,) = re.findall(r"<small>per day · ([^<]*)</small>", page_of(app, "?span=28d&unit=day"))
+    assert said.startswith(f"{sum(point['hits'] for point in points):,} in all, most {most:,} on ")
+    assert re.search(r"most [\d,]+ in \d+ \w+ – \d+ \w+<", page_of(app, "?span=28d&unit=week"))
+    assert "<small>per day</small>" in page_of(app, "?span=28d&unit=day&metric=time")
+
+
+@pytest.mark.parametrize("query", ["?span=28d", "?span=28d&metric=time", "?span=28d&metric=errors", "?span=all&vs=off"])
+def test_chart_is_a_picture_of_its_own(app: App, query: str) -> None:
+    page = page_of(app, query)
+    (url,) = re.findall(r'<a href="(/statistics/chart\.svg[^"]*)" download', page)
+    response = app.client.get(unescape(url))
+    assert (response.status_code, response.mimetype) == (200, "image/svg+xml")
+    assert response.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
+    root = ElementTree.fromstring(response.text)
+    assert {element.tag.rpartition("}")[2] for element in root.iter()} <= {
+        *["svg", "style", "rect", "text", "line", "path", "circle", "tspan"]
+    }
+    assert drawn(response.text) == drawn(page)
+    assert "<style>" in response.text
+    assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|url\(", response.text)
+
+
+def test_picture_of_what_cannot_be_read_is_refused(app: App) -> None:
+    response = app.client.get("/statistics/chart.svg?metric=nothing")
+    assert (response.status_code, response.mimetype) == (400, "text/plain")
 
 
 # ---- work ------------------------------------------------------------------------------------------------------------
