@@ -74,9 +74,9 @@ def quiet(make_app: Callable[..., App], url: str | None = None, **options: Any) 
 
 def nothing(page: str) -> list[str]:
     """Heading, text and ways out of what is said instead of numbers."""
-    card = re.search(r'<section class="card empty".*?</section>', page, re.DOTALL)
+    card = re.search(r'<section class="card help".*?</section>', page, re.DOTALL)
     assert card is not None
-    texts = re.findall(r"<(h2|p|a)\b[^>]*>(.*?)</\1>", card[0], re.DOTALL)
+    texts = re.findall(r"<(h2|p|li)\b[^>]*>(.*?)</\1>", card[0], re.DOTALL)
     return [unescape(re.sub(r"<[^>]+>", "", text)) for _, text in texts]
 
 
@@ -99,41 +99,67 @@ def test_view_of_an_empty_install_says_so(make_app: Callable[..., App], view: st
 
 def test_view_of_an_empty_span(app: App) -> None:
     assert nothing(get(app, "?start=2020-01-01&end=2020-01-07")) == [
-        "No requests between 1 Jan 2020 and 7 Jan 2020.",
+        "No requests between 1 Jan 2020 and 7 Jan 2020",
         f"Nothing was recorded before {clock(app.rows()[-1].date, now=NOW)}.",
         "Show all time",
     ]
-    assert nothing(get(app, "errors?start=2020-11-01&end=2020-11-01"))[0] == "No requests on 1 Nov 2020."
+    assert nothing(get(app, "errors?start=2020-11-01&end=2020-11-01"))[0] == "No requests on 1 Nov 2020"
 
 
 def test_view_of_filters_without_a_match(app: App) -> None:
     start = day(NOW - timedelta(days=27))
     found = nothing(get(app, "?span=28d&path=/nowhere&browser=firefox&device!=bot"))
     assert found == [
-        "No requests match these filters.",
-        f"700 requests between {start} and {day(NOW)}, of which none matches all filters.",
-        "Clear all filters · 500 requests",
-        "Without “Path is /nowhere” · 300 requests",
+        f"No requests that match these filters between {start} and {day(NOW)}",
+        "700 requests then, of which none matches.",
+        "Clear all filters 500 requests",
+        "Without “Path is /nowhere” 300 requests",
         "The same filters at all times",
     ]
     assert nothing(get(app, "?span=28d&path=/nowhere"))[2:] == [
-        "Without “Path is /nowhere” · 700 requests",
+        "Without “Path is /nowhere” 700 requests",
         "The same filters at all times",
     ]
 
 
 def test_view_of_filters_says_when_the_span_is_to_blame(app: App) -> None:
     assert nothing(get(app, "?start=2020-01-01&end=2020-01-01&path=/")) == [
-        "No requests on 1 Jan 2020.",
+        "No requests on 1 Jan 2020",
         "Whatever the filters say: none was recorded then.",
         "The same filters at all times",
     ]
 
 
-def test_view_of_an_hour_offers_its_day(app: App) -> None:
-    at = app.rows()[0].date
-    found = nothing(get(app, f"?start={at:%Y-%m-%d}T00:00&end={at:%Y-%m-%d}T00:01&browser=firefox&q=no-such"))
-    assert any(text.startswith(("The whole of", "No requests")) for text in found)
+@pytest.mark.parametrize(
+    ("filters", "asked"),
+    [
+        ("q=no-such", "to “no-such”"),
+        ("path=/no-such", "to /no-such"),
+        ("path=/no-such&path=/none", "that match these filters"),
+        ("browser=no-such", "that match these filters"),
+        ("device!=bot&q=no-such", "to “no-such”"),
+    ],
+)
+def test_view_without_a_match_says_what_was_asked_for(app: App, filters: str, asked: str) -> None:
+    heading = nothing(get(app, f"?span=28d&{filters}"))[0]
+    assert heading == f"No requests {asked} between {day(NOW - timedelta(days=27))} and {day(NOW)}"
+
+
+def test_view_of_an_hour_offers_its_day_and_the_hour_after(make_app: Callable[..., App]) -> None:
+    app = quiet(make_app)
+    noon = (NOW - timedelta(days=2)).replace(hour=12, minute=30, second=0, microsecond=0)
+    app.insert(
+        *({"date": noon + timedelta(hours=hours), "path": path} for hours, path in ((0, "/a"), (1, "/b"), (6, "/b")))
+    )
+    found = nothing(get(app, f"?start={noon:%Y-%m-%d}T12:00&end={noon:%Y-%m-%d}T13:00&path=/b"))
+    assert found == [
+        f"No requests to /b on {day(noon)} between 12:00 and 13:00",
+        "1 request then, of which none matches.",
+        f"The whole of {day(noon)} 2 requests",
+        "Without “Path is /b” 1 request",
+        "The hour after, 13:00 – 14:00 1 request",
+        "The same filters at all times",
+    ]
 
 
 def test_clear_all_leaves_people_alone(app: App) -> None:

@@ -16,6 +16,10 @@ from .summary import ask_measures
 
 MOST_TRIED = 4
 """Filters of which each is tried without the others."""
+MOST_WAYS = 4
+"""Ways out that are offered."""
+LENGTHS = {timedelta(minutes=1): "minute", timedelta(hours=1): "hour"}
+"""What parts of a day are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def nothing(page: Page) -> Nothing:
     if not state.filters:
         early = first is not None and state.span.end <= first
         return Nothing(
-            f"No requests {_during(page)}.",
+            f"No requests {_during(page)}",
             f"Nothing was recorded before {clock(page.local(first), now=page.local_now)}." if early and first else None,
             (Way("Show all time", state.url(span=all_time)),),
         )
@@ -66,15 +70,24 @@ def nothing(page: Page) -> Nothing:
     known = [Way(text, url, plural(hits, "request")) for hits, text, url in ways if hits]
     wider = Way("The same filters at all times", state.url(span=all_time))
     if of_span == 0:
-        return Nothing(f"No requests {_during(page)}.", "Whatever the filters say: none was recorded then.", (wider,))
-    text = (
-        None if of_span is None else f"{plural(of_span, 'request')} {_during(page)}, of which none matches all filters."
-    )
+        return Nothing(f"No requests {_during(page)}", "Whatever the filters say: none was recorded then.", (wider,))
+    text = None if of_span is None else f"{plural(of_span, 'request')} then, of which none matches."
     return Nothing(
-        "No requests match these filters.",
+        f"No requests {_asked_for(page)} {_during(page)}",
         text,
-        (*known, wider) if state.span.name != "all" else tuple(known),
+        (*known[:MOST_WAYS], wider) if state.span.name != "all" else tuple(known[:MOST_WAYS]),
     )
+
+
+def _asked_for(page: Page) -> str:
+    """What the filters ask for, where it is said in a few words."""
+    filters, found = page.state.filters, chips(page)
+    if not found:
+        return "of people" if without_chips(filters).conditions[0].negated else "of bots"
+    only = found[0].values[0].text if len(found) == len(found[0].values) == 1 else None
+    if only and filters.contains:
+        return f"to “{only}”"
+    return f"to {only}" if only and filters.texts("path") else "that match these filters"
 
 
 def _first_start(page: Page) -> Nothing:
@@ -103,6 +116,11 @@ def _ways(page: Page) -> Iterator[tuple[int, str, str]]:
     if whole_day is not None:
         text = f"The whole of {day(whole_day.local_start)}"
         yield _count(page, whole_day, filters) or 0, text, state.url(span=whole_day)
+        after = state.span.moved(1)
+        if after.start < page.now:
+            name = LENGTHS.get(after.end - after.start, "time")
+            times = f"{after.local_start:%H:%M} – {after.local_end:%H:%M}"
+            yield _count(page, after, filters) or 0, f"The {name} after, {times}", state.url(span=after)
 
 
 def _count(page: Page, span: Span, filters: Filters) -> int | None:
@@ -122,6 +140,8 @@ def _day_around(page: Page) -> Span | None:
 def _during(page: Page) -> str:
     span = page.state.span
     first, last = span.local_start, just_before(span.local_end)
+    if span.whole_days is None and first.date() == last.date():
+        return f"on {day(first)} between {first:%H:%M} and {span.local_end:%H:%M}"
     if span.whole_days is None:
         return f"in {covered(page)}"
     if span.whole_days == 1:

@@ -164,6 +164,7 @@
     event.preventDefault();
     if (!control.matches("input")) return control.click();
     control.closest("details").open = true;
+    control.form.dim.selectedIndex = 0; // a text in the path
     return control.focus();
   };
 

@@ -69,6 +69,11 @@ def test_accessibility_of_open_menus_and_dialog(page: Page, site: Site) -> None:
     assert violations(page, RULES) == []
     page.keyboard.press("Escape")
     expect(page.locator("#fs-range input[name=start]")).to_be_hidden()
+    page.locator("#fs-add summary").click()
+    page.locator("#fs-add").get_by_label("Field").select_option("Browser")
+    expect(page.locator("#fs-add").get_by_label("Is")).to_be_visible()
+    assert violations(page, RULES) == []
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Keyboard shortcuts").click()
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert violations(page, RULES) == []
@@ -93,7 +98,7 @@ thead a, tbody tr, tbody th a, .panel tbody a, .panel [aria-current], .more a, .
 
 
 @pytest.mark.parametrize("view", ["filtered", "errors", "requests"])
-def test_accessibility_under_the_pointer_with_the_focus(page: Page, site: Site, view: str) -> None:
+def test_accessibility_under_the_pointer_pressed_with_the_focus(page: Page, site: Site, view: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(site.url(VIEWS[view]))
     page.evaluate("document.querySelectorAll('details').forEach((menu) => menu.open = true)")
@@ -103,6 +108,10 @@ def test_accessibility_under_the_pointer_with_the_focus(page: Page, site: Site, 
             control.focus()
             control.hover(force=True)
             assert contrasts(control) == [], selector
+            page.mouse.down()
+            assert contrasts(control) == [], f"{selector}, pressed"
+            page.mouse.move(0, 0)  # what is let go elsewhere is not clicked
+            page.mouse.up()
 
 
 def test_accessibility_of_what_was_just_clicked(page: Page, site: Site) -> None:
@@ -127,11 +136,34 @@ def test_accessibility_of_what_was_just_clicked(page: Page, site: Site) -> None:
         assert contrasts(page.locator("#fs-main")) == [], control
 
 
+def test_accessibility_while_the_next_page_is_awaited(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    page.goto(site.url())
+    tile = page.locator(".kpi").first
+    place, colour = tile.bounding_box(), "element => getComputedStyle(element).color"
+    before = tile.locator(".kv").evaluate(colour)
+    with site.control.held("metric=time"):
+        page.locator(".kpi >> nth=3").click()
+        expect(page.locator(".kpi.asked")).to_have_count(1)
+        expect(tile.locator(".kv")).not_to_have_css("color", before)
+        assert contrasts(page.locator("#fs-main")) == []
+        assert tile.bounding_box() == place
+        page.emulate_media(color_scheme="light")
+    expect(page.locator("#fs-main")).not_to_have_attribute("aria-busy", "true")
+    expect(tile.locator(".kv")).to_have_css("color", before)
+
+
+AT_REST = "document.getAnimations().every((one) => one.transitionProperty !== 'color')"
+"""No colour is on its way to another one."""
+
+
 def contrasts(element: Locator) -> list[Any]:
     """What axe finds with the rules of colours in that element, in either theme."""
     found = []
     for theme in ("light", "dark"):
         element.page.emulate_media(color_scheme=theme)
+        element.page.wait_for_function(AT_REST)
         options = {"runOnly": COLOR_RULES, "resultTypes": ["violations"]}
         result = element.evaluate("(element, options) => axe.run(element, options)", options)
         found += [(theme, node["html"][:200]) for rule in result["violations"] for node in rule["nodes"]]
