@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date, datetime, timezone
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Response, current_app, request, url_for
 
-from . import health, openapi, parameters, rendering, trail
+from . import changes, health, openapi, parameters, rendering, trail
+from .confidence import Finding
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError
@@ -35,6 +37,7 @@ def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
         ("/api/series", "api_series", _series),
         ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
         ("/api/requests", "api_requests", _requests),
+        ("/api/changes", "api_changes", _changes),
     ):
         add_url_rule(rule, endpoint, _refusing_mistakes(_answering(answer)))
     add_url_rule("/api/panels", "api_panels", _refusing_mistakes(lambda: _panels(panels)))
@@ -136,6 +139,71 @@ def _breakdown(queries: Queries, span: Span, filters: Filters, *, dimension: str
     )
     rows = [{"value": row.value, **measures_json(row.measures, span)} for row in found.rows]
     return {"dimension": dimension, "total": found.total, "searched": found.among, "rows": rows}
+
+
+def _changes(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
+    state, now = state_of(current_app), datetime.now(timezone.utc).replace(tzinfo=None)
+    by = changes.dimension_of(state.dimensions)
+    if by is None:
+        raise BadParameter("changes are of routes or of paths, which the model has no column for")
+    lots = _lots(queries, span, filters, now)
+    if lots is None:
+        return {"compared": by, "before": None, "after": None, "tests": 0, "unchanged": 0, "rows": []}
+    found = changes.changes(queries, by, lots)
+    return {
+        "compared": by,
+        "before": _lot_json(lots.before, found.hits[0]),
+        "after": _lot_json(lots.after, found.hits[1]),
+        "tests": found.comparison.tests,
+        "unchanged": len(found.comparison.unchanged),
+        "rows": [_finding_json(one, found) for one in found.comparison.findings],
+    }
+
+
+def _lots(queries: Queries, span: Span, filters: Filters, now: datetime) -> changes.Lots | None:
+    """What `split`, or `against` and `vs`, ask to be compared; None: not all of the time before is recorded."""
+    split, vs = request.args.get("split"), request.args.get("vs") or "prev"
+    if vs not in parameters.NAMED["vs"].choices:
+        raise BadParameter(f"vs is {vs[:100]!r}, but must be one of {', '.join(parameters.NAMED['vs'].choices)}")
+    try:
+        day = parameters.day_of("against", request.args.get("against", ""))
+    except ValueError as error:
+        raise BadParameter(str(error)) from None
+    if split:
+        name = dimension_of(split, state_of(current_app))
+        values = filters.texts(name)
+        if len(values) != 2:
+            raise BadParameter(f"split is {name!r}, so two values of it must be given, as in {name}=a&{name}=b")
+        return changes.in_values(span, filters, dimension=name, values=(values[0], values[1]), now=now)
+    against = date.fromisoformat(day) if day else None
+    return changes.in_time(span, filters, now=now, vs=vs, against=against, known=queries.earliest())
+
+
+def _lot_json(lot: changes.Lot, hits: int) -> dict[str, Any]:
+    return {
+        "start": _local(lot.span.start, lot.span),
+        "end": _local(lot.span.end, lot.span),
+        "value": lot.value,
+        "hits": hits,
+    }
+
+
+def _finding_json(one: Finding, found: changes.Changes) -> dict[str, Any]:
+    was, now = found.before.get(one.value), found.after.get(one.value)
+    return {
+        "value": one.value,
+        "what": one.what,
+        "before": one.before,
+        "after": one.after,
+        "ratio": one.ratio if isfinite(one.ratio) else None,
+        "low": one.low if isfinite(one.low) else None,
+        "high": one.high if isfinite(one.high) else None,
+        "chance": one.chance,
+        "sure": one.is_sure,
+        "worse": one.is_worse,
+        "hits_before": 0 if was is None else was.hits,
+        "hits_after": 0 if now is None else now.hits,
+    }
 
 
 def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .confidence import FAILURES, GONE, NEW, TIMES, VISITORS
 from .dimensions import Dimension
 from .parameters import TABLE, Parameter
 from .spans import UNITS
@@ -64,6 +65,21 @@ def description(dimensions: Mapping[str, Dimension], waits: Sequence[str] = (), 
                         "rows": {"type": "array", "items": {"type": "object", "required": ["id", "date"]}},
                         "before": _or_null(TEXT),
                         "after": _or_null(TEXT),
+                    }
+                ),
+            ),
+            "/changes": _get(
+                "changes",
+                "What changed for which route, against another time or between two values of a dimension",
+                _parameters("changes", dimensions),
+                _answer(
+                    {
+                        "compared": TEXT,
+                        "before": _or_null(LOT),
+                        "after": _or_null(LOT),
+                        "tests": COUNT,
+                        "unchanged": COUNT,
+                        "rows": _list(FINDING),
                     }
                 ),
             ),
@@ -157,6 +173,19 @@ MEASURES: Json = {
     "size": _or_null({"type": "integer"}),
     "response_time": _object(dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS)),
     "last_requested": _or_null(INSTANT),
+}
+LOT = _object({"start": INSTANT, "end": INSTANT, "value": _or_null(TEXT), "hits": COUNT})
+_NUMBER: Json = {"type": "number", "minimum": 0}
+FINDING: Json = {
+    "value": VALUE,
+    "what": _one_of((TIMES, FAILURES, VISITORS, NEW, GONE)),
+    "before": _NUMBER,
+    "after": _NUMBER,
+    **dict.fromkeys(("ratio", "low", "high"), _or_null(_NUMBER)),
+    "chance": _NUMBER | {"description": "How many of lists like this would show it though nothing had changed."},
+    "sure": {"type": "boolean"},
+    "worse": {"type": "boolean"},
+    **dict.fromkeys(("hits_before", "hits_after"), COUNT),
 }
 WAITED = _object(
     dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS) | {"total": {"type": "number", "minimum": 0}}

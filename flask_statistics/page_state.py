@@ -43,6 +43,12 @@ class TableState:
     """What statements are sorted by; `-` before it: largest first."""
     search: str = ""
     """Text that a listed value must contain."""
+    kind: str = NAMED["kind"].choices[0]
+    """Which changes are listed."""
+    against: str = ""
+    """The day with which the time begins that a span is compared with; empty: what `vs` says."""
+    split: str = ""
+    """The dimension of which two values are compared; empty: two times are."""
     rows: int = ROWS[0]
     """How many rows the table of paths shows."""
     offset: int = 0
@@ -257,6 +263,9 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
         sort=_one_of("sort", args, notices),
         order=_one_of("order", args, notices),
         search=parameters.cut("search", args.get("search", "").strip()),
+        kind=_one_of("kind", args, notices),
+        against=_day("against", args, notices),
+        split=_one_of("split", args, notices, ("", *dimensions)),
         rows=next(allowed for allowed in ROWS if allowed >= rows),
         offset=_number("offset", args, notices),
         before=args.get("before") or None,
@@ -287,6 +296,15 @@ def _seconds(name: str, args: MultiDict[str, str], notices: list[str]) -> str:
         notices.append(f"{name} is {text[:100]!r}, but must be {error}; it was left out.")
         return ""
     return "" if found is None else f"{found:g}"
+
+
+def _day(name: str, args: MultiDict[str, str], notices: list[str]) -> str:
+    """A date; what is none falls back with a notice."""
+    try:
+        return parameters.day_of(name, args.get(name, ""))
+    except ValueError as error:
+        notices.append(f"{error}; it was left out.")
+        return ""
 
 
 def _number(name: str, args: MultiDict[str, str], notices: list[str]) -> int:

@@ -6,12 +6,14 @@ A misspelt filter that were ignored would show everybody's numbers under the nam
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 
 from werkzeug.datastructures import MultiDict
 
-from .spans import PRESETS, UNITS
+from .spans import FIRST_YEAR, LAST_YEAR, PRESETS, UNITS
 
 WAITED_SORTS = {
     f"{name}_{part}": (name, part)
@@ -71,8 +73,10 @@ LOG_COLUMNS = (
     *("browser", "remote_address", "user", "country", "language", "referrer", "host", "release"),
 )
 """What the request log can show beside the time of day, in this order."""
+KINDS = ("all", "slower", "faster", "failing", "traffic", "presence", "same")
+"""Which changes are listed, the default first."""
 _DAY = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
-_ALL = ("summary", "series", "breakdown", "requests")
+_ALL = ("summary", "series", "breakdown", "requests", "changes")
 _LISTS = ("breakdown", "requests")
 TABLE = (
     Parameter(
@@ -90,7 +94,25 @@ TABLE = (
         choices=UNITS,
     ),
     Parameter(name="metric", meaning="What the chart draws.", choices=METRICS),
-    Parameter(name="vs", meaning="What the span is compared with.", choices=("prev", "year", "off")),
+    Parameter(
+        name="vs",
+        meaning="What the span is compared with; `off` is `prev` where changes are asked for.",
+        questions=("changes",),
+        choices=("prev", "year", "off"),
+    ),
+    Parameter(
+        name="against",
+        meaning="The day, such as `2026-11-01`, with which the time begins that the span is compared with; wins over `vs`.",
+        questions=("changes",),
+        longest=10,
+    ),
+    Parameter(
+        name="split",
+        meaning="A dimension of which two values are compared, those that it is filtered by, in the time of the span.",
+        questions=("changes",),
+        longest=100,
+    ),
+    Parameter(name="kind", meaning="Which changes are listed; `same`: what did not change.", choices=KINDS),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(
         name="by",
@@ -187,6 +209,17 @@ def seconds_of(name: str, text: str) -> float | None:
 def cut(name: str, text: str) -> str:
     """The characters of a parameter that count."""
     return text[: NAMED[name].longest]
+
+
+def day_of(name: str, text: str) -> str:
+    """A day as it is written; empty: none is given. Raises `ValueError` for what is no day."""
+    if not text:
+        return ""
+    with suppress(ValueError):
+        day = datetime.strptime(text, "%Y-%m-%d").date()
+        if FIRST_YEAR <= day.year <= LAST_YEAR:
+            return day.isoformat()
+    raise ValueError(f"{name} is {text[:100]!r}, but must be a date such as 2026-11-22")
 
 
 def unknown(given: Iterable[str], dimensions: Collection[str], names: Collection[str] = NAMES) -> list[str]:

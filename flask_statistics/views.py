@@ -98,6 +98,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         dashboard.url_defaults(lambda _, values: values.setdefault("statistics_host", request.host))
     for rule, endpoint, view in (
         ("/", "index", panels_view("index")),
+        ("/changes", "changes", offered_view("changes")),
         ("/errors", "errors", panels_view("errors")),
         ("/requests", "requests", panels_view("requests")),
         ("/clients", "clients", offered_view("clients")),

@@ -168,13 +168,14 @@ def check_case(case: schemathesis.Case[Any]) -> None:
 
 # ---- the dashboard ---------------------------------------------------------------------------------------------------
 
-PAGES = ("", "errors", "requests", "live", "health")
+PAGES = ("", "changes", "errors", "requests", "live", "health")
 PANELS = (*dict.fromkeys(panel.name for panel in BUILT_IN), "browser")
 LISTS = ("path", "referrer", "browser", "exception", "status_code", "nowhere")
 EXPORTS = (*dict.fromkeys(panel.name for panel in BUILT_IN if panel.rows), "path", "nowhere")
 API = (
     "summary",
     "series",
+    "changes",
     "breakdown/path",
     "breakdown/referrer",
     "breakdown/<b>",

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_statistics import RequestMixin, databases
 from flask_statistics.dimensions import available
 from flask_statistics.models import map_model
-from flask_statistics.queries.answers import Waited
+from flask_statistics.queries.answers import Block, Waited
 from flask_statistics.queries.raw import RawQueries
 from flask_statistics.rollups.dictionary import Dictionary
 from flask_statistics.rollups.job import Job
@@ -127,6 +127,9 @@ def alike(one: Any, other: Any) -> bool:
         totals = abs(one.total - other.total) <= 1e-4  # of some hundred requests
         one, other = (dataclasses.replace(each, total=0) for each in (one, other))
         return totals and alike(dataclasses.astuple(one), dataclasses.astuple(other))
+    if isinstance(one, Block) and isinstance(other, Block):
+        seconds = abs(one.seconds - other.seconds) <= 1e-4  # as above
+        return seconds and dataclasses.replace(one, seconds=0) == dataclasses.replace(other, seconds=0)
     if dataclasses.is_dataclass(one):
         names = [field.name for field in dataclasses.fields(one)]
         return type(one) is type(other) and all(alike(getattr(one, name), getattr(other, name)) for name in names)

@@ -80,7 +80,9 @@ def test_api_refuses(app: App, url: str, message: str) -> None:
     assert app.json(url, 400) == {"error": message}
 
 
-@pytest.mark.parametrize("url", ["summary", "series", "breakdown/path", "requests", "health", "openapi.json"])
+@pytest.mark.parametrize(
+    "url", ["summary", "series", "breakdown/path", "requests", "changes", "health", "openapi.json"]
+)
 def test_api_names_unknown_parameters(app: App, url: str) -> None:
     assert app.json(f"{url}?staus_code=500", 400) == {
         "error": "'staus_code' is no parameter; did you mean status_code?"

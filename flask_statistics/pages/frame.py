@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from ..changes import dimension_of as compared_by
 from ..dimensions import ADDRESS, Dimension
 from ..filters import Condition, Filters
 from ..formatting import clipped, day, duration, just_before, number
@@ -18,6 +19,7 @@ from .page import Page, compared_dates, covered, versus
 
 TABS = (
     ("index", "Overview"),
+    ("changes", "Changes"),
     ("errors", "Errors"),
     ("requests", "Requests"),
     ("clients", "Clients"),
@@ -29,7 +31,7 @@ TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
 UNFILTERED = ("one_request", "health")
 """Views that the filters change nothing of; they keep them for those that they lead to."""
-COMPARED = ("index", "errors")
+COMPARED = ("index", "changes", "errors")
 """Views that show the period before as well."""
 SPAN_LABELS = {"today": "Today", "12mo": "12 months", "all": "All"}
 UNITS_OF_SPANS = {"h": "hours", "d": "days"}
@@ -191,6 +193,7 @@ def frame(
                 for name, text in TABS
                 if (name != "clients" or ADDRESS in site.dimensions)
                 and (name != "database" or site.statements is not None)
+                and (name != "changes" or compared_by(site.dimensions) is not None)
             ),
             *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
         ),

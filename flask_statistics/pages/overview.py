@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, USUAL
-from . import breakdowns, request_log
+from . import breakdowns, finding, request_log
 from .nothing import without_hits
 from .page import Page, covered
 from .panel import Panel, View
@@ -62,6 +62,7 @@ PANELS = (
         rows=rows,
         cost=("series",),
     ),
+    finding.PANEL,
     Panel(
         name="paths",
         page="index",

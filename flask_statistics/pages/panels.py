@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from ..changes import dimension_of as compared_by
 from ..config import SettingError
 from ..dimensions import ADDRESS, Dimension
-from . import breakdowns, clients, database, errors, overview, request_log, unused
+from . import breakdowns, changes, clients, database, errors, overview, request_log, unused
 from .own import Own
 from .panel import Panel, View
 
 BUILT_IN = (
     *overview.PANELS,
     *database.OF_A_ROUTE_PANELS,
+    *changes.PANELS,
     *errors.PANELS,
     *request_log.PANELS,
     *clients.PANELS,
@@ -21,7 +23,8 @@ BUILT_IN = (
 )
 """Beside one for each dimension."""
 VIEWS = {
-    view.name: view for view in (overview.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW, unused.VIEW)
+    view.name: view
+    for view in (overview.VIEW, changes.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW, unused.VIEW)
 }
 NAMES = frozenset(panel.name for panel in BUILT_IN)
 """What no dimension can be called: both have their place under `panel/` and `export/`."""
@@ -37,6 +40,7 @@ class Panels:
             of_clients[name] if dimension.of_clients else breakdowns.panel_of(dimension)
             for name, dimension in dimensions.items()
         )
+        self._changes = changes.PANELS if compared_by(dimensions) is not None else ()
         self._clients = clients.PANELS if ADDRESS in dimensions else ()
         self._of_a_route = database.OF_A_ROUTE_PANELS if statements else ()
         self._statements = database.PANELS if statements else ()
@@ -47,6 +51,7 @@ class Panels:
         yield from overview.PANELS
         yield from self._of_a_route
         yield from self._of_dimensions
+        yield from self._changes
         yield from errors.PANELS
         yield from request_log.PANELS
         yield from self._clients

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -98,6 +98,46 @@ class Breakdown:
     """Requests from before (naive UTC) are not in it, as they are not rolled up by the dimension yet; None: all are."""
     among: int | None = None
     """Only so many values, the commonest, were searched, as there are more than can be looked through; None: all were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one value has of a block of time."""
+
+    hits: int
+    failed: int
+    """Responses with a status of 500 to 599; 0 without a column for it."""
+    timed: int
+    """Requests that have a response time."""
+    seconds: float
+    """Of all of these together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How the requests of one value are distributed: what it takes to compare them with others."""
+
+    value: Value
+    hits: int
+    visitors: int | None
+    """None: the model lacks the column, as for `failed`."""
+    failed: int | None
+    """Responses with a status of 500 to 599."""
+    bins: Mapping[int, int]
+    """Requests by bin of their response time."""
+    blocks: tuple[Block, ...]
+    """One for each block of the span, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """Requests by the values of one dimension, as distributions."""
+
+    total: int
+    """How many values there are, listed or not."""
+    hits: int
+    """Requests of all of them together."""
+    rows: tuple[Profile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +278,17 @@ class Tally:
             ),
             last_requested=self.last,
             **{name: _waited(WAITS[name], spread) for name, spread in self.waits.items()},
+        )
+
+    def profile(self, value: Value, blocks: Sequence[Tally]) -> Profile:
+        """The distributions so far of one value, and those of its `blocks`."""
+        return Profile(
+            value,
+            self.hits,
+            self.visitors,
+            self.server_errors,
+            self.time.bins,
+            tuple(Block(one.hits, one.server_errors or 0, one.time.known, one.time.total) for one in blocks),
         )
 
 

@@ -52,4 +52,5 @@ class RawClients:
             *where, date.in_(set(newest.values()))
         )
         rows = self._connection.execute(query.order_by(self._raw.key))
-        return {self._value_of(raw): str(agent) for raw, at, agent in rows if agent and at == newest[raw]}
+        latest = {self._value_of(raw): agent for raw, at, agent in rows if at == newest[raw]}
+        return {address: str(agent) for address, agent in latest.items() if agent}

@@ -21,7 +21,7 @@ from ..dimensions import Value
 from ..filters import Filters
 from ..models import LONG, RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, RequestLog
+from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, Profiles, RequestLog
 from .raw import RawQueries
 
 LONGEST_READ_S = 0.2
@@ -114,6 +114,9 @@ class QueriesInPieces:
         self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int
     ) -> dict[str, Breakdown]:
         return self._ask(span, lambda: self._queries.breakdowns(dimensions, span, filters, limit=limit))
+
+    def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
+        return self._ask(span, lambda: self._queries.profiles(dimension, span, unit, filters, limit=limit))
 
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         return self._ask(span, lambda: self._queries.clients(addresses, span, filters))

@@ -13,7 +13,19 @@ from ..dimensions import Value
 from ..filters import Filters
 from ..spans import Span
 from ..waits import WAITS
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog, Row
+from .answers import (
+    Breakdown,
+    Client,
+    ExceptionGroup,
+    Freshness,
+    Link,
+    Measures,
+    Only,
+    Point,
+    Profiles,
+    RequestLog,
+    Row,
+)
 
 SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
@@ -123,6 +135,12 @@ class Queries(Protocol):
         """For each of `dimensions` the `limit` values with the most hits; nothing but hits is measured.
 
         A dimension that is itself filtered still lists its other values: its own filter is left out.
+        """
+
+    def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
+        """How the requests of each value of `dimension` are distributed, over times and over blocks of `unit`.
+
+        Of the `limit` values with the most hits, these first.
         """
 
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:

@@ -28,6 +28,9 @@ class Passing(ABC):
     def breakdowns(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("breakdowns", *arguments, **options)
 
+    def profiles(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("profiles", *arguments, **options)
+
     def clients(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("clients", *arguments, **options)
 

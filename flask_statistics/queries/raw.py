@@ -22,10 +22,23 @@ from ..models import RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
 from . import interface
 from .aggregates import Aggregates, grouped, instant_of
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog, Row, Tally
+from .answers import (
+    Breakdown,
+    Client,
+    ExceptionGroup,
+    Freshness,
+    Link,
+    Measures,
+    Only,
+    Point,
+    Profiles,
+    RequestLog,
+    Row,
+    Tally,
+)
 from .clients import RawClients
 from .conditions import Conditions, is_text, member, stored_values
-from .interface import BINNED_BY, CHEAP, EVERY_REQUEST, EVERYTHING, NEEDED, VISITORS, cut
+from .interface import BINNED_BY, CHEAP, EVERY_REQUEST, EVERYTHING, NEEDED, USUAL, VISITORS, cut
 from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
@@ -154,6 +167,18 @@ class RawQueries:
         total = max(found[name].total, self._aggregates.different(self._dimensions[name].column, where))
         return {name: replace(found[name], total=total, hits=self._aggregates.hits(where))}
 
+    def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
+        by = self._dimensions[dimension]
+        where = self.conditions.where(span, filters)
+        tallies, all_there = self._by_value(by, where, USUAL)
+        total = len(tallies) if all_there else max(len(tallies), self._aggregates.different(by.column, where))
+        shown = {row.value: tallies[row.value] for row in _commonest(tallies, limit)}
+        if shown and self._raw.has("response_time"):
+            self._add_bins("response_time", by, where, shown, list(shown))
+        blocks = self._blocks(by, span, unit, filters, shown) if shown else {}
+        hits = sum(tally.hits for tally in tallies.values()) if all_there else self._aggregates.hits(where)
+        return Profiles(total, hits, tuple(tally.profile(value, blocks[value]) for value, tally in shown.items()))
+
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         if ADDRESS not in self._dimensions:
             return {}
@@ -242,6 +267,31 @@ class RawQueries:
             Point(start, end, tallies[number].measures() if number in tallies else empty)
             for number, (start, end) in enumerate(pairwise(edges))
         ]
+
+    # ---- profiles ------------------------------------------------------------------------------------------------
+
+    def _blocks(
+        self, dimension: Dimension, span: Span, unit: str, filters: Filters, values: Collection[Value]
+    ) -> dict[Value, list[Tally]]:
+        """The sums of each of `values` in each bucket of `unit`."""
+        edges, conditions = span.edges(unit), self.conditions.of_filters(span, filters)
+        blocks = {value: [Tally() for _ in edges[1:]] for value in values}
+        column = self.conditions.column(dimension.column)
+        for first in range(0, len(edges) - 1, BUCKETS_A_STATEMENT):
+            some = edges[first : first + BUCKETS_A_STATEMENT + 1]
+            measured = {name: c.label(name) for name, c in self._aggregates.measured(CHEAP).items()}
+            source = (
+                sa.select(self._aggregates.bucket(some).label("bucket"), column.label("_value"), *measured.values())
+                .where(*self.conditions.within(some[0], some[-1]), *conditions)
+                .subquery()
+            )
+            by = (source.c.bucket, source.c["_value"])
+            query = sa.select(*by, *self._aggregates.aggregates(CHEAP, source)).group_by(*by)
+            for row in self._connection.execute(query):
+                of_value = blocks.get(dimension.value_of(row[1]))
+                if of_value is not None:
+                    of_value[first + row[0]].add(self._aggregates.tally(row))
+        return blocks
 
     # ---- breakdowns ----------------------------------------------------------------------------------------------
 

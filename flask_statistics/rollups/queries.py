@@ -20,7 +20,18 @@ import sqlalchemy as sa
 
 from ..dimensions import OTHER_VALUE, Value
 from ..filters import Filters
-from ..queries.answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Only, Point, RequestLog
+from ..queries.answers import (
+    Breakdown,
+    Client,
+    ExceptionGroup,
+    Freshness,
+    Link,
+    Measures,
+    Only,
+    Point,
+    Profiles,
+    RequestLog,
+)
 from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, cut
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc
@@ -32,6 +43,7 @@ from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
 from .meta import Coverage
 from .plans import Planner, Precomputed
+from .profiles import RollupProfiles
 from .source import Source
 from .stored import StoredMeasures, granularity_for, has_sets
 from .tables import TOTAL, Tables
@@ -82,6 +94,17 @@ class RollupQueries:
         self._breakdowns = Breakdowns(source, dictionary, self._contents, self._stored, self._planner, self._totals)
         self._clients = Clients(
             source, raw_connection, dictionary, self._contents, self._planner, self._breakdowns, self._totals
+        )
+
+        self._profiles = RollupProfiles(
+            connection,
+            tables,
+            source,
+            dictionary,
+            self._contents,
+            self._planner,
+            self._breakdowns,
+            self._totals,
         )
 
     # ---- questions ------------------------------------------------------------------------------------------------
@@ -237,6 +260,10 @@ class RollupQueries:
                     self._breakdowns.answer(name, hits, shown, plan, HITS), complete_from=complete_from
                 )
         return {name: found[name] for name in dimensions}
+
+    def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
+        asked = self._raw if dimension in self._source.clients else self._profiles
+        return asked.profiles(dimension, span, unit, filters, limit=limit)
 
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         asked = self._clients.about if self._has_keys() else self._raw.clients

@@ -49,6 +49,10 @@ class Totals:
 
         `dated`: with the latest request, which is looked up in the segment that it is in.
         """
+        return self.tally(total, want, dated=dated).measures()
+
+    def tally(self, total: Total, want: frozenset[str], *, dated: bool = True) -> Tally:
+        """What the measures are made of."""
         sums, has = total.sums, self._source.raw.has
         summed = SUMS in want
         return Tally(
@@ -60,7 +64,7 @@ class Totals:
             last=self._last(total) if want and dated else None,
             time=_in_seconds(Spread(sums.time_us, sums.timed, sums.longest_us if sums.timed else None, sums.latency)),
             waits={name: self._wait(name, sums) for name in self._source.waits if name in want},
-        ).measures()
+        )
 
     def _wait(self, name: str, sums: Sums) -> Spread:
         spread = sums.waits.get(name, Spread())

@@ -20,6 +20,7 @@ VIEWS = (
     "",
     "?metric=time&vs=year",
     "?path=/",
+    "changes?span=24h",
     "errors",
     "requests",
     "live",

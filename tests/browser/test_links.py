@@ -17,6 +17,7 @@ VIEWS = {
     "sorted": "?sort=-p95&search=page&rows=50",
     "filtered": "?device!=bot&browser=firefox&browser=chrome&status_code!=5xx&metric=time",
     "path": "?path=/&metric=errors",
+    "changes": "changes?split=browser",
     "errors": "errors?span=28d",
     "requests": "requests?span=28d",
     "request": "requests/1",

@@ -48,7 +48,7 @@ def test_networks_with_their_clients(app: App) -> None:
 
 def test_panel_comes_after_its_page(app: App) -> None:
     page = app.client.get("/statistics/?span=24h").text
-    (url,) = re.findall(r'data-later="([^"]+)"', page)
+    (url,) = re.findall(r'data-later="([^"]+address[^"]*)"', page)
     panel = app.client.get(unescape(url))
     assert panel.status_code == 200
     assert re.findall(r'href="([^"]*address=[^"]*)"', panel.text)[0] == "/statistics/?span=24h&amp;address=203.0.113.7"

@@ -435,7 +435,7 @@ def test_dimension_and_panel_of_one_name_are_refused_in_either_order(make_app: M
     [
         (
             {"page": "sales"},
-            "page of the panel 'mine' is 'sales', but must be one of index, errors, requests, clients, database.",
+            "page of the panel 'mine' is 'sales', but must be one of index, changes, errors, requests, clients, database.",
         ),
         ({"width": "wide"}, "width of the panel 'mine' is 'wide', but must be one of full, half, third."),
     ],

@@ -90,7 +90,7 @@ def test_panels_are_on_pages_that_there_are() -> None:
 
 def test_panels_of_dimensions_follow_those_of_the_overview(app: App) -> None:
     names = [panel.name for panel in panels_of(app).on("index")]
-    assert names == ["summary", "series", "paths", "recent", *app.statistics_state().dimensions]
+    assert names == ["summary", "series", "finding", "paths", "recent", *app.statistics_state().dimensions]
 
 
 def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
@@ -101,5 +101,7 @@ def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_dimension_cannot_be_called_like_a_panel(make_app: Any, name: str) -> None:
-    with pytest.raises(SettingError, match=rf"^The dimension's name is '{name}', which a panel has: clients, deny, "):
+    with pytest.raises(
+        SettingError, match=rf"^The dimension's name is '{name}', which a panel has: changes, clients, deny, "
+    ):
         make_app(dimensions=[Dimension(name, column="path")])

@@ -53,6 +53,8 @@ ORDER = (
     "derived",
     "filters",
     "queries",
+    "confidence",
+    "changes",
     "rollups",
     "access_log",
     "traffic_waits",

@@ -14,6 +14,7 @@ from flask import Flask, abort
 from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
 from flask_statistics.spans import Span
+from flask_statistics.state import state_of
 
 from ..conftest import RAW_SHAPES, App, original_model, whole_model
 
@@ -99,6 +100,27 @@ def test_contract_breakdown(app: App, dimension: str, expected: list[list[Any]])
         expected = [["desktop", 4, 2], ["mobile", 2, 1], ["bot", 1, 1], [None, 1, 1]]
     assert counts(answer, "hits", "visitors") == expected
     assert answer["total"] == len(expected)
+
+
+def test_contract_profiles(app: App) -> None:
+    """What `compare` is given: distributions of each value, cut into hours."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+    state = state_of(app.flask)
+    span = Span(now - timedelta(hours=2), now + timedelta(hours=1), state.settings.timezone)
+    with app.flask.app_context(), state.queries() as queries:
+        found = queries.profiles("status_code", span, "hour", Filters(), limit=3)
+    assert (found.total, found.hits) == (4, 8)
+    assert [(one.value, one.hits, one.visitors, one.failed) for one in found.rows] == [
+        (200, 4, 2, 0),
+        (404, 2, 2, 0),
+        (410, 1, 1, 0),
+    ]
+    for one in found.rows:
+        assert sum(one.bins.values()) == one.hits == sum(block.hits for block in one.blocks)
+        assert [block.timed for block in one.blocks] == [block.hits for block in one.blocks]
+        assert len(one.blocks) == 3
+    seconds = sum(row.response_time for row in app.rows() if row.status_code == 404)
+    assert sum(block.seconds for block in found.rows[1].blocks) == pytest.approx(seconds, rel=1e-5)
 
 
 @pytest.mark.parametrize(

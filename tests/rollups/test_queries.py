@@ -184,6 +184,8 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
                 (row.value, row.measures.hits) for row in right.rows
             ]
             assert (answer.total, answer.hits) == (right.total, right.hits)
+        if dimension in ROLLED_UP and span.count(unit) < 300:
+            same("profiles", dimension, span, unit, chosen, limit=page["limit"])
         if clients_known:
             same("clients", ADDRESSES[:-1], span, chosen)
             same("exceptions", span, chosen, limit=3)

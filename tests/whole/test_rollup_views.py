@@ -18,7 +18,18 @@ from ..conftest import App, a_fortnight
 
 NOW = datetime.now(timezone.utc).replace(tzinfo=None)
 NAMES = tuple(panel.name for panel in BUILT_IN)
-VIEWS = ("", "errors", "requests", "requests/3", "live", "list/path", "list/browser", "list/referrer", "list/exception")
+VIEWS = (
+    "",
+    "changes",
+    "errors",
+    "requests",
+    "requests/3",
+    "live",
+    "list/path",
+    "list/browser",
+    "list/referrer",
+    "list/exception",
+)
 PARTIALS = tuple(f"panel/{name}" for name in dict.fromkeys([*NAMES, "browser", "status_code", "exception"]))
 EXPORTS = tuple(f"export/{name}.csv" for name in dict.fromkeys(panel.name for panel in BUILT_IN if panel.rows))
 QUERIES = (

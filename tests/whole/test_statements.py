@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from ..conftest import App, a_fortnight
 from ..test_views import PARTIALS, VIEWS
 
-APIS = ("summary", "series?unit=hour", "breakdown/path?sort=-p95", "breakdown/browser", "requests", "health")
+APIS = ("summary", "series?unit=hour", "breakdown/path?sort=-p95", "breakdown/browser", "changes", "requests", "health")
 FILTERS = ("browser!=firefox&q=page", "path=/&status_code=5xx", "device!=bot", "referrer=")
 LOG = '192.0.2.1 - - [22/Nov/2026:10:00:00 +0000] "GET /log HTTP/1.1" 200 5 "-" "curl/8"\n'
 Issued = list[tuple[Any, Any]]
