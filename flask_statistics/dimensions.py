@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from . import channels, countries, parameters, user_agents
+from . import channels, content, countries, parameters, user_agents
 from .addresses import network_of, normal
 from .config import SettingError
 from .headers import language_of
@@ -331,6 +331,16 @@ def _device_named(text: str) -> tuple[Value, ...]:
     return (text.lower(),)
 
 
+def _content_named(text: str) -> tuple[Value, ...]:
+    if text.lower() not in content.LABELS:
+        raise ValueError("one of " + ", ".join(content.LABELS))
+    return (text.lower(),)
+
+
+def _content_label(kind: str) -> str:
+    return content.LABELS.get(kind, kind)
+
+
 def _known_channel(stored: str) -> str:
     """What another writer called a channel, by the name used for it here."""
     channel = stored.strip().lower()
@@ -405,6 +415,16 @@ BUILT_IN: tuple[Dimension, ...] = (
     Dimension("status_code", label="Status", plural="Status codes", parse=_status_codes, display=_status_label),
     Dimension("method"),
     Dimension("mimetype", label="MIME type"),
+    Dimension(
+        "content",
+        column="mimetype",
+        value=content.content_of,
+        parse=_content_named,
+        display=_content_label,
+        none="(none)",
+        label="Kind of content",
+        plural="Kinds of content",
+    ),
     Dimension("exception", value=exception_type, sparse=True),
     Dimension("country", plural="Countries", parse=_country_named, display=countries.label_of, none="(unknown)"),
     Dimension("host", parse=_lower),

@@ -156,6 +156,11 @@ def size(bytes_: float | None) -> str:
     return f"{_half_up(value):,} {unit}"
 
 
+def lower_first(text: str) -> str:
+    """`text` inside a sentence; abbreviations stay as they are."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+
+
 def clock(moment: datetime | None, *, now: datetime) -> str:
     """The time of day, with the date unless it is today's: `14:33`, `21 Nov 14:33`, `21 Nov 2025 14:33`.
 

@@ -18,11 +18,13 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
 
 def test_available_in_order() -> None:
-    names = "path route referrer channel campaign browser platform device bot status_code method mimetype exception"
+    names = (
+        "path route referrer channel campaign browser platform device bot status_code method mimetype content exception"
+    )
     names += " country host language release user"
     assert list(WHOLE) == [*names.split(), "address", "network"]
     assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == [
-        *(name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot")),
+        *(name for name in names.split() if name in ORIGINAL_COLUMNS or name in ("device", "bot", "content")),
         *("address", "network"),
     ]
     assert available({"date": None}) == {}
@@ -46,6 +48,8 @@ def test_available_reads_the_device_column_first() -> None:
         ("referrer", "https://www.X.example:80/?q", "x.example"),
         ("referrer", "nonsense", None),
         ("exception", "KeyError('cart')", "KeyError"),
+        ("content", "text/html", "page"),
+        ("content", None, None),
     ],
 )
 def test_value_of(name: str, raw: Any, value: Any) -> None:
@@ -57,6 +61,8 @@ def test_value_of(name: str, raw: Any, value: Any) -> None:
 def test_text_of_is_the_inverse_of_values_of(dimension: Dimension, value: Any) -> None:
     if dimension.name == "status_code" and value == "x":
         value = 500
+    elif dimension.name == "content" and value is not None:
+        value = "api"
     elif dimension.name == "device" and value is not None:
         value = "bot"
     elif dimension.name == "bot" and value is not None:

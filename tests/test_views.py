@@ -332,7 +332,7 @@ def test_view_with_a_statement_that_fails(make_app: Callable[..., App], database
         connection.execute(sa.text("ALTER TABLE request DROP COLUMN mimetype"))
     page = get(app)
     failed = re.findall(r'<section class="card panel" id="fs-p-(\w+)"(?:(?!</section>).)*Could not', page, re.DOTALL)
-    assert failed == ["mimetype"]
+    assert failed == ["mimetype", "content"]
     assert "/here" in page
     assert "Firefox" in page
 

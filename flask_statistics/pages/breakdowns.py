@@ -12,7 +12,7 @@ from typing import Any
 
 from ..dimensions import Dimension
 from ..filters import Filters
-from ..formatting import clock, compact, decimal, duration, number, share
+from ..formatting import clock, compact, decimal, duration, lower_first, number, share
 from ..queries.answers import Breakdown, Row
 from ..queries.interface import SORTS, USUAL, WAITED
 from .frame import Link
@@ -479,8 +479,3 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
     )
     for row in found.rows:
         yield [dimension.label_of(row.value), *(column.value(row) for column in columns)]
-
-
-def lower_first(text: str) -> str:
-    """`text` inside a sentence; abbreviations stay as they are."""
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]

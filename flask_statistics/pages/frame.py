@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..changes import dimension_of as compared_by
 from ..dimensions import ADDRESS, Dimension
 from ..filters import Condition, Filters
-from ..formatting import clipped, day, duration, just_before, number
+from ..formatting import clipped, day, duration, just_before, lower_first, number
 from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
 from ..parameters import CONTAINS
@@ -37,6 +37,11 @@ SPAN_LABELS = {"today": "Today", "12mo": "12 months", "all": "All"}
 UNITS_OF_SPANS = {"h": "hours", "d": "days"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
+SWITCHES = {
+    "device": (("People", "bot", True), ("Bots", "bot", False)),
+    "content": (("Pages", "page", False), ("API", "api", False), ("Assets", "asset", False)),
+}
+"""Of a dimension, the choices that have a place of their own: name, value, and whether it is left out."""
 LONGEST_NAME = 23
 """Characters of the app's name at most, the ellipsis included."""
 LONGEST_LABEL = 27
@@ -126,6 +131,8 @@ class Toolbar:
     """The same in full."""
     comparisons: tuple[Link, ...]
     """Empty: nothing to compare with."""
+    kinds: tuple[Link, ...]
+    """Empty: the model does not tell pages from data and what pages are made of."""
     audiences: tuple[Link, ...]
     """Empty: the model does not tell bots from people."""
     fields: tuple[tuple[str, str], ...]
@@ -299,7 +306,8 @@ def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
         comparisons=tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS)
         if compared and not everything
         else (),
-        audiences=tuple(_audiences(page)),
+        audiences=tuple(_switch(page, "device")),
+        kinds=tuple(_switch(page, "content")),
         fields=tuple(_fields(page)),
         filter_hidden=tuple(state.hidden()),
     )
@@ -338,23 +346,22 @@ def _comparison_link(state: PageState, vs: str) -> Link:
     return Link(COMPARISON_LABELS[vs], state.url(vs=vs), vs == state.vs, "c" if switches else None)
 
 
-def _audiences(page: Page) -> list[Link]:
-    """People, bots, all: the three that nearly everybody asks for, of the filter on the device."""
-    if "device" not in page.site.dimensions:
+def _switch(page: Page, dimension: str) -> list[Link]:
+    """The choices that nearly everybody wants of one dimension's filter; empty: the model does not tell."""
+    if dimension not in page.site.dimensions:
         return []
     filters = page.state.filters
-    everyone = filters.without("device")
-    choices = (
-        ("People", everyone.and_("device", "bot", negated=True)),
-        ("Bots", everyone.and_("device", "bot")),
-        ("All", everyone),
-    )
-    present = {c.parameter: c.texts for c in filters.conditions if c.dimension == "device"}
-    return [Link(text, page.state.url(filters=chosen), present == _device_texts(chosen)) for text, chosen in choices]
+    everything = filters.without(dimension)
+    links = [
+        Link(text, page.state.url(filters=chosen), _texts(filters, dimension) == _texts(chosen, dimension))
+        for text, value, negated in SWITCHES[dimension]
+        for chosen in [everything.and_(dimension, value, negated=negated)]
+    ]
+    return [*links, Link("All", page.state.url(filters=everything), not _texts(filters, dimension))]
 
 
-def _device_texts(filters: Filters) -> dict[str, tuple[str, ...]]:
-    return {c.parameter: c.texts for c in filters.conditions if c.dimension == "device"}
+def _texts(filters: Filters, dimension: str) -> dict[str, tuple[str, ...]]:
+    return {each.parameter: each.texts for each in filters.conditions if each.dimension == dimension}
 
 
 # ---- filters ---------------------------------------------------------------------------------------------------------
@@ -375,9 +382,9 @@ def chips(page: Page) -> tuple[Chip, ...]:
 def _scope(filters: Filters, *, of_statements: bool = False) -> str:
     if of_statements:
         return f"Statements of {'these' if filters.without('route') != filters else 'all'} routes are counted."
-    switched = without_chips(filters).conditions
-    if switched:
-        return "People only: bots are left out." if switched[0].negated else "Bots only: people are left out."
+    first, *others = switched_on(filters) or [""]
+    if first:
+        return f"{' and '.join((first, *map(lower_first, others)))} only."
     return "Only these requests are counted." if filters else "All requests are counted."
 
 
@@ -404,9 +411,32 @@ def _chip(page: Page, condition: Condition) -> Chip:
 
 
 def without_chips(filters: Filters) -> Filters:
-    """What of the filters is a switch and no chip: people alone, or bots alone."""
-    of_device = tuple(each for each in filters.conditions if each.dimension == "device")
-    return Filters(of_device) if [each.texts for each in of_device] == [("bot",)] else Filters()
+    """What of the filters is a switch and no chip: people alone, or bots alone; pages, API or assets alone."""
+    return Filters(
+        tuple(
+            each
+            for each in filters.conditions
+            if any(_texts(filters, each.dimension) == _texts(chosen, each.dimension) for _, chosen in _switched(each))
+        )
+    )
+
+
+def switched_on(filters: Filters) -> list[str]:
+    """The names of the switches that are on, in the order of the toolbar."""
+    conditions = {each.dimension: each for each in without_chips(filters).conditions}
+    return [
+        text
+        for dimension in SWITCHES
+        if dimension in conditions
+        for text, chosen in _switched(conditions[dimension])
+        if _texts(chosen, dimension) == _texts(filters, dimension)
+    ]
+
+
+def _switched(condition: Condition) -> list[tuple[str, Filters]]:
+    """The choices of a condition's dimension, with what each makes of no filters."""
+    choices = SWITCHES.get(condition.dimension, ())
+    return [(text, Filters().and_(condition.dimension, value, negated=negated)) for text, value, negated in choices]
 
 
 def chip_text(dimension: Dimension, text: str) -> str:

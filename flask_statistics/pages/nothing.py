@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ..filters import Filters
-from ..formatting import clock, day, just_before
+from ..formatting import clock, day, just_before, lower_first
 from ..queries.interface import HITS
 from ..spans import Span, midnight
-from .frame import chips, without_chips
+from .frame import chips, switched_on, without_chips
 from .page import Page, covered, plural
 from .summary import ask_measures
 
@@ -110,9 +110,13 @@ def _ways(page: Page) -> Iterator[tuple[int, str, str]]:
         kept = without_chips(filters)
         text = "Clear all filters" if len(found) > 1 else f"Without “{found[0].text}”"
         yield _count(page, state.span, kept) or 0, text, state.url(filters=kept)
-    if without_chips(filters):
-        everyone = filters.without("device")
-        yield _count(page, state.span, everyone) or 0, "With everyone, people and bots", state.url(filters=everyone)
+    switched = without_chips(filters)
+    if switched:
+        everything = replace(
+            filters, conditions=tuple(each for each in filters.conditions if each not in switched.conditions)
+        )
+        text = f"Not only {' and '.join(lower_first(name) for name in switched_on(filters))}"
+        yield _count(page, state.span, everything) or 0, text, state.url(filters=everything)
     if whole_day is not None:
         text = f"The whole of {day(whole_day.local_start)}"
         yield _count(page, whole_day, filters) or 0, text, state.url(span=whole_day)

@@ -7,7 +7,7 @@
   const on = (name, listener, options) => document.addEventListener(name, listener, options);
   const say = (text) => { find("#fs-status").textContent = text; };
 
-  // ---- requests: the latest one wins, whichever answer comes last ----
+  // ---- requests: the latest one wins ----
 
   let latest = 0;
   let underWay = 0;
@@ -15,7 +15,7 @@
 
   let slow = 0;
 
-  const mark = (link) => { // what was clicked looks chosen from then on, and not from the answer on
+  const mark = (link) => { // at once, before the answer
     all(".asked").forEach((element) => element.classList.remove("asked"));
     if (link?.matches?.(".seg a, .tabs a, .kpi")) link.classList.add("asked");
   };
@@ -180,7 +180,7 @@
     return pressKey(event);
   });
 
-  // ---- chart: crosshair, reading with arrow keys, dragging a span ----
+  // ---- chart ----
 
   let drag = null;
   let shown = -1;
@@ -298,8 +298,7 @@
 
   on("focusout", (event) => { if (event.target.id === "fs-plot") hideBucket(); });
 
-  // ---- what a fresh or swapped page needs ----
-
+  
   // ---- texts to copy ----
 
   const copyButton = (label, look, text) => {
@@ -319,7 +318,7 @@
     if (place && link && !find("button", place)) place.append(copyButton("Copy link", "link", () => link.href));
   };
 
-  // ---- panels that cost more than the rest of their page ----
+  // ---- panels that come later ----
 
   const ask = (place) => {
     const url = place.dataset.later;
@@ -334,7 +333,7 @@
       htmx.process(card);
     };
     const load = () => isShown() && fill().catch(() => { place.textContent = "Could not be computed"; });
-    setTimeout(load, 400); // whoever clicks on within that time has the next page at once
+    setTimeout(load, 400); // not in the way of a click
   };
 
   const enhance = () => {

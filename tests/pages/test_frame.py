@@ -244,6 +244,35 @@ def test_toolbar_audiences_set_the_filter_on_the_device() -> None:
     ]
 
 
+def test_toolbar_kinds_set_the_filter_on_the_content() -> None:
+    found = framed(("device!", "bot"), ("content", "page"))
+    assert [(link.text, link.url, link.current) for link in found.toolbar.kinds] == [
+        ("Pages", "/statistics/?device!=bot&content=page", True),
+        ("API", "/statistics/?device!=bot&content=api", False),
+        ("Assets", "/statistics/?device!=bot&content=asset", False),
+        ("All", "/statistics/?device!=bot", False),
+    ]
+    assert found.chips == ()
+    assert found.scope == "People and pages only."
+
+
+@pytest.mark.parametrize(
+    ("pairs", "chips", "scope"),
+    [
+        ([("content", "api")], 0, "API only."),
+        ([("device", "bot"), ("content", "asset")], 0, "Bots and assets only."),
+        ([("content", "other")], 1, "Only these requests are counted."),
+        ([("content!", "page")], 1, "Only these requests are counted."),
+        ([("content", "page"), ("content", "api")], 1, "Only these requests are counted."),
+        ([("content", "page"), ("content!", "api")], 2, "Only these requests are counted."),
+        ([("content", "page"), ("browser", "edge")], 1, "Pages only."),
+    ],
+)
+def test_a_switch_is_no_chip(pairs: list[tuple[str, str]], chips: int, scope: str) -> None:
+    found = framed(*pairs)
+    assert (len(found.chips), found.scope) == (chips, scope)
+
+
 def test_chips_flip_and_go() -> None:
     one, two = framed(("browser", "firefox"), ("browser", ""), ("q", "x\n")).chips
     assert (one.label, one.operator, one.flip_url) == ("Browser", "is", "/statistics/?browser!=firefox&browser!=&q=x")

@@ -31,6 +31,7 @@ ORDER = (
     "places",
     "addresses",
     "channels",
+    "content",
     "countries",
     "country_file",
     "headers",
