@@ -28,6 +28,8 @@ VIEWS = {
     "nothing": "?path=/nowhere&start=x&whatever=1",
 }
 
+CLICKED = "#fs-root a[href]:not(:is(#fs-finding, #fs-p-address) *)"
+"""All links but those of parts that come after the rest of their page, of which nobody knows whether they are there yet."""
 LINKS = """
 (seen) => {
   const shape = (link) => {
@@ -38,7 +40,7 @@ LINKS = """
     }
     return parts.join(" < ") + (link.hasAttribute("aria-current") ? " current" : "");
   };
-  return [...document.querySelectorAll("#fs-root a[href]")].flatMap((link, number) => {
+  return [...document.querySelectorAll("CLICKED")].flatMap((link, number) => {
     const outside = link.origin !== location.origin || link.hasAttribute("download") || link.hash
       || link.getAttribute("hx-boost") === "false";
     if (outside || seen.includes(shape(link))) return [];
@@ -46,14 +48,14 @@ LINKS = """
     return [[number, shape(link)]];
   });
 }
-"""
+""".replace("CLICKED", CLICKED)
 """Numbers and places of the links in places not `seen` yet: all rows of a table come from one line of a template."""
 
 NORMAL = """
 (root) => {
   root.querySelectorAll(".hit title").forEach((title) => title.remove());  // the script replaces them by its own
   root.querySelectorAll("[data-copy] + button, #fs-under button").forEach((button) => button.remove());
-  root.querySelectorAll("#fs-p-address > *").forEach((part) => part.remove());  // comes after the rest of its page
+  root.querySelectorAll(":is(#fs-finding, #fs-p-address) > *").forEach((part) => part.remove());  // come later
   root.querySelectorAll("details[open]").forEach((menu) => menu.removeAttribute("open"));
   root.querySelectorAll("*").forEach((element) => {
     element.classList.remove("htmx-request");
@@ -102,7 +104,7 @@ def test_links_swap_in_what_a_reload_shows(page: Page, site: Site, seen: list[st
 
 def clicked(page: Page, site: Site, number: int) -> Any:
     """What is wrong after a click on that link of the page; None: nothing is."""
-    link = page.locator("#fs-root a[href]").nth(number)
+    link = page.locator(CLICKED).nth(number)
     url, label = link.evaluate(
         "link => [new URL(link.getAttribute('href'), location.href).href, link.outerHTML.slice(0, 200)]"
     )
