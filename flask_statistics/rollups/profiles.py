@@ -19,7 +19,7 @@ from .breakdowns import Breakdowns
 from .contents import Contents, Detail
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
-from .plans import Plan, Planner, Precomputed
+from .plans import STORED_UNITS, Plan, Planner, Precomputed
 from .source import Source
 from .stored import of_precomputed
 from .sums import SERVER_ERRORS, UNTIMED, Columns
@@ -62,7 +62,12 @@ class RollupProfiles:
         totals = self._breakdowns.sums(dimension, shown, plan, USUAL, dated=False)
         blocks = {number: [Tally() for _ in edges[1:]] for number in shown}
         in_blocks = self._planner.plan(
-            span, filters, precomputed, tuple(edges), granularity=MONTHS if many else ANY, dimensions=(dimension,)
+            span,
+            filters,
+            precomputed if unit in STORED_UNITS else None,
+            tuple(edges),
+            granularity=MONTHS if many else ANY,
+            dimensions=(dimension,),
         )
         if shown:
             self._add_stored(blocks, dimension, edges, in_blocks)
