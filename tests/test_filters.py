@@ -18,6 +18,7 @@ texts = {
     "status_code": st.integers(100, 999).map(str) | st.sampled_from(["4xx", "5xx", ""]),
     "device": st.sampled_from(["bot", "Mobile", ""]),
     "bot": st.sampled_from(["search", "ai", ""]),
+    "content": st.sampled_from(["page", "API", ""]),
     "network": st.sampled_from(["192.0.2.0/24", "192.0.2.7", "2001:db8::/48", ""]),
 }
 any_text = st.text(max_size=20)
