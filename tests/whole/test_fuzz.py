@@ -109,7 +109,7 @@ def test_static_file_with_a_nul_in_its_name(hostile: App) -> None:
 # ---- the API by its description --------------------------------------------------------------------------------------
 
 
-OPERATIONS = ("summary", "series", "breakdown/{dimension}", "requests", "panels", "health")
+OPERATIONS = ("summary", "series", "breakdown/{dimension}", "changes", "requests", "panels", "health")
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
