@@ -125,7 +125,7 @@ TYPED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ratio": (sa.Double(), (0.1, 5.0, None)),
     "tenant": (sa.Uuid(), (UUID(int=1), UUID(int=2**127), None)),
     "colour": (sa.Enum(Colour), (Colour.RED, Colour.BLUE, None)),
-    "kind": (sa.Enum("a", "b", name="kind"), ("a", "b", None)),
+    "grade": (sa.Enum("a", "b", name="grade"), ("a", "b", None)),
     "half": (Doubled(), (1, 21, None)),
 }
 """Types of columns of a host's own, and values in them."""

@@ -174,7 +174,7 @@ def test_a_record_that_nobody_can_read_is_never_tried_by_itself(bench: Bench) ->
 
 
 def test_what_comes_late_is_told_of_before_and_after_it_is_stored(bench: Bench) -> None:
-    bench.append("/now", ago=LATE - timedelta(minutes=1))
+    bench.append("/now", ago=LATE - timedelta(hours=12))
     bench.move()
     assert bench.late == []
     bench.append("/late", ago=2 * LATE)
