@@ -5,6 +5,7 @@ Together they tile the span: each instant of it that is rolled up is in one of t
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,10 +70,18 @@ def _whole_periods(
     start: datetime, end: datetime, found: Sequence[Header], edges: Sequence[datetime], zone: ZoneInfo, granularity: int
 ) -> list[Period]:
     """The merged months, closed days and, today, hours that lie within and have what is needed, none within another."""
-    cuts = set(edges)
-    merged = sorted({(h.start, h.end) for h in found if h.unit == MONTH and start <= h.start and h.end <= end})
-    if cuts:
-        merged = [(s, e) for s, e in merged if not any(s < edge < e for edge in cuts)]
+    cuts = sorted(edges)
+
+    def is_whole(since: datetime, until: datetime) -> bool:
+        return bisect_right(cuts, since) == bisect_left(cuts, until)
+
+    merged = sorted(
+        {
+            (h.start, h.end)
+            for h in found
+            if h.unit == MONTH and start <= h.start and h.end <= end and is_whole(h.start, h.end)
+        }
+    )
     if granularity == MONTHS:
         return merged
     merged_days = {h.start for h in found if h.unit == DAY and not h.detailed} if granularity == SETS else set()
@@ -87,10 +96,11 @@ def _whole_periods(
             following = next_edge(at, "day", zone)
             begins = midnight(to_local(at, zone).date(), zone)
             if begins == at and following <= until and begins not in in_hours and begins not in merged_days:
-                chosen.append((at, following))
+                if is_whole(at, following):
+                    chosen.append((at, following))
             elif begins in in_hours:
                 hour = next_edge(at, "hour", zone)
-                if at in stored and hour <= until:  # of pieces of hours the contents answer
+                if at in stored and hour <= until and is_whole(at, hour):  # of pieces of hours the contents answer
                     chosen.append((at, hour))
                 following = hour
             at = following

@@ -26,8 +26,6 @@ from .tables import BOTS, DAY, HOUR, MONTH, PEOPLE, PIECE, TOTAL, Tables
 
 MOST_TAIL_ROWS = 200_000
 """Raw rows built into memory at most; more mean that the job has stopped, which the page says."""
-STORED_UNITS = ("day", "week", "month")
-"""Units of buckets whose edges no stored segment crosses, so that stored measures may be summed for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from .breakdowns import Breakdowns
 from .contents import Contents, Detail
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
-from .plans import STORED_UNITS, Plan, Planner, Precomputed
+from .plans import Plan, Planner, Precomputed
 from .source import Source
 from .stored import of_precomputed
 from .sums import SERVER_ERRORS, UNTIMED, Columns
@@ -64,7 +64,7 @@ class RollupProfiles:
         in_blocks = self._planner.plan(
             span,
             filters,
-            precomputed if unit in STORED_UNITS else None,
+            precomputed,
             tuple(edges),
             granularity=MONTHS if many else ANY,
             dimensions=(dimension,),

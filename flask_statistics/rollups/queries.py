@@ -42,7 +42,7 @@ from .contents import Contents
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
 from .meta import Coverage
-from .plans import STORED_UNITS, Planner, Precomputed
+from .plans import Planner, Precomputed
 from .profiles import RollupProfiles
 from .source import Source
 from .stored import StoredMeasures, granularity_for, has_sets
@@ -161,7 +161,7 @@ class RollupQueries:
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         edges = span.edges(unit)
         buckets = list(pairwise(edges))
-        precomputed = self._planner.precomputed_for(filters) if unit in STORED_UNITS else None
+        precomputed = self._planner.precomputed_for(filters)
         plan = self._planner.plan(
             span, filters, precomputed, tuple(edges), granularity=granularity_for(precomputed, want)
         )
