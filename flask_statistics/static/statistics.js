@@ -298,7 +298,6 @@
 
   on("focusout", (event) => { if (event.target.id === "fs-plot") hideBucket(); });
 
-  
   // ---- texts to copy ----
 
   const copyButton = (label, look, text) => {
@@ -318,22 +317,24 @@
     if (place && link && !find("button", place)) place.append(copyButton("Copy link", "link", () => link.href));
   };
 
-  // ---- panels that come later ----
+  // ---- panels that come later, one after the other: a click must find a free place ----
 
+  let asked = Promise.resolve();
   const ask = (place) => {
     const url = place.dataset.later;
     const isShown = () => place.isConnected && place.dataset.later === url;
     const fill = async () => {
-      const answer = await fetch(url);
+      const answer = isShown() && await fetch(url);
       if (!isShown()) return; // the page shows something else by now
-      if (answer.status === 503) return void setTimeout(load, 3000); // busy with pages, which come first
+      if (answer.status === 503) return load(3000); // busy with pages, which come first
       const part = answer.ok && find("section", new DOMParser().parseFromString(await answer.text(), "text/html"));
       const card = place.closest("section");
       card.replaceChildren(...part.childNodes);
       htmx.process(card);
     };
-    const load = () => isShown() && fill().catch(() => { place.textContent = "Could not be computed"; });
-    setTimeout(load, 400); // not in the way of a click
+    const failed = () => { place.textContent = "Could not be computed"; };
+    const load = (after) => void setTimeout(() => { asked = asked.then(fill).catch(failed); }, after);
+    load(400); // not in the way of a click
   };
 
   const enhance = () => {
