@@ -43,7 +43,7 @@ class TableState:
     """What statements are sorted by; `-` before it: largest first."""
     search: str = ""
     """Text that a listed value must contain."""
-    kind: str = NAMED["kind"].choices[0]
+    show: str = NAMED["show"].choices[0]
     """Which changes are listed."""
     against: str = ""
     """The day with which the time begins that a span is compared with; empty: what `vs` says."""
@@ -263,7 +263,7 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
         sort=_one_of("sort", args, notices),
         order=_one_of("order", args, notices),
         search=parameters.cut("search", args.get("search", "").strip()),
-        kind=_one_of("kind", args, notices),
+        show=_one_of("show", args, notices),
         against=_day("against", args, notices),
         split=_one_of("split", args, notices, ("", *dimensions)),
         rows=next(allowed for allowed in ROWS if allowed >= rows),
@@ -295,7 +295,7 @@ def _seconds(name: str, args: MultiDict[str, str], notices: list[str]) -> str:
     except ValueError as error:
         notices.append(f"{name} is {text[:100]!r}, but must be {error}; it was left out.")
         return ""
-    return "" if found is None else f"{found:g}"
+    return "" if found is None else f"{found:.9g}"
 
 
 def _day(name: str, args: MultiDict[str, str], notices: list[str]) -> str:

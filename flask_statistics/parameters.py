@@ -112,7 +112,7 @@ TABLE = (
         questions=("changes",),
         longest=100,
     ),
-    Parameter(name="kind", meaning="Which changes are listed; `same`: what did not change.", choices=KINDS),
+    Parameter(name="show", meaning="Which changes are listed; `same`: what did not change.", choices=KINDS),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(
         name="by",

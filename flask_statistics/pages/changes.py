@@ -186,7 +186,7 @@ def changed(page: Page) -> Changed:
     lots, found = ask_changes(page)
     names = _names(page, lots)
     findings = () if found is None else found.comparison.findings
-    listed = [one for one in findings if _is_of(state.table.kind, one)]
+    listed = [one for one in findings if _is_of(state.table.show, one)]
     noun = page.site.dimensions[by].plural.lower()
     return Changed(
         heading="What changed" if lots is None else f"{names[1]} against {names[0]}",
@@ -198,9 +198,9 @@ def changed(page: Page) -> Changed:
         rows=None
         if found is None and lots is not None
         else tuple(_row(page, by, found, one) for one in listed[:MOST_ROWS] if found is not None),
-        quiet=() if found is None or state.table.kind != "same" else _quiet(page, by, found),
+        quiet=() if found is None or state.table.show != "same" else _quiet(page, by, found),
         empty=_empty(page, lots, found, noun),
-        kinds=tuple(Link(text, state.table_url(kind=name), name == state.table.kind) for name, text, _ in KINDS),
+        kinds=tuple(Link(text, state.table_url(show=name), name == state.table.show) for name, text, _ in KINDS),
         same=None if found is None else _same(page, found, noun),
         legend="" if found is None else _legend(findings, len({*found.after, *found.before}), noun),
         csv_url=page.csv("changes"),
@@ -258,7 +258,7 @@ def _empty(page: Page, lots: Lots | None, found: Changes | None, noun: str) -> s
             label = page.site.dimensions[page.state.table.split].label.lower()
             return f"There are no two values of {label} in this span."
         return "There is nothing to compare with: not all of the time before is recorded."
-    if found is None or page.state.table.kind not in ("all", "same"):
+    if found is None or page.state.table.show not in ("all", "same"):
         return "No changes of this kind."
     if not found.comparison.tests:
         return f"Too few requests to tell: {found.hits[0]:,} before, {found.hits[1]:,} after."
@@ -271,7 +271,7 @@ def _same(page: Page, found: Changes, noun: str) -> Link | None:
     if not count:
         return None
     text = plural(count, noun.removesuffix("s")) + " changed by no more than chance"
-    return Link(text, page.state.table_url(kind="same"), page.state.table.kind == "same")
+    return Link(text, page.state.table_url(show="same"), page.state.table.show == "same")
 
 
 def _legend(findings: tuple[Finding, ...], compared: int, noun: str) -> str:
@@ -384,7 +384,7 @@ def _others(page: Page) -> tuple[Link, ...]:
 
 def _compared(page: Page, split: str, filters: Filters) -> str:
     table = page.state.table
-    return page.state.url(filters=filters, table=type(table)(kind=table.kind, split=split))
+    return page.state.url(filters=filters, table=type(table)(show=table.show, split=split))
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ def rows(page: Page) -> Iterator[Cells]:
         return
     found = asked.changes(page.queries, by, lots)
     for one in found.comparison.findings:
-        if _is_of(page.state.table.kind, one):
+        if _is_of(page.state.table.show, one):
             was, now = found.before.get(one.value), found.after.get(one.value)
             bounds = [None] * 3 if one.what in (NEW, GONE) else [one.ratio, one.low, one.high]
             yield [

@@ -23,7 +23,7 @@ VIEWS = {
     "filtered": "?device!=bot&browser=firefox&browser=chrome&status_code!=5xx&metric=time",
     "path": "?path=/&metric=errors",
     "changes": "changes?span=28d&split=browser",
-    "unchanged": "changes?kind=same&split=browser",
+    "unchanged": "changes?show=same&split=browser",
     "errors": "errors?span=28d",
     "requests": "requests",
     "request": "requests/1",

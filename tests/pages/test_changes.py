@@ -103,13 +103,13 @@ def test_page_lists_them_with_how_sure_they_are(app: App) -> None:
 
 def test_kinds_and_what_did_not_change(app: App) -> None:
     def names(kind: str) -> list[list[str]]:
-        rows = table(app, f"changes?{SPAN}&kind={kind}", "fs-changes")
+        rows = table(app, f"changes?{SPAN}&show={kind}", "fs-changes")
         return [[re.split(r"\d", row[0])[0], row[1]] for row in rows]
 
     assert names("failing") == [["/search", "fails"]]
     assert names("presence") == [["/about", "new"], ["/old", "gone"]]
-    assert [row[0] for row in table(app, f"changes?{SPAN}&kind=same", "fs-changes")] == ["/", "/cart"]
-    assert "No changes of this kind." in app.client.get(f"/statistics/changes?{SPAN}&kind=faster").text
+    assert [row[0] for row in table(app, f"changes?{SPAN}&show=same", "fs-changes")] == ["/", "/cart"]
+    assert "No changes of this kind." in app.client.get(f"/statistics/changes?{SPAN}&show=faster").text
 
 
 def test_a_quiet_pair_shows_nothing(make_app: Callable[..., App]) -> None:
