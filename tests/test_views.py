@@ -414,12 +414,12 @@ def steady(markup: str) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
-    "": 15,
-    "?metric=time": 17,
-    "?vs=off": 12,
-    "?span=all": 12,
-    "?device!=bot&browser=firefox": 23,
-    "?path=/": 14,
+    "": 14,
+    "?metric=time": 16,
+    "?vs=off": 11,
+    "?span=all": 11,
+    "?device!=bot&browser=firefox": 22,
+    "?path=/": 13,
     "?path=/nowhere": 4,
     "errors": 9,
     "requests": 3,

@@ -46,7 +46,7 @@ BUCKETS_A_STATEMENT = 256
 COMBINED = (
     ("browser", "platform", "device", "bot", "user_agent"),
     ("status_code", "method", "mimetype", "exception"),
-    ("country", "host", "language", "release", "channel"),
+    ("country", "host", "language", "release", "channel", "campaign"),
 )
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
 MOST_MEASURED = 1_000
