@@ -35,7 +35,7 @@ from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from . import api, export, forms, guards, health, rendering, trail
+from . import api, export, forms, guards, health, origin, rendering, trail
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
@@ -90,6 +90,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
     dashboard = Dashboard(panels)
     dashboard.enable_openapi = False  # type: ignore[attr-defined] # APIFlask asks each blueprint that has a before_request
     dashboard.before_request(_guard)
+    dashboard.before_request(_keep_other_sites_out)
     dashboard.after_request(_protect)
     dashboard.register_error_handler(Busy, _busy)
     add = dashboard.add_url_rule if host is None else partial(dashboard.add_url_rule, host=host)
@@ -167,6 +168,14 @@ def _guard() -> Response | None:
     return refused
 
 
+def _keep_other_sites_out() -> Response | None:
+    """403 for what would change something, sent by a page of another site with the cookies of its reader."""
+    if not origin.is_from_another_site(request.method, request.headers, request.host):
+        return None
+    text = "It came from a page of another site, which may change nothing here."
+    return _failed(403, "This is refused", text)
+
+
 def _protect(response: Response) -> Response:
     """The headers that keep other people's addresses out of caches, frames and referrers."""
     headers = response.headers
@@ -241,10 +250,15 @@ def _answering(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
 
 def _busy(error: Busy) -> Response:
     """503, and when to come again."""
-    of_api = (request.endpoint or "").startswith(f"{NAME}.api_")
-    response = api.refused(503, str(error)) if of_api else _message(503, "The statistics are busy", str(error))
+    response = _failed(503, "The statistics are busy", str(error))
     response.headers["Retry-After"] = str(error.come_again_s)
     return response
+
+
+def _failed(status: int, heading: str, text: str) -> Response:
+    """Why there is no answer: as a page, or as the API says it."""
+    of_api = (request.endpoint or "").startswith(f"{NAME}.api_")
+    return api.refused(status, text) if of_api else _message(status, heading, text)
 
 
 def panels_view(name: str) -> Callable[[], ResponseReturnValue]:

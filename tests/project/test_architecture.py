@@ -62,6 +62,7 @@ ORDER = (
     "traffic",
     "rendering",
     "guards",
+    "origin",
     "old_database",
     "state",
     "pruning",
