@@ -15,6 +15,7 @@ from .conftest import App, a_fortnight
 
 STATIC = Path(flask_statistics.__file__).parent / "static"
 CSS = STATIC / "statistics.css"
+VIEWS_CSS = STATIC / "views.css"
 SCRIPT = STATIC / "statistics.js"
 
 
@@ -24,6 +25,22 @@ def test_first_view_is_at_most_32_kb_gzipped(make_app: Callable[..., App]) -> No
     page = app.client.get("/statistics/").data
     sizes = {name: len(gzip.compress(data, mtime=0)) for name, data in {"page": page, **files()}.items()}
     assert sum(sizes.values()) <= 32_000, sizes
+
+
+def test_first_view_waits_for_no_other_styles(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert(*a_fortnight(datetime.now(timezone.utc).replace(tzinfo=None)))
+    links = {
+        path: re.findall(r'<link rel="stylesheet"[^>]*>', app.client.get(path).text)
+        for path in ("/statistics/", "/statistics/errors")
+    }
+    first, last = links["/statistics/"]
+    assert "statistics.css" in first and "views.css" in last and 'media="print"' in last
+    assert [("views.css" in link, "media" in link) for link in links["/statistics/errors"]] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
 
 
 def files() -> dict[str, bytes]:
@@ -38,11 +55,11 @@ def test_script_loads_and_evaluates_nothing() -> None:
 
 
 def test_css_loads_nothing() -> None:
-    assert re.findall(r"url\(|@import|https?:|//", CSS.read_text("utf-8")) == []
+    assert re.findall(r"url\(|@import|https?:|//", CSS.read_text("utf-8") + VIEWS_CSS.read_text("utf-8")) == []
 
 
 def test_css_tokens_are_defined_and_used() -> None:
-    css = CSS.read_text("utf-8")
+    css = CSS.read_text("utf-8") + VIEWS_CSS.read_text("utf-8")
     assert set(re.findall(r"(--[\w-]+):", css)) == set(re.findall(r"var\((--[\w-]+)", css))
 
 
