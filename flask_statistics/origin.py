@@ -2,7 +2,8 @@
 
 A browser sends its cookies, and remembered passwords, with a form that a stranger's page sends. It says as well where the form
 is, and no page can make it say something else: in `Sec-Fetch-Site`, over HTTPS and on localhost, and in `Origin`, everywhere. The
-rules are those of `CrossOriginProtection` in Go 1.25. Nothing is asked of pages, so that forms need no token, and nothing of programs.
+rules are those of `CrossOriginProtection` in Go 1.25. Nothing is asked of pages, so that forms need no token, and nothing of
+programs.
 """
 
 from __future__ import annotations

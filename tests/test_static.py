@@ -35,7 +35,9 @@ def test_first_view_waits_for_no_other_styles(make_app: Callable[..., App]) -> N
         for path in ("/statistics/", "/statistics/errors")
     }
     first, last = links["/statistics/"]
-    assert "statistics.css" in first and "views.css" in last and 'media="print"' in last
+    assert "statistics.css" in first
+    assert "views.css" in last
+    assert 'media="print"' in last
     assert [("views.css" in link, "media" in link) for link in links["/statistics/errors"]] == [
         (False, False),
         (True, False),
