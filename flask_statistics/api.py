@@ -15,8 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Response, current_app, request, url_for
 
-from . import changes, health, openapi, parameters, rendering, trail
+from . import changes, guards, health, kept, openapi, parameters, rendering, trail
 from .confidence import Finding
+from .connections import RECORDING
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError
@@ -25,9 +26,18 @@ from .pages.panels import Panels
 from .queries.answers import Measures, Only, ResponseTime
 from .queries.interface import Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
-from .spans import Span, SpanError, to_local
+from .releases_seen import to_minute
+from .spans import Span, SpanError, read_instant, to_local
 from .state import NAME, State, state_of
 from .waits import WAITS
+from .writers.transaction import Locked, commit
+
+LONGEST_BODY = 4_096
+"""Bytes of what is sent to be kept."""
+WAIT_MS = 1_000
+"""For a SQLite database that another one writes."""
+
+EVERYBODY = "Everybody may see this dashboard, so nobody may change anything by it: use commands and settings"
 
 
 def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
@@ -41,6 +51,12 @@ def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
     ):
         add_url_rule(rule, endpoint, _refusing_mistakes(_answering(answer)))
     add_url_rule("/api/panels", "api_panels", _refusing_mistakes(lambda: _panels(panels)))
+    for rule, endpoint, change, method in (
+        ("/api/marks", "api_mark", _mark, "POST"),
+        ("/api/marks/<key>", "api_delete_mark", _delete_mark, "DELETE"),
+    ):
+        add_url_rule(rule, endpoint, _refusing_mistakes(_changing(change)), methods=[method])
+    add_url_rule("/api/marks", "api_marks", _refusing_mistakes(_marks))
     add_url_rule("/api/health", "api_health", _refusing_mistakes(_health))
     add_url_rule("/api/openapi.json", "api_openapi", _refusing_mistakes(_openapi))
 
@@ -90,6 +106,28 @@ def _answering(answer: Callable[..., dict[str, Any]]) -> Callable[..., Response]
             return refused(500, f"{error} See the app's log.")
 
     return view
+
+
+def _changing(change: Callable[..., Response]) -> Callable[..., Response]:
+    """`change`, which is not asked where nobody may change anything, and whose failures are answered."""
+
+    def answer(**values: str) -> Response:
+        state = state_of(current_app)
+        if not guards.may_change(state.guard):
+            return refused(403, EVERYBODY)
+        try:
+            return change(**values)
+        except (BadParameter, SpanError) as error:
+            return refused(400, str(error))
+        except kept.Full as error:
+            return refused(409, str(error))
+        except Locked:
+            return refused(503, "The database is locked. Ask again.")
+        except sa.exc.SQLAlchemyError as error:
+            state.complaints.tell("a mark could not be changed", error)
+            return refused(503, f"The database could not do it. {fix(error)} The app's log says more.")
+
+    return answer
 
 
 def _limits(
@@ -238,6 +276,62 @@ def _panels(panels: Panels) -> Response:
             ]
         }
     )
+
+
+def _marks() -> Response:
+    """All marks, the oldest first."""
+    state = state_of(current_app)
+    return rendering.data({"marks": [_mark_json(each, state) for each in state.read_kept().marks]})
+
+
+def _mark() -> Response:
+    """Keep the mark that a form, or an object of JSON, says."""
+    state, given = state_of(current_app), _body(("text", "at"))
+    try:
+        text = kept.checked("text", given.get("text"), kept.LONGEST_TEXT)
+    except ValueError as error:
+        raise BadParameter(str(error)) from None
+    at = given.get("at") or ""
+    if not isinstance(at, str):
+        raise BadParameter(f"at is {at!r:.100}, but must be a text such as 2026-11-26T12:10")
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    mark = kept.Mark(text, read_instant("at", at, state.settings.timezone) if at else to_minute(now))
+    commit(
+        state.our_engine_for(RECORDING), lambda connection: kept.add_mark(connection, state.kept, mark), wait_ms=WAIT_MS
+    )
+    trail.note(state.app, "changed", f"marked {mark.text}")
+    return rendering.data(_mark_json(mark, state), 201)
+
+
+def _delete_mark(key: str) -> Response:
+    state, found = state_of(current_app), []
+    commit(
+        state.our_engine_for(RECORDING),
+        lambda connection: found.append(kept.delete_mark(connection, state.kept, key)),
+        wait_ms=WAIT_MS,
+    )
+    if not found[-1]:
+        return refused(404, f"There is no mark with the id {key[:100]!r}")
+    trail.note(state.app, "changed", f"deleted the mark {key}")
+    return rendering.data({"id": key})
+
+
+def _body(names: tuple[str, ...]) -> Mapping[str, Any]:
+    """What was sent: an object of JSON, or a form. Raises `BadParameter` for anything else, and for names that nobody knows."""
+    if request.content_length is None or request.content_length > LONGEST_BODY:
+        raise BadParameter(f"What is sent must say its length, of {LONGEST_BODY:,} bytes at most")
+    given = request.get_json(silent=True) if request.is_json else request.form
+    if not isinstance(given, Mapping):
+        raise BadParameter('What is sent must be an object of JSON, such as {"text": "Moved to PostgreSQL"}, or a form')
+    unknown = parameters.unknown(given, (), names)
+    if unknown:
+        raise BadParameter(unknown[0])
+    return given
+
+
+def _mark_json(mark: kept.Mark, state: State) -> dict[str, Any]:
+    at = to_local(mark.at, state.settings.timezone).isoformat()
+    return {"id": mark.id, "kind": mark.kind, "text": mark.text, "at": at}
 
 
 def _openapi() -> Response:

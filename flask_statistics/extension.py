@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, databases, guards, processes, trail, views
+from . import cli, databases, guards, kept, processes, trail, views
 from .access_log.table import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
@@ -34,6 +34,7 @@ from .pruning import Pruner, bounds_of
 from .query import Query
 from .record import Backlog, Counters, Writer
 from .recorder import Recorder
+from .releases import release_of
 from .signals import requests_lost, requests_stored, rollups_updated, tell
 from .state import NAME, State, state_of
 from .statements.table import define
@@ -143,10 +144,13 @@ class Statistics:
         keeps_secret = settings.anonymize_ip == "hash"
         secret = secret_table(*place) if keeps_secret else None
         spool = spool_table(*place) if settings.writer == "spool" else None
-        state = State(app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, spool)
+        ours = (metadata, raw.table.schema if metadata is raw.table.metadata else None)
+        tables = kept.define(*ours)
+        state = State(
+            app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, tables, spool
+        )
         if settings.queries:
-            beside = metadata is raw.table.metadata
-            state.statements = define(metadata, raw.table.schema if beside else None)
+            state.statements = define(*ours)
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
         )
@@ -185,6 +189,8 @@ class Statistics:
                 state, state.writer, counters, disabled=disabled, own=fillers, details=details
             )
             state.recorder.attach()
+            if settings.release is not None:
+                self._note_release(state, release_of(settings.release, Path(app.root_path)))
 
     def register(self, state: State) -> None:
         """Mount the dashboard, add the commands and let the app know its `state`. A step of `init_app`, to be overridden."""
@@ -238,6 +244,13 @@ class Statistics:
             details=details,
             timing=_timing_of(state),
         )
+
+    def _note_release(self, state: State, release: str) -> None:
+        from .releases_seen import ReleaseSeen
+
+        engine = partial(state.our_engine_for, RECORDING)
+        state.release_seen = ReleaseSeen(state.kept, engine, release, state.app.logger)
+        _start_with_requests(state.app, state.release_seen.ensure_noted)
 
     def _roll_up(self, state: State) -> None:
         from .rollups.rollups import make_rollups  # brings NumPy and APScheduler, which other apps need not load

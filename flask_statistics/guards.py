@@ -500,6 +500,11 @@ def is_open(guard: Guard) -> bool:
     return any(each is everybody for each in parts(guard)) and name_of(guard) != "all_of"
 
 
+def may_change(guard: Guard) -> bool:
+    """Whether who is let in may mark and save: not where everybody is, who then could write on everybody's page."""
+    return not is_open(guard)
+
+
 def name_of(guard: Guard) -> str:
     """What `guard` is called in the trail and on Health."""
     if guard is closed:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .confidence import FAILURES, GONE, NEW, TIMES, VISITORS
 from .dimensions import Dimension
+from .kept import EVENT, LONGEST_TEXT, RELEASE
 from .parameters import TABLE, Parameter
 from .spans import UNITS
 
@@ -82,6 +83,18 @@ def description(dimensions: Mapping[str, Dimension], waits: Sequence[str] = (), 
                         "rows": _list(FINDING),
                     }
                 ),
+            ),
+            "/marks": _get(
+                "marks", "What was marked, the oldest first", [], _object({"marks": _list(MARK)}), always=True
+            )
+            | _change("post", "mark", "Mark what happened", MARK, status="201", body=NEW_MARK),
+            "/marks/{key}": _change(
+                "delete",
+                "deleteMark",
+                "Delete a mark",
+                {"id": TEXT},
+                status="200",
+                parameters=[{"name": "key", "in": "path", "required": True, "schema": TEXT}],
             ),
             "/panels": _get(
                 "panels",
@@ -187,6 +200,21 @@ FINDING: Json = {
     "worse": {"type": "boolean"},
     **dict.fromkeys(("hits_before", "hits_after"), COUNT),
 }
+MARK: Json = {
+    "id": TEXT,
+    "kind": _one_of((RELEASE, EVENT)) | {"description": "Releases are marked by themselves, when they are first seen."},
+    "text": TEXT,
+    "at": INSTANT,
+}
+NEW_MARK: Json = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT},
+        "at": TEXT
+        | {"description": "`2026-11-26`, `2026-11-26T12:10` in the configured time zone, or with an offset; or now."},
+    },
+    "required": ["text"],
+}
 WAITED = _object(
     dict.fromkeys(("avg", "p50", "p95", "p99", "max"), SECONDS) | {"total": {"type": "number", "minimum": 0}}
 )
@@ -220,6 +248,34 @@ def _get(name: str, summary: str, parameters: list[Json], schema: Json, *, alway
         responses["503"] = _response("The database did not answer, or not in time", error)
     operation = {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
     return {"get": operation}
+
+
+def _change(
+    method: str,
+    name: str,
+    summary: str,
+    properties: Json,
+    *,
+    status: str,
+    parameters: Sequence[Json] = (),
+    body: Json | None = None,
+) -> Json:
+    """A path that changes something."""
+    error = {"$ref": "#/components/schemas/Error"}
+    responses = {
+        status: _response("It is done", _object(properties)),
+        "400": _response("What cannot be read; `error` names it", error),
+        "403": _response(
+            "Nothing may be changed, as everybody may see the dashboard, or another site's page asked", error
+        ),
+        "404": _response("There is none", error),
+        "409": _response("There are as many as there may be", error),
+        "503": _response("The database did not do it", error),
+    }
+    operation: Json = {"operationId": name, "summary": summary, "parameters": list(parameters), "responses": responses}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return {method: operation}
 
 
 def _response(meaning: str, schema: Json) -> Json:

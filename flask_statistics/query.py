@@ -15,6 +15,8 @@ from werkzeug.datastructures import MultiDict
 
 from . import parameters
 from .filters import Filters, read_filters
+from .kept import Mark
+from .kept import read as read_kept
 from .queries.answers import Breakdown, Measures, Only, Point, RequestLog
 from .queries.interface import Queries
 from .spans import UNITS, Span, read_span
@@ -173,6 +175,11 @@ class Query:
                 span, wanted, limit=limit, before=before, after=after, only=Only(slower, text), slowest=slowest
             ),
         )
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What was marked, and since when each release is seen (naive UTC, to the minute), the oldest first."""
+        with self.state.app.app_context(), self.state.reading_ours() as connection:
+            return read_kept(connection, self.state.kept).marks
 
     def complete_from(
         self, filters: Mapping[str, Any] | None = None, *, dimensions: Sequence[str] = (), **parameters: Any

@@ -236,6 +236,20 @@ def read_span(
     return Span(lower, upper, zone)
 
 
+def read_instant(name: str, text: str, zone: ZoneInfo) -> datetime:
+    """The minute (naive UTC) that `text` says: a day, which begins, or an instant, in `zone` unless it says its offset from UTC.
+
+    Raises `SpanError` for what cannot be read.
+    """
+    try:
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+    except ValueError:
+        return _instant(name, text, zone, days=0)
+    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        return _instant(name, text, zone, days=0)
+    return naive_utc(moment).replace(second=0, microsecond=0)
+
+
 def _before(upper: datetime, length: timedelta, zone: ZoneInfo) -> datetime:
     return from_wall(to_local(upper, zone).replace(tzinfo=None) - length, zone)
 

@@ -21,6 +21,8 @@ from .config import Settings
 from .databases import budgets
 from .dimensions import Dimension
 from .guards import Guard
+from .kept import Kept, read
+from .kept import Tables as KeptTables
 from .masking import Masking
 from .models import RawTable
 from .old_database import left_behind
@@ -36,6 +38,7 @@ from .statements.table import Tables
 from .waits import offered
 
 if TYPE_CHECKING:
+    from .releases_seen import ReleaseSeen
     from .rollups.rollups import Rollups
     from .statements.keeping import Keeper
 
@@ -84,6 +87,8 @@ class State:
     """The metadata that they are in."""
     imports: sa.Table
     """Which logs were imported."""
+    kept: KeptTables
+    """Marks and saved views."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
     masking: Masking = field(default_factory=Masking)
@@ -102,6 +107,8 @@ class State:
     """What adds to them; None: statements are not measured in this process."""
     pruner: Stoppable | None = None
     """What deletes raw rows where there are no rollups; None: nothing does."""
+    release_seen: ReleaseSeen | None = None
+    """What notes since when this process's release runs; None: it has none."""
     processes: Processes | None = None
     """Those that record; None as well."""
     complaints: Complaints = field(init=False)
@@ -167,10 +174,19 @@ class State:
             self.keeper.settle()
 
     @contextmanager
-    def reading_statements(self) -> Iterator[sa.Connection]:
-        """A connection to the tables of statements, for one question."""
+    def reading_ours(self) -> Iterator[sa.Connection]:
+        """A connection to tables of our own that are no rollups, for one question."""
         with self._reading(self.bind_key, budgets.Budget(self.settings.query_timeout)) as connection:
             yield connection
+
+    def read_kept(self) -> Kept:
+        """Marks and saved views; none where they cannot be read, which the log says: no page must fail of it."""
+        try:
+            with self.reading_ours() as connection:
+                return read(connection, self.kept)
+        except sa.exc.SQLAlchemyError as error:
+            self.complaints.tell("marks and saved views could not be read", error)
+            return Kept()
 
     def close(self) -> None:
         """Close the connections of ours that are not in use, and say what was recorded up to now."""
@@ -178,6 +194,8 @@ class State:
             self.keeper.stop()
         if self.pruner is not None:
             self.pruner.stop()
+        if self.release_seen is not None:
+            self.release_seen.stop()
         if self.processes is not None:
             self.processes.end()
         self._own.close()

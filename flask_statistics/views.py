@@ -437,7 +437,7 @@ def _site(state: State) -> Site:
         host=referrer_host(request.host_url) or "",
         own_tabs=[(view.name, view.title) for view in _panels().own_views],
         theme=_theme(),
-        statements=None if state.statements is None else StatementQueries(state.statements, state.reading_statements),
+        statements=None if state.statements is None else StatementQueries(state.statements, state.reading_ours),
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,

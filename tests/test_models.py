@@ -136,7 +136,12 @@ def test_model_on_a_bind(make_app: MakeApp, new_database: Any) -> None:
         assert app.row().path == "/nowhere"
         assert app.json("summary")["hits"] == 1
         with app.flask.app_context():
-            assert sa.inspect(app.db.engines["log"]).get_table_names() == ["request", "statistics_import"]
+            assert sa.inspect(app.db.engines["log"]).get_table_names() == [
+                "request",
+                "statistics_import",
+                "statistics_mark",
+                "statistics_view",
+            ]
             assert sa.inspect(app.db.engine).get_table_names() == []
         app.close()
 

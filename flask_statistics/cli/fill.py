@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 import click
 from flask import current_app
 
-from .. import databases, derived, trail
+from .. import databases, derived, releases_seen, trail
+from ..connections import WORKING
+from ..kept import note_releases
 from ..spans import FIRST_YEAR, midnight, next_edge, to_local
 from ..state import State, state_of
 from .rollups import days, job_errors, say_what_was_done
@@ -20,17 +22,26 @@ from .shared import commands, count_of, database_errors, utc_now
 if TYPE_CHECKING:
     from ..rollups.rollups import Rollups
 
+MARKS = "marks"
+
 
 @commands.command("fill")
-@click.argument("columns", nargs=-1, required=True, type=click.Choice(derived.COLUMNS))
+@click.argument("columns", nargs=-1, required=True, type=click.Choice((*derived.COLUMNS, MARKS)))
 def fill(columns: Sequence[str]) -> None:
     """Fill columns of stored rows: what a user agent says by the rules of today, the country of an address, and the channel
     and campaign of a referrer and a query string.
 
     A country that is stored stays. Days of the rollups whose rows changed are built again. Stop it at any time: what is done
     stays, and the same command goes on; it then builds all days again.
+
+    `marks` is no column: it finds since when each release was seen, in what is stored, and marks it.
     """
     state = state_of(current_app)
+    if MARKS in columns:
+        _fill_marks(state)
+        columns = [name for name in columns if name != MARKS]
+        if not columns:
+            return
     _check(state, columns)
     label = f"Filling {', '.join(columns)}"
     with database_errors("'flask statistics init' creates missing tables."):
@@ -48,6 +59,22 @@ def fill(columns: Sequence[str]) -> None:
         elif found.first is not None and found.last is not None:
             _rebuild(state.rollups, found.first, found.last, state.settings.timezone)
         state.rollups.end_changing()
+
+
+def _fill_marks(state: State) -> None:
+    """Mark the releases of stored requests, by the questions that pages ask."""
+    dimension = state.dimensions.get(releases_seen.DIMENSION)
+    if dimension is None:
+        raise click.ClickException(
+            "Nothing is known of releases: set STATISTICS_RELEASE, and let the model have the column 'release'."
+        )
+    with database_errors("'flask statistics init' creates missing tables."):
+        marks = releases_seen.stored(state.queries_apart(), dimension, now=utc_now(), zone=state.settings.timezone)
+        seen = list(marks)
+        with state.our_engine_for(WORKING).begin() as connection:
+            changed = note_releases(connection, state.kept, seen)
+    trail.note(state.app, "changed", f"marked {count_of(changed, 'release')}")
+    click.echo(f"{count_of(len(seen), 'release')} found, {changed:,} of them marked anew.")
 
 
 def _check(state: State, columns: Sequence[str]) -> None:

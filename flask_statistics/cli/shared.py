@@ -19,7 +19,7 @@ from ..state import State
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it: 128 + SIGINT."""
 
-FILES = ("demo_data", "fill", "logs", "rollups", "spool", "status", "tables", "token", "visitors")
+FILES = ("demo_data", "fill", "logs", "marks", "rollups", "spool", "status", "tables", "token", "visitors")
 """Those of this folder that have commands."""
 
 

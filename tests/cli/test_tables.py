@@ -38,7 +38,8 @@ def test_init_creates_tables_and_index(make_app: MakeApp, database_url: str) -> 
     result = run(app, "init")
     assert (result.exit_code, result.output) == (
         0,
-        "Created the table request.\nCreated the table statistics_import.\n",
+        "Created the table request.\nCreated the table statistics_import.\n"
+        "Created the table statistics_mark.\nCreated the table statistics_view.\n",
     )
     assert dates(app) == ["date"]
     assert run(app, "init").output == NOTHING
@@ -85,7 +86,12 @@ def test_init_leaves_the_hosts_tables_alone(make_app: MakeApp) -> None:
         app.db.drop_all()
     run(app, "init")
     with app.flask.app_context():
-        assert sorted(sa.inspect(app.db.engine).get_table_names()) == ["request", "statistics_import"]
+        assert sorted(sa.inspect(app.db.engine).get_table_names()) == [
+            "request",
+            "statistics_import",
+            "statistics_mark",
+            "statistics_view",
+        ]
 
 
 def test_init_without_a_database(make_app: MakeApp) -> None:

@@ -74,6 +74,7 @@ def test_readme_example_works_as_printed(tmp_path: Path) -> None:
     assert (
         run_flask(tmp_path, "statistics", "init")
         == "Created the table request.\nCreated the table statistics_import.\n"
+        "Created the table statistics_mark.\nCreated the table statistics_view.\n"
     )
     code = (
         "from app import app; client = app.test_client(); assert client.get('/').text == 'Hello!'; "

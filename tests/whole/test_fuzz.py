@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -115,12 +115,21 @@ def test_static_file_with_a_nul_in_its_name(hostile: App) -> None:
 # ---- the API by its description --------------------------------------------------------------------------------------
 
 
-OPERATIONS = ("summary", "series", "breakdown/{dimension}", "changes", "requests", "panels", "health")
+OPERATIONS = ("summary", "series", "breakdown/{dimension}", "changes", "requests", "marks", "panels", "health")
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
 def test_api_is_as_described(hostile: App, path: str) -> None:
-    @given(case=operations(hostile)[f"/{path}"].as_strategy())
+    try_out(hostile, path, "GET")
+
+
+@pytest.mark.parametrize(("path", "method"), [("marks", "POST"), ("marks/{key}", "DELETE")])
+def test_changes_by_the_api_are_as_described(make_app: Callable[..., App], path: str, method: str) -> None:
+    try_out(make_app(before_f=lambda: True), path, method)
+
+
+def try_out(app: App, path: str, method: str) -> None:
+    @given(case=operations(app)[f"/{path}", method].as_strategy())
     @settings(few, max_examples=40)
     def try_it(case: schemathesis.Case[Any]) -> None:
         check_case(case)
@@ -135,5 +144,5 @@ def test_api_describes_every_route(hostile: App) -> None:
         for rule in hostile.flask.url_map.iter_rules()
         if rule.endpoint.startswith("statistics.api_")
     }
-    assert set(described["paths"]) == rules == {f"/{path}" for path in (*OPERATIONS, "openapi.json")}
+    assert set(described["paths"]) == rules == {f"/{path}" for path in (*OPERATIONS, "marks/{key}", "openapi.json")}
     assert described["servers"] == [{"url": "/statistics/api"}]
