@@ -8,6 +8,7 @@ preserveAspectRatio="none">` for the paths. Buckets are drawn equally wide, each
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,14 @@ BAR = 0.76
 """Part of a bucket's width that its bar has."""
 LEAST_APART = 14
 """Pixels between the names of two lines."""
+FLAGS_APART = 6.0
+"""Percent between two flags; those that were nearer are one."""
+FLAGS_LEFT = 92.0
+"""From this percent on the name of a flag stands at the left of its line."""
+LONGEST_FLAG = 24
+"""Characters of a flag's name."""
+CHARACTERS = 1.2
+"""Of a flag's name, in a percent of the width; on phones half of it."""
 
 Bucket = tuple[datetime, datetime]
 Values = Sequence[float | None]
@@ -145,6 +154,21 @@ class HitArea:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """A line through the plot, with a name at its top: what happened then."""
+
+    x: float
+    """Position in percent."""
+    label: str
+    anchor: Literal["start", "end"]
+    """The `text-anchor`: the name is at the right of the line, or at its left."""
+    minor: bool
+    """Whether the name is hidden on phones."""
+    marks: tuple[int, ...]
+    """Which of the marks it stands for, the oldest first."""
+
+
+@dataclass(frozen=True)
 class Chart:
     """Everything the template draws."""
 
@@ -212,6 +236,75 @@ def line_chart(
         hits=_hits(rows, unit),
         ends=() if bars else tuple(_ends(lines, previous, previous_label, top, begun)),
     )
+
+
+def flags(buckets: Sequence[Bucket], marks: Sequence[tuple[datetime, str]]) -> tuple[Flag, ...]:
+    """Flags of `marks` (aware instant and name, in order) that are within `buckets`, from left to right.
+
+    Those nearer than `FLAGS_APART` are one, where the latest of them is: `v41, v42`.
+    """
+    placed = [(x, number) for number, (at, _) in enumerate(marks) if (x := _position(buckets, at)) is not None]
+    groups: list[list[tuple[float, int]]] = []
+    for x, number in reversed(placed):
+        if groups and groups[-1][0][0] - x < FLAGS_APART:
+            groups[-1].append((x, number))
+        else:
+            groups.append([(x, number)])
+    groups.reverse()
+    found = [(group[0][0], tuple(number for _, number in reversed(group))) for group in groups]
+    return tuple(
+        _flag(x, numbers, [marks[number][1] for number in numbers], _room(found, place))
+        for place, (x, numbers) in enumerate(found)
+    )
+
+
+def _flag(x: float, numbers: tuple[int, ...], names: Sequence[str], room: float) -> Flag:
+    label = _flag_name(names, max(min(int(room * CHARACTERS), LONGEST_FLAG), 3))
+    return Flag(
+        x=round(x, 2),
+        label=label,
+        anchor="end" if x >= FLAGS_LEFT else "start",
+        minor=len(label) > room * CHARACTERS / 2,
+        marks=numbers,
+    )
+
+
+def place_of(buckets: Sequence[Bucket], at: datetime) -> int | None:
+    """Which of `buckets` an instant is in; None: in none. Timestamps, as an hour may come twice."""
+    moment = at.timestamp()
+    place = bisect_right(buckets, moment, key=lambda bucket: bucket[0].timestamp()) - 1
+    return place if place >= 0 and moment < buckets[place][1].timestamp() else None
+
+
+def _position(buckets: Sequence[Bucket], at: datetime) -> float | None:
+    """Where an instant is, in percent."""
+    place = place_of(buckets, at)
+    if place is None:
+        return None
+    start, end = (edge.timestamp() for edge in buckets[place])
+    return 100 * (place + (at.timestamp() - start) / (end - start)) / len(buckets)
+
+
+def _room(found: Sequence[tuple[float, tuple[int, ...]]], place: int) -> float:
+    """Percent that the name of a flag has: to its neighbour, or half of that where both names are between them."""
+    x = found[place][0]
+    if x >= FLAGS_LEFT:
+        before = found[place - 1][0] if place else 0.0
+        return x - before if before >= FLAGS_LEFT else (x - before) / 2
+    if place + 1 == len(found):
+        return 100 - x
+    after = found[place + 1][0]
+    return (after - x) / 2 if after >= FLAGS_LEFT else after - x
+
+
+def _flag_name(names: Sequence[str], longest: int) -> str:
+    """All names, the latest one and how many more, or as much of it as there is room for."""
+    newest = names[-1]
+    choices = [", ".join(names)] if len(names) <= 2 else []
+    if len(names) > 1:
+        choices.append(f"{newest} +{len(names) - 1}")
+    fitting = next((choice for choice in choices if len(choice) <= longest), newest)
+    return fitting if len(fitting) <= longest else f"{fitting[: longest - 1]}…"
 
 
 # Paths. Points are in tenths of a viewBox unit: whole numbers, so that relative steps add up without drift. Upwards they are

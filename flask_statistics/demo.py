@@ -19,7 +19,8 @@ from flask import Flask, redirect, render_template_string, request, url_for
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.wrappers import Response
 
-from . import made_up, schema, traffic
+from . import made_up, releases_seen, schema, traffic
+from .connections import WORKING
 from .dimensions import Dimension
 from .extension import Statistics
 from .models import RequestMixin
@@ -91,8 +92,10 @@ def create_app(database: str | Path | None = None) -> Flask:
     Statistics(app, db, request_model, dimensions=[tenant])
     _add_pages(app)
     app.add_url_rule("/products", "products", lambda: _products(db, product))
-    made = fill(state_of(app), now=datetime.now(timezone.utc).replace(tzinfo=None))
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    made = fill(state_of(app), now=now)
     with app.app_context():
+        mark_releases(state_of(app), now=now)
         db.engine.dispose()  # a server that forks now must not share the connection
     click.echo(f"Demo data are in {path} ({made:,} requests added); delete it to start over.", err=True)
     return app
@@ -119,6 +122,14 @@ def fill(state: State, *, now: datetime) -> int:
             start=start, end=now, requests=requests, seed=int(start.timestamp()), visitors=VISITORS, paths=300
         )
         return sum(made_up.store(connection, state, rows, now=now))
+
+
+def mark_releases(state: State, *, now: datetime) -> None:
+    """Mark since when the made-up releases are seen, unless that is known."""
+    if not state.read_kept().marks:
+        queries, dimension = state.queries_apart(), state.dimensions[releases_seen.DIMENSION]
+        engine, zone = state.our_engine_for(WORKING), state.settings.timezone
+        releases_seen.mark_stored(queries, dimension, engine, state.kept, now=now, zone=zone)
 
 
 def _add_pages(app: Flask) -> None:

@@ -61,6 +61,18 @@ def stored(queries: Queries, dimension: Dimension, *, now: datetime, zone: ZoneI
             yield Mark(value[:LONGEST_TEXT], to_minute(first.start), RELEASE)
 
 
+def mark_stored(
+    queries: Queries, dimension: Dimension, engine: sa.Engine, tables: Tables, *, now: datetime, zone: ZoneInfo
+) -> tuple[int, int]:
+    """Mark the releases of `stored` requests: how many there are, and of how many the mark is new, or another one.
+
+    Raises what the queries and the database do.
+    """
+    seen = list(stored(queries, dimension, now=now, zone=zone))
+    with engine.begin() as connection:
+        return len(seen), note_releases(connection, tables, seen)
+
+
 def _first(queries: Queries, span: Span, unit: str, filters: Filters) -> Span | None:
     """The first bucket of `span` that has a request; None: they were deleted meanwhile."""
     points = queries.series(span, unit, filters, want=HITS)

@@ -442,6 +442,7 @@ def _site(state: State) -> Site:
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,
         routes=partial(_routes, state),
+        kept=cache(partial(State.read_kept, state)),  # one page asks once
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import count
@@ -33,6 +33,7 @@ from sqlalchemy.orm import undefer
 from werkzeug.serving import make_server
 
 from flask_statistics import RequestMixin, Statistics, advice, health, patience
+from flask_statistics.kept import RELEASE, Mark, add_mark, note_releases
 from flask_statistics.state import State
 
 from . import shapes
@@ -443,6 +444,17 @@ def a_fortnight(now: datetime) -> list[dict[str, Any]]:
     return rows
 
 
+def mark(app: App, *marks: Mark) -> None:
+    """Mark what happened, to the minute."""
+    state = app.statistics_state()
+    whole = [replace(each, at=each.at.replace(second=0, microsecond=0)) for each in marks]
+    with state.our_engine().begin() as connection:
+        note_releases(connection, state.kept, [each for each in whole if each.kind == RELEASE])
+        for each in whole:
+            if each.kind != RELEASE:
+                add_mark(connection, state.kept, each)
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A running app with two weeks of requests, that records nothing more."""
@@ -450,7 +462,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     url = f"sqlite:///{tmp_path_factory.mktemp('site') / 'app.sqlite'}"
     app = App(url, before_f=control, STATISTICS_ENABLED=False)
     app.flask.add_url_rule("/login", "login", lambda: "<title>Log in</title><h1>Log in</h1>")
-    app.insert(*a_fortnight(datetime.now(timezone.utc).replace(tzinfo=None)))
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    app.insert(*a_fortnight(now))
+    mark(app, Mark("v41", now - timedelta(days=9), RELEASE), Mark("v42", now - timedelta(days=2), RELEASE))
+    mark(app, Mark("<b>Moved</b>", now - timedelta(days=4)))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, app.flask, threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)

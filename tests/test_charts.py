@@ -9,8 +9,25 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flask_statistics.charts import Chart, Dot, End, HitArea, Line, Row, XTick, YTick, line_chart
+from flask_statistics.charts import (
+    FLAGS_APART,
+    FLAGS_LEFT,
+    LONGEST_FLAG,
+    Chart,
+    Dot,
+    End,
+    HitArea,
+    Line,
+    Row,
+    XTick,
+    YTick,
+    flags,
+    line_chart,
+    place_of,
+)
 from flask_statistics.formatting import Unit, duration, number
 
 UTC = timezone.utc
@@ -350,3 +367,58 @@ def test_missing_values_are_refused() -> None:
     message = r"^1 values do not fit 2 buckets; None stands for no data\.$"
     with pytest.raises(ValueError, match=message):
         chart([1, 2], previous=[1])
+
+
+# ---- flags -----------------------------------------------------------------------------------------------------------
+
+
+def flagged(*hours: float, names: Sequence[str] = (), count: int = 100) -> list[tuple[float, str, str]]:
+    """Position, name and anchor of the flags of marks so many hours after the beginning of a chart of `count` hours."""
+    marks = [(MONDAY + number * HOUR, names[place] if names else f"v{place + 1}") for place, number in enumerate(hours)]
+    return [(flag.x, flag.label, flag.anchor) for flag in flags(evenly(MONDAY, HOUR, count), marks)]
+
+
+def test_flags_that_are_near_are_one() -> None:
+    assert flagged(10, 16, 40) == [(10, "v1", "start"), (16, "v2", "start"), (40, "v3", "start")]
+    assert flagged(10, 15.9, 40) == [(15.9, "v1, v2", "start"), (40, "v3", "start")]
+    assert flagged(10, 12, 14, 16, 40) == [(10, "v1", "start"), (16, "v4 +2", "start"), (40, "v5", "start")]
+
+
+def test_flags_at_the_right_have_their_name_at_the_left() -> None:
+    assert flagged(91.9, 99.9) == [(91.9, "v1", "start"), (99.9, "v2", "end")]
+    assert flagged(0, 92) == [(0, "v1", "start"), (92, "v2", "end")]
+
+
+def test_flags_outside_of_the_chart_are_left_out() -> None:
+    assert flagged(-0.1, 0, 99.99, 100) == [(0, "v2", "start"), (99.99, "v3", "end")]
+
+
+def test_flags_are_as_long_as_there_is_room_for() -> None:
+    long = ["a rather long name of a mark"] * 2
+    assert flagged(10, 20, names=long) == [(10, "a rather lo…", "start"), (20, "a rather long name of a…", "start")]
+    assert flagged(90, 97, names=long) == [(90, "a r…", "start"), (97, "a r…", "end")]
+
+
+def test_flags_in_an_hour_that_comes_twice() -> None:
+    edges = [at(10, 25, zone=BERLIN), at(10, 26, zone=BERLIN)]
+    buckets = evenly(edges[0], HOUR, 25)
+    marks = [(datetime(2026, 10, 25, hour, 30, tzinfo=UTC).astimezone(BERLIN), f"{hour}") for hour in (0, 1)]
+    assert [place_of(buckets, moment) for moment, _ in marks] == [2, 3]
+    (flag,) = flags(buckets, marks)
+    assert (flag.x, flag.label, flag.marks) == (14, "0, 1", (0, 1))
+
+
+@given(
+    hours=st.lists(st.floats(-10, 110), max_size=60),
+    names=st.lists(st.text(min_size=1, max_size=70), min_size=60, max_size=60),
+)
+def test_flags_are_apart_in_order_and_complete(hours: list[float], names: list[str]) -> None:
+    marks = [(MONDAY + hour * HOUR, name) for hour, name in zip(sorted(hours), names, strict=False)]
+    found = flags(evenly(MONDAY, HOUR, 100), marks)
+    assert all(0 <= flag.x <= 100 and 1 <= len(flag.label) <= LONGEST_FLAG for flag in found)
+    assert all(after.x - before.x >= FLAGS_APART - 0.01 for before, after in pairwise(found))
+    inside = [number for number, (moment, _) in enumerate(marks) if MONDAY <= moment < MONDAY + 100 * HOUR]
+    assert [number for flag in found for number in flag.marks] == inside
+    assert [flag.anchor for flag in found] == ["end" if flag.x >= FLAGS_LEFT else "start" for flag in found]
+    for flag in found:
+        assert all(flag.x - (marks[number][0] - MONDAY) / HOUR < FLAGS_APART + 0.01 for number in flag.marks)

@@ -13,7 +13,6 @@ from flask import current_app
 
 from .. import databases, derived, releases_seen, trail
 from ..connections import WORKING
-from ..kept import note_releases
 from ..spans import FIRST_YEAR, midnight, next_edge, to_local
 from ..state import State, state_of
 from .rollups import days, job_errors, say_what_was_done
@@ -69,12 +68,16 @@ def _fill_marks(state: State) -> None:
             "Nothing is known of releases: set STATISTICS_RELEASE, and let the model have the column 'release'."
         )
     with database_errors("'flask statistics init' creates missing tables."):
-        marks = releases_seen.stored(state.queries_apart(), dimension, now=utc_now(), zone=state.settings.timezone)
-        seen = list(marks)
-        with state.our_engine_for(WORKING).begin() as connection:
-            changed = note_releases(connection, state.kept, seen)
+        seen, changed = releases_seen.mark_stored(
+            state.queries_apart(),
+            dimension,
+            state.our_engine_for(WORKING),
+            state.kept,
+            now=utc_now(),
+            zone=state.settings.timezone,
+        )
     trail.note(state.app, "changed", f"marked {count_of(changed, 'release')}")
-    click.echo(f"{count_of(len(seen), 'release')} found, {changed:,} of them marked anew.")
+    click.echo(f"{count_of(seen, 'release')} found, {changed:,} of them marked anew.")
 
 
 def _check(state: State, columns: Sequence[str]) -> None:

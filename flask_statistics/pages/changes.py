@@ -19,6 +19,7 @@ from ..queries.interface import CHEAP, HITS
 from ..spans import next_edge
 from .evidence import Interval, chance_text, change_text, distributions, interval, odds
 from .frame import Link, chip_text
+from .marks import around_mark
 from .nothing import Nothing, nothing
 from .page import Page, plural
 from .panel import Cells, Panel, View
@@ -184,14 +185,15 @@ def changed(page: Page) -> Changed:
     """What changed, as the page lists it."""
     state, by = page.state, asked.dimension_of(page.site.dimensions) or ""
     lots, found = ask_changes(page)
-    names = _names(page, lots)
+    around = None if lots is None else around_mark(page, lots)
+    names = _names(page, lots) if around is None else (around.before, around.after)
     findings = () if found is None else found.comparison.findings
     listed = [one for one in findings if _is_of(state.table.show, one)]
     noun = page.site.dimensions[by].plural.lower()
     return Changed(
-        heading="What changed" if lots is None else f"{names[1]} against {names[0]}",
+        heading="What changed" if lots is None else around.heading if around else f"{names[1]} against {names[0]}",
         counts="" if found is None else _counts(found),
-        scope="" if lots is None else _scope(lots),
+        scope="" if lots is None else around.scope if around else _scope(lots),
         label=page.site.dimensions[by].label,
         before=names[0],
         after=names[1],

@@ -15,6 +15,7 @@ from ..page_state import PageState, preset_names
 from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR, Span, calendar
+from .marks import around_url, called, latest, since
 from .page import Page, compared_dates, covered, versus
 
 TABS = (
@@ -291,7 +292,7 @@ def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
     everything, whole_days = span.name == "all", span.whole_days is not None
     return Toolbar(
         spans=tuple(_span_link(state, name) for name in preset_names(default)),
-        calendar=tuple(_calendar_link(state, name, of) for name, of in calendar(page.now, span.zone).items()),
+        calendar=tuple(_calendar_link(state, name, of) for name, of in _calendar(page).items()),
         label=_label(page),
         covers=covered(page),
         earlier_url=None if everything or earlier.start.year < FIRST_YEAR else state.url(span=earlier),
@@ -303,9 +304,7 @@ def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
         hidden=tuple(state.hidden("span", "start", "end", "unit")),
         comparison=versus(page),
         compared=compared_dates(page),
-        comparisons=tuple(_comparison_link(state, vs) for vs in COMPARISON_LABELS)
-        if compared and not everything
-        else (),
+        comparisons=tuple(_comparisons(page)) if compared and not everything else (),
         audiences=tuple(_switch(page, "device")),
         kinds=tuple(_switch(page, "content")),
         fields=tuple(_fields(page)),
@@ -333,6 +332,13 @@ def _calendar_link(state: PageState, name: str, span: Span) -> Link:
     return Link(name, state.url(span=span), current)
 
 
+def _calendar(page: Page) -> dict[str, Span]:
+    """Spans by the calendar, and since the latest mark."""
+    mark = latest(page)
+    named = {} if mark is None else {f"Since {called(mark)}": since(page, mark)}
+    return calendar(page.now, page.state.span.zone) | named
+
+
 def _fields(page: Page) -> Iterator[tuple[str, str]]:
     """What can be filtered by, a text in the path first."""
     if "path" in page.site.dimensions:
@@ -341,9 +347,18 @@ def _fields(page: Page) -> Iterator[tuple[str, str]]:
         yield name, dimension.label
 
 
-def _comparison_link(state: PageState, vs: str) -> Link:
-    switches = vs == ("prev" if state.vs == "off" else "off")
-    return Link(COMPARISON_LABELS[vs], state.url(vs=vs), vs == state.vs, "c" if switches else None)
+def _comparisons(page: Page) -> Iterator[Link]:
+    """What can be compared with; before and after the latest mark is a comparison of its own, of what changed."""
+    state = page.state
+    table = replace(state.table.first_page(), against="")
+    for vs, text in COMPARISON_LABELS.items():
+        switches = vs == ("prev" if state.vs == "off" else "off")
+        current = vs == state.vs and not state.table.against
+        yield Link(text, state.url(vs=vs, table=table), current, "c" if switches else None)
+    mark = latest(page)
+    url = None if mark is None else around_url(page, mark)
+    if mark is not None and url is not None:
+        yield Link(f"Before / after {called(mark)}", url, url == state.table_url_at(state.base))
 
 
 def _switch(page: Page, dimension: str) -> list[Link]:

@@ -15,6 +15,7 @@ from ..databases.causes import Cause
 from ..databases.errors import cause_of
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
+from ..kept import Kept
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
 from ..queries.statements import StatementQueries
@@ -65,6 +66,8 @@ class Site:
     """How many raw requests are kept; None: all."""
     waits: Collection[str] = ()
     """Columns of what requests waited for that something fills."""
+    kept: Callable[[], Kept] = Kept
+    """Marks and saved views."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
     routes: Callable[[], Sequence[Route]] = tuple

@@ -14,6 +14,7 @@ from ..spans import Span, from_wall
 from ..waits import WAITS
 from .beginning import Beginning, beginning
 from .frame import Link
+from .marks import Drawn, drawn
 from .page import Page, versus
 from .panel import Cells
 from .summary import comparable_span, incomparable, is_offered, value_of
@@ -89,6 +90,7 @@ class Series:
     """Drawn geometry."""
     hit_urls: tuple[str, ...]
     """For each hit area of the chart, the page of its time."""
+    marks: Drawn
     end: str
     """Where the last bucket shown ends, as a URL says it."""
     base: str
@@ -145,6 +147,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
         metrics=_metric_links(page, metric) if metric in OF_TIME else (),
         chart=chart,
         hit_urls=tuple(bucket_url(page, hit) for hit in chart.hits),
+        marks=drawn(page, buckets),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
         base=state.base,
         csv_url=itself.csv("series"),

@@ -272,7 +272,7 @@
         find("#fs-sel").setAttribute("width", Math.max(right - left, 0));
       }
       showBucket(bucketAt(event.clientX));
-    } else if (event.target.closest?.("#fs-plot")) showBucket(bucketAt(event.clientX));
+    } else if (event.target.closest?.("#fs-plot") && !event.target.closest(".flag")) showBucket(bucketAt(event.clientX));
     else if (shown >= 0 && document.activeElement !== plot()) hideBucket();
   });
 
@@ -286,11 +286,11 @@
   });
 
   on("click", (event) => {
-    const area = event.target.closest?.(".hit a"); // htmx leaves links inside SVG alone
+    const area = event.target.closest?.(".hit a, .flag[href]"); // htmx leaves links inside SVG alone
     if (!area || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const url = area.getAttribute("href");
-    if (pointer !== "touch" || tapped === url) return go(url);
+    if (pointer !== "touch" || tapped === url || area.matches(".flag")) return go(url);
     showBucket(bucketAt(event.clientX)); // a finger cannot hover: it reads first, and zooms at the second tap
     tapped = url;
     return undefined;

@@ -91,7 +91,8 @@ STATES = (
     """
 .seg a, .seg [aria-current], .seg.sm a, .seg.sm [aria-current], #fs-theme button, .tabs a, .tabs [aria-current],
 .btn, .step .btn, summary.btn, .pop .pri, .pop.list a, .kpi, .kpi[aria-current], .chip .op, .chip .x, .clear,
-thead a, tbody tr, tbody th a, .panel tbody a, .panel [aria-current], .more a, .foot a, .log tbody tr, .st, input, button
+thead a, tbody tr, tbody th a, .flag text,
+#fs-table tbody a, .panel tbody a, .panel [aria-current], .more a, .foot a, .log tbody tr, .st, input, button
 """.replace("\n", " ")
     .strip()
     .split(", ")

@@ -361,6 +361,34 @@ def test_browser_bucket_click_zooms(window: Window) -> None:
     assert window.is_same_load()
 
 
+def test_browser_flag_compares_before_and_after(window: Window) -> None:
+    window.open("?span=7d")
+    flag = window.page.locator(".flag text", has_text="v42")
+    url = flag.locator("..").get_attribute("href")
+    window.site.control.asked.clear()
+    flag.hover()
+    expect(window.page.locator("#fs-tip")).to_be_hidden()
+    flag.click()
+    expect(window.page.get_by_role("heading", name="v42 against v41")).to_be_visible()
+    expect(window.page).to_have_url(f"{window.site.origin}{url}")
+    window.settle()
+    assert window.is_same_load()
+    assert [url for url in window.site.control.asked if "/panel/" not in url] == [url]
+    window.page.go_back()
+    expect(window.page.locator(".flag text")).to_have_text(["<b>Moved</b>", "v42"])
+    assert window.problems == []
+
+
+def test_browser_flags_are_read_with_the_table(window: Window) -> None:
+    window.open("?span=28d")
+    window.page.locator("#fs-table summary").click()
+    links = window.page.locator("#fs-table tbody a")
+    expect(links).to_have_text(["v41", "<b>Moved</b>", "v42"])
+    links.last.click()
+    expect(window.page.get_by_role("heading", name="v42 against v41")).to_be_visible()
+    assert window.is_same_load()
+
+
 def test_browser_lines_are_named_beside_their_ends_or_in_a_legend(window: Window) -> None:
     window.open("?metric=time&span=28d")
     names, legend = window.page.locator(".rl text"), window.page.locator(".legend")
