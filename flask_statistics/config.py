@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 PREFIX = "STATISTICS_"
 BESIDE = ""
 """The `BIND_KEY` that nobody set: our tables are beside the raw table, if it is in a database that can keep them."""
+PEOPLE = "device!=bot"
+"""The filter that leaves bots out."""
 
 
 class SettingError(ValueError):
@@ -69,6 +71,12 @@ def _date_span(value: Any) -> timedelta:
     if not isinstance(value, timedelta) or value < timedelta(hours=1):
         days = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 7
         raise ValueError(f"a datetime.timedelta of at least one hour, for example timedelta(days={days})")
+    return value
+
+
+def _filters(value: Any) -> str:
+    if not isinstance(value, str) or (value and "=" not in value):
+        raise ValueError('a query string such as "device!=bot&content=page", or "" for all requests')
     return value
 
 
@@ -211,6 +219,13 @@ class Settings:
     )
     default_date_span: timedelta = field(
         metadata=_setting(timedelta(days=7), "the span shown when none is chosen", _date_span)
+    )
+    default_filters: str = field(
+        metadata=_setting(
+            PEOPLE,
+            'which requests the dashboard\'s pages count as long as nothing else is chosen; `""`: all. The API counts all',
+            _filters,
+        )
     )
     url_prefix: str = field(metadata=_setting("/statistics", "where the dashboard is mounted", _url_prefix))
     host: str | None = field(

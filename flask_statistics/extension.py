@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -18,10 +20,11 @@ from . import cli, databases, guards, kept, processes, trail, views
 from .access_log.table import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
-from .config import BESIDE, SettingError, Settings, read_settings, unknown_keys
+from .config import BESIDE, PEOPLE, SettingError, Settings, read_settings, unknown_keys
 from .connections import RECORDING, WORKING
 from .details import Details, check_columns, details_of, not_filled
 from .dimensions import Dimension, available
+from .filters import Filters, read_filters
 from .guards import Guard, closed
 from .local_files import name_of
 from .masking import Masking
@@ -29,6 +32,7 @@ from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
 from .pages.own import Function, Own
 from .pages.panel import Width
 from .pages.panels import NAMES, Panels, check_dimensions
+from .parameters import unknown
 from .processes import Processes
 from .pruning import Pruner, bounds_of
 from .query import Query
@@ -149,6 +153,7 @@ class Statistics:
         state = State(
             app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, tables, spool
         )
+        state.usual = _usual_filters(settings, known)
         if settings.queries:
             state.statements = define(*ours)
         state.masking = Masking(
@@ -397,6 +402,20 @@ def _dialect(app: Flask, db: SQLAlchemy, raw: RawTable) -> sa.Dialect | None:
         dialect: sa.Dialect = db.engines[raw.bind_key].dialect
     check_types(raw, dialect)
     return dialect
+
+
+def _usual_filters(settings: Settings, known: dict[str, Dimension]) -> Filters:
+    """What `STATISTICS_DEFAULT_FILTERS` says; people cannot be told from bots where the model has no column for it.
+
+    Raises `SettingError` for what is no filter.
+    """
+    text = settings.default_filters
+    pairs = parse_qsl(text, keep_blank_values=True)
+    filters, errors = read_filters(pairs, known)
+    wrong = [*map(str, errors), *unknown((name for name, _ in pairs), known, ())]
+    if wrong and text != PEOPLE:
+        raise SettingError(f"STATISTICS_DEFAULT_FILTERS is {text!r}, but {wrong[0]}.")
+    return replace(filters, contains="")
 
 
 def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:

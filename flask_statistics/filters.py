@@ -60,6 +60,14 @@ class Filters:
         """The texts of the condition on `dimension`; empty if there is none."""
         return next((c.texts for c in self.conditions if (c.dimension, c.negated) == (dimension, negated)), ())
 
+    def on(self, dimension: str) -> tuple[Condition, ...]:
+        """The conditions on `dimension`, of either sense."""
+        return tuple(c for c in self.conditions if c.dimension == dimension)
+
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that there are conditions on, each once."""
+        return tuple(dict.fromkeys(c.dimension for c in self.conditions))
+
     def without(self, dimension: str) -> Filters:
         """These filters but for those on `dimension`."""
         return replace(self, conditions=tuple(c for c in self.conditions if c.dimension != dimension))
@@ -82,6 +90,10 @@ class Filters:
     def _with(self, condition: Condition) -> Filters:
         same = [condition if c.parameter == condition.parameter else c for c in self.conditions]
         return replace(self, conditions=tuple(c for c in same if c.texts))
+
+
+ALL = Filters()
+"""Every request."""
 
 
 def read_filters(

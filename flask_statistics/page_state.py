@@ -6,7 +6,7 @@ Defaults are left out of links and the order of parameters is fixed, so that one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 
 from . import parameters
 from .dimensions import Dimension
-from .filters import Filters, read_filters
+from .filters import ALL, Filters, read_filters
 from .parameters import NAMED, ROWS
 from .queries.answers import Only
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
@@ -113,6 +113,8 @@ class PageState:
     table: TableState = TableState()
     paused: bool = False
     """Whether the live view stands still."""
+    usual: Filters = ALL
+    """The filters that need no parameter: those of dimensions of which the URL says nothing."""
     notices: tuple[str, ...] = ()
     """What could not be read in the URL, as sentences."""
 
@@ -164,7 +166,24 @@ class PageState:
             pairs.append(("vs", self.vs))
         if self.paused:
             pairs.append(("paused", "1"))
-        return [*pairs, *self.filters.query(), *self.table.query()]
+        return [*pairs, *self._filter_query(), *self.table.query()]
+
+    def _filter_query(self) -> list[tuple[str, str]]:
+        """The pairs that say the filters; `any` for a dimension that is usually filtered, and is not."""
+        unsaid = {name for name in self.usual.dimensions() if self.filters.on(name) == self.usual.on(name)}
+        lifted = [("any", name) for name in self.usual.dimensions() if not self.filters.on(name)]
+        said = tuple(each for each in self.filters.conditions if each.dimension not in unsaid)
+        return [*replace(self.filters, conditions=said).query(), *lifted]
+
+    @property
+    def chosen(self) -> Filters:
+        """The filters that somebody chose: not those that are usual."""
+        kept = tuple(each for each in self.filters.conditions if each not in self.usual.conditions)
+        return replace(self.filters, conditions=kept)
+
+    def in_full(self) -> PageState:
+        """The same state for whoever knows no usual filters, such as the API: its URL says all of them."""
+        return replace(self, usual=ALL)
 
     def span_query(self) -> list[tuple[str, str]]:
         """The pairs that say the span: its name, or its dates."""
@@ -199,14 +218,19 @@ def read_state(
     zone: ZoneInfo,
     default: timedelta,
     dimensions: dict[str, Dimension],
+    usual: Filters = ALL,
     earliest: Callable[[], datetime | None],
 ) -> PageState:
-    """The state that a URL's query string `args` asks for at `now` (naive UTC), with a notice for what it gets wrong."""
+    """The state that a URL's query string `args` asks for at `now` (naive UTC), with a notice for what it gets wrong.
+
+    `usual` are the filters of dimensions that it says nothing of.
+    """
     notices: list[str] = []
     span = _clamped(_read_span(args, now, zone, default, earliest, notices), now, notices)
     filters, errors = read_filters(args.items(multi=True), dimensions)
     notices += [f"{error}; it was left out." for error in errors]
     notices += parameters.mistakes(args, dimensions)
+    filters = _with_usual(filters, usual, _lifted(args, dimensions, notices))
     unit = args.get("unit") or None
     if unit is not None and unit not in UNITS:
         notices.append(f"unit is {unit!r}, but must be one of {', '.join(CHART_UNITS)}; it was left out.")
@@ -225,8 +249,26 @@ def read_state(
         vs=_one_of("vs", args, notices),
         table=_read_table(args, dimensions, notices),
         paused=args.get("paused") == "1",
+        usual=usual,
         notices=tuple(notices),
     )
+
+
+def _lifted(args: MultiDict[str, str], dimensions: dict[str, Dimension], notices: list[str]) -> list[str]:
+    """The dimensions of which all values are asked for."""
+    given = args.getlist("any")
+    notices += [
+        f"any is {name[:100]!r}, but must be one of {', '.join(dimensions)}; it was left out."
+        for name in given
+        if name not in dimensions
+    ]
+    return given
+
+
+def _with_usual(filters: Filters, usual: Filters, lifted: Collection[str]) -> Filters:
+    """`filters`, and the usual ones of dimensions that neither they nor `lifted` say anything of."""
+    added = (each for each in usual.conditions if not filters.on(each.dimension) and each.dimension not in lifted)
+    return replace(filters, conditions=(*added, *filters.conditions))
 
 
 def _read_span(

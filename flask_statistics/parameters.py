@@ -113,6 +113,11 @@ TABLE = (
         longest=100,
     ),
     Parameter(name="show", meaning="Which changes are listed; `same`: what did not change.", choices=KINDS),
+    Parameter(
+        name="any",
+        meaning="A dimension of which pages count all values, also those that `STATISTICS_DEFAULT_FILTERS` leaves out.",
+        many=True,
+    ),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(
         name="by",

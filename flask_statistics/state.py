@@ -20,6 +20,7 @@ from .complaints import Complaints
 from .config import Settings
 from .databases import budgets
 from .dimensions import Dimension
+from .filters import ALL, Filters
 from .guards import Guard
 from .kept import Kept, read
 from .kept import Tables as KeptTables
@@ -91,6 +92,8 @@ class State:
     """Marks and saved views."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
+    usual: Filters = ALL
+    """What the dashboard's pages are filtered by as long as nothing else is chosen."""
     masking: Masking = field(default_factory=Masking)
     """What is stored of paths, queries and referrers."""
     anonymize: Anonymize = whole

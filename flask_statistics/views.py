@@ -288,6 +288,7 @@ def _show_panels(endpoint: str, view: View) -> ResponseReturnValue:
         template=view.template,
         json=view.json,
         csv=view.file,
+        outside=view.outside,
     )
 
 
@@ -373,6 +374,7 @@ def _show(
     template: str | None = None,
     json: str | None = "api_summary",
     csv: Callable[[Page], str | None] = lambda _: None,
+    outside: Callable[[Page], int | None] = lambda _: None,
 ) -> ResponseReturnValue:
     """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
     values, began = dict(request.view_args or {}), time.perf_counter()
@@ -389,8 +391,9 @@ def _show(
             tab or endpoint,
             title=title,
             default=state_of(current_app).settings.default_date_span,
-            json_url=None if json is None else page.other(json, **(values if json == "api_breakdown" else {})),
+            json_url=None if json is None else page.in_full(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if file is None else page.csv(file),
+            outside=outside(page),
         )
     helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began - page.asker.host_s)
     return _render(template or endpoint, frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
@@ -423,6 +426,7 @@ def _read_state(state: State, args: MultiDict[str, str], base: str, now: datetim
         zone=state.settings.timezone,
         default=state.settings.default_date_span,
         dimensions=state.dimensions,
+        usual=state.usual,
         earliest=asker.queries.earliest,
     )
 

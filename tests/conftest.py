@@ -228,7 +228,7 @@ class App:
     def __init__(self, url: str, *, model: Callable[[SQLAlchemy], type[Any]] | None = None, **options: Any) -> None:
         config = {name: options.pop(name) for name in list(options) if name.isupper()}
         self.flask = Flask("tests.app")
-        self.flask.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
+        self.flask.config.update(SQLALCHEMY_DATABASE_URI=url, **({"STATISTICS_DEFAULT_FILTERS": ""} | config))
         self.db = SQLAlchemy()
         self.db.init_app(self.flask)
         if model is original_model and url.startswith("mysql"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from flask_statistics.dimensions import Dimension, available
-from flask_statistics.filters import Filters
+from flask_statistics.filters import ALL, Filters
 from flask_statistics.models import KNOWN_COLUMNS
 from flask_statistics.page_state import PageState, TableState, read_state
 from flask_statistics.parameters import NAMES
@@ -23,7 +23,12 @@ DIMENSIONS = available(dict.fromkeys(KNOWN_COLUMNS))
 PARAMETERS = [*DIMENSIONS, *NAMES]
 
 
-def read(query: str, *, zone: str = "UTC", dimensions: dict[str, Dimension] | None = None) -> PageState:
+PEOPLE = Filters().and_("device", "bot", negated=True)
+
+
+def read(
+    query: str, *, zone: str = "UTC", dimensions: dict[str, Dimension] | None = None, usual: Filters = ALL
+) -> PageState:
     return read_state(
         MultiDict(parse_qsl(query, keep_blank_values=True)),
         base="/statistics/",
@@ -31,6 +36,7 @@ def read(query: str, *, zone: str = "UTC", dimensions: dict[str, Dimension] | No
         zone=ZoneInfo(zone),
         default=timedelta(days=7),
         dimensions=DIMENSIONS if dimensions is None else dimensions,
+        usual=usual,
         earliest=lambda: datetime(2026, 1, 5, 8),
     )
 
@@ -83,6 +89,33 @@ def test_state_hidden_fields_are_what_a_form_does_not_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "filters", "written"),
+    [
+        ("", "device!=bot", ""),
+        ("device!=bot", "device!=bot", ""),
+        ("browser=edge", "device!=bot&browser=edge", "browser=edge"),
+        ("any=device&browser=edge", "browser=edge", "browser=edge&any=device"),
+        ("device=bot", "device=bot", "device=bot"),
+        ("device=", "device=", "device="),
+        ("device!=bot&device=tablet", "device!=bot&device=tablet", "device!=bot&device=tablet"),
+        ("any=device&device!=bot", "device!=bot", ""),
+        ("any=browser", "device!=bot", ""),
+    ],
+)
+def test_state_says_no_usual_filters(query: str, filters: str, written: str) -> None:
+    state = read(query, usual=PEOPLE)
+    assert urlencode(state.filters.query(), safe="!") == filters
+    assert state.table_url_at("/").partition("?")[2] == written
+    assert state.in_full().at("/").partition("?")[2] == filters
+    assert state.notices == ()
+
+
+def test_state_lifts_a_dimension_that_there_is() -> None:
+    (notice,) = read("any=moon", usual=PEOPLE).notices
+    assert notice.startswith("any is 'moon', but must be one of ")
+
+
+@pytest.mark.parametrize(
     ("query", "notice"),
     [
         ("rows=500", "rows is 500, but 200 is the most."),
@@ -117,8 +150,8 @@ def test_state_by_is_a_dimension_that_there_is() -> None:
     assert read("", dimensions={}).table == TableState()
 
 
-@given(st.dictionaries(st.sampled_from(PARAMETERS), st.text(max_size=12)))
-def test_state_of_any_query_is_read_and_written_back(query: dict[str, str]) -> None:
+@given(st.dictionaries(st.sampled_from(PARAMETERS), st.text(max_size=12)), st.sampled_from((ALL, PEOPLE)))
+def test_state_of_any_query_is_read_and_written_back(query: dict[str, str], usual: Filters) -> None:
     state = read_state(
         MultiDict(query),
         base="/",
@@ -126,9 +159,10 @@ def test_state_of_any_query_is_read_and_written_back(query: dict[str, str]) -> N
         zone=ZoneInfo("Europe/Berlin"),
         default=timedelta(days=7),
         dimensions=DIMENSIONS,
+        usual=usual,
         earliest=lambda: None,
     )
-    again = read(state.table_url_at("/").partition("?")[2], zone="Europe/Berlin")
-    assert again.filters == state.filters
+    again = read(state.table_url_at("/").partition("?")[2], zone="Europe/Berlin", usual=usual)
+    assert sorted(again.filters.query()) == sorted(state.filters.query())
     assert again.table == state.table
     assert again.notices == ()

@@ -18,6 +18,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client, TestResponse
 
 from flask_statistics import Dimension, RequestMixin
+from flask_statistics.config import PEOPLE, SettingError
 from flask_statistics.connections import READING
 from flask_statistics.formatting import clock, day
 from flask_statistics.guards import everybody
@@ -411,6 +412,78 @@ def steady(markup: str) -> str:
     return re.sub(r"\d\d:\d\d(:\d\d)?|\s+", " ", markup).strip()
 
 
+# ---- what is counted ---------------------------------------------------------------------------------------------------
+
+PERSON = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+CRAWLER = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}
+
+
+def hits_of(page: str) -> str:
+    """What the tile of hits says."""
+    (hits,) = re.findall(r'data-measure="hits">.*?<strong class="kv" title="([^"]*)">', page, re.DOTALL)
+    return str(hits)
+
+
+@pytest.fixture(params=[False, True], ids=["raw", "rollups"])
+def visited(request: pytest.FixtureRequest, make_app: Callable[..., App]) -> App:
+    """Two requests of people and three of a bot, with the settings that users have."""
+    app = make_app(STATISTICS_DEFAULT_FILTERS=PEOPLE, STATISTICS_ROLLUPS=request.param, STATISTICS_SCHEDULER=False)
+    for headers in (PERSON, CRAWLER, CRAWLER, PERSON, CRAWLER):
+        app.client.get("/there", headers=headers)
+    if request.param:
+        assert app.flask.test_cli_runner().invoke(args=["statistics", "rollup"]).exit_code == 0
+    return app
+
+
+def test_people_are_counted_as_long_as_nothing_else_is_chosen(visited: App) -> None:
+    page = get(visited)
+    assert hits_of(page) == "2"
+    assert '<p class="mut">People only. <a href="/statistics/?any=device">3 hits of bots are outside.</a></p>' in page
+    for query, hits in (("?any=device", "5"), ("?device=bot", "3"), ("?device!=bot", "2"), ("?path=/there", "2")):
+        assert hits_of(get(visited, query)) == hits
+    assert "outside" not in get(visited, "?any=device")
+    assert "Bots are outside." in get(visited, "requests")
+
+
+def test_a_click_on_what_is_left_out_shows_it(visited: App) -> None:
+    (url,) = re.findall(r'<a href="([^"]*)">Bot</a>', get(visited))
+    assert url == "/statistics/?device=bot"
+    (url,) = re.findall(r'<a href="([^"]*)">Bot</a>', get(visited, "list/device?any=device"))
+    assert url == "/statistics/?device=bot"
+
+
+def test_all_are_counted_by_the_api_and_its_link_says_what_the_page_counts(visited: App) -> None:
+    assert visited.json("summary")["hits"] == 5
+    (url,) = re.findall(r'<a href="/statistics/api/(summary[^"]*)"', get(visited))
+    assert visited.json(url)["hits"] == 2
+    assert visited.client.get("/statistics/export/path.csv").text.splitlines()[1].startswith("/there,2,")
+
+
+def test_bots_alone_are_no_empty_page(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_DEFAULT_FILTERS=PEOPLE)
+    assert "Listening" in get(app)
+    app.client.get("/", headers=CRAWLER)
+    page = get(app)
+    assert "No requests of people" in page
+    assert '<a href="/statistics/?any=device">Not only people</a> <span class="mut">1 request</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("divice!=bot", "'divice!' is no parameter; did you mean device?"),
+        ("device=toaster", "device is 'toaster', but must be one of bot, mobile, tablet, desktop, other."),
+        ("people", 'must be a query string such as "device!=bot&content=page", or "" for all requests.'),
+        (None, 'must be a query string such as "device!=bot&content=page", or "" for all requests.'),
+    ],
+)
+def test_default_filters_that_cannot_be_read_are_refused(
+    make_app: Callable[..., App], value: Any, message: str
+) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        make_app(STATISTICS_DEFAULT_FILTERS=value)
+
+
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 STATEMENTS = {
@@ -418,7 +491,7 @@ STATEMENTS = {
     "?metric=time": 17,
     "?vs=off": 12,
     "?span=all": 12,
-    "?device!=bot&browser=firefox": 23,
+    "?device!=bot&browser=firefox": 24,
     "?path=/": 14,
     "?path=/nowhere": 5,
     "errors": 10,

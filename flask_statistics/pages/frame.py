@@ -16,7 +16,7 @@ from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR, Span, calendar
 from .marks import around_url, called, latest, since
-from .page import Page, compared_dates, covered, versus
+from .page import Page, compared_dates, covered, plural, versus
 
 TABS = (
     ("index", "Overview"),
@@ -43,6 +43,14 @@ SWITCHES = {
     "content": (("Pages", "page", False), ("API", "api", False), ("Assets", "asset", False)),
 }
 """Of a dimension, the choices that have a place of their own: name, value, and whether it is left out."""
+OUTSIDE = {
+    "People": "bots",
+    "Bots": "people",
+    "Pages": "API and assets",
+    "API": "pages and assets",
+    "Assets": "pages and API",
+}
+"""What each of these choices leaves out."""
 LONGEST_NAME = 23
 """Characters of the app's name at most, the ellipsis included."""
 LONGEST_LABEL = 27
@@ -164,6 +172,8 @@ class Frame:
     chips: tuple[Chip, ...]
     scope: str
     """What is counted, in words; empty: the view counts nothing by filters."""
+    outside: Link | None
+    """Leads to all that is not counted because of a switch; None: no switch is on."""
     clear_url: str | None
     """None: there is one filter at most, which has its own way out."""
     notices: tuple[str, ...]
@@ -181,9 +191,19 @@ class Frame:
 
 
 def frame(
-    page: Page, view: str, *, title: str, default: timedelta, json_url: str | None, csv_url: str | None = None
+    page: Page,
+    view: str,
+    *,
+    title: str,
+    default: timedelta,
+    json_url: str | None,
+    csv_url: str | None = None,
+    outside: int | None = None,
 ) -> Frame:
-    """The frame around the page `view`, with the URLs of its numbers as JSON and CSV."""
+    """The frame around the page `view`, with the URLs of its numbers as JSON and CSV.
+
+    `outside` are the requests that the switches leave out; None: that was not counted.
+    """
     state, site = page.state, page.site
     shown = () if view in UNFILTERED else chips(page)
     return Frame(
@@ -209,6 +229,7 @@ def frame(
         toolbar=_toolbar(page, default, compared=view in COMPARED),
         chips=shown,
         scope="" if view in UNFILTERED else _scope(state.filters, of_statements=view == "database"),
+        outside=None if view in UNFILTERED or view == "database" else _outside(page, outside),
         clear_url=state.url(filters=without_chips(state.filters))
         if sum(len(chip.values) for chip in shown) > 1
         else None,
@@ -434,6 +455,24 @@ def without_chips(filters: Filters) -> Filters:
             if any(_texts(filters, each.dimension) == _texts(chosen, each.dimension) for _, chosen in _switched(each))
         )
     )
+
+
+def unswitched(filters: Filters) -> Filters:
+    """The filters without the switches that are on."""
+    switched = without_chips(filters).conditions
+    return replace(filters, conditions=tuple(each for each in filters.conditions if each not in switched))
+
+
+def _outside(page: Page, count: int | None) -> Link | None:
+    """What the switches leave out, in words."""
+    filters = page.state.filters
+    names = [OUTSIDE[name] for name in switched_on(filters)]
+    if not names or count == 0:
+        return None
+    what = ", ".join(names)
+    hits = "" if count is None else f"{plural(count, 'hit')} of "
+    text = f"{hits}{what} {'is' if count == 1 else 'are'} outside."
+    return Link(f"{text[0].upper()}{text[1:]}", page.state.url(filters=unswitched(filters)))
 
 
 def switched_on(filters: Filters) -> list[str]:

@@ -10,7 +10,7 @@ from ..filters import Filters
 from ..formatting import clock, day, just_before, lower_first
 from ..queries.interface import HITS
 from ..spans import Span, midnight
-from .frame import chips, switched_on, without_chips
+from .frame import chips, switched_on, unswitched, without_chips
 from .page import Page, covered, plural
 from .summary import ask_measures
 
@@ -55,17 +55,17 @@ def nothing(page: Page) -> Nothing:
     """Why there are no numbers, and what to do about it."""
     state = page.state
     first = page.ask(page.queries.earliest)
-    if first is None and not state.filters:
+    if first is None and not state.chosen:
         return _first_start(page)
     all_time = replace(state.span, name="all")
-    if not state.filters:
+    of_span = _count(page, state.span, Filters()) if state.filters else 0
+    if not state.filters or (not state.chosen and not of_span):
         early = first is not None and state.span.end <= first
         return Nothing(
             f"No requests {_during(page)}",
             f"Nothing was recorded before {clock(page.local(first), now=page.local_now)}." if early and first else None,
             (Way("Show all time", state.url(span=all_time)),),
         )
-    of_span = _count(page, state.span, Filters())
     ways = sorted(_ways(page), key=lambda way: -way[0])
     known = [Way(text, url, plural(hits, "request")) for hits, text, url in ways if hits]
     wider = Way("The same filters at all times", state.url(span=all_time))
@@ -112,9 +112,7 @@ def _ways(page: Page) -> Iterator[tuple[int, str, str]]:
         yield _count(page, state.span, kept) or 0, text, state.url(filters=kept)
     switched = without_chips(filters)
     if switched:
-        everything = replace(
-            filters, conditions=tuple(each for each in filters.conditions if each not in switched.conditions)
-        )
+        everything = unswitched(filters)
         text = f"Not only {' and '.join(lower_first(name) for name in switched_on(filters))}"
         yield _count(page, state.span, everything) or 0, text, state.url(filters=everything)
     if whole_day is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ..queries.interface import EVERYTHING, USUAL
+from ..queries.interface import EVERYTHING, HITS, USUAL
 from . import breakdowns, finding, request_log
+from .frame import unswitched
 from .nothing import without_hits
 from .page import Page, covered
 from .panel import Panel, View
 from .series import rows, series
-from .summary import summary
+from .summary import ask_measures, summary
 
 RECENT = 20
 """Requests of a path that its page shows."""
@@ -36,11 +37,22 @@ def _wanted(page: Page) -> frozenset[str]:
     return EVERYTHING if has_one_path(page) and page.site.waits else USUAL
 
 
+def _outside(page: Page) -> int | None:
+    """How many requests the switches leave out; None: that is not known."""
+    state, everything = page.state, unswitched(page.state.filters)
+    shown = ask_measures(page, want=_wanted(page))
+    if everything == state.filters or shown is None:
+        return None
+    found = page.ask(page.queries.summary, state.span, everything, want=HITS)
+    return None if found is None else found.hits - shown.hits
+
+
 VIEW = View(
     name="index",
     title="Overview",
     template="overview",
     instead=lambda page: without_hits(page, _wanted(page)),
+    outside=_outside,
     file=lambda page: grouping_of(page) or "series",
     json="api_summary",
 )

@@ -192,6 +192,10 @@ class Page:
         """The URL of another page that shows the same requests."""
         return self.state.at(self.site.url(endpoint, **values))
 
+    def in_full(self, endpoint: str, **values: str) -> str:
+        """The same for the API, which knows no usual filters."""
+        return self.state.in_full().at(self.site.url(endpoint, **values))
+
     def csv(self, name: str) -> str:
         """The URL of the export of a table as this page shows it."""
         return self.state.table_url_at(self.site.url("export", name=name))
@@ -213,7 +217,8 @@ class Page:
         filters = self.state.filters
         if text in filters.texts(dimension):
             return self.state.url(filters=filters.minus(dimension, text))
-        return self.state.url(filters=filters.and_(dimension, text))
+        # what is chosen is no longer left out
+        return self.state.url(filters=filters.minus(dimension, text, negated=True).and_(dimension, text))
 
 
 def covered(page: Page) -> str:

@@ -81,6 +81,8 @@ class View:
     """What stands there instead of all panels; None: they do."""
     file: Callable[[Page], str | None]
     """The panel or dimension whose file the foot of the page offers; None: none."""
+    outside: Callable[[Page], int | None] = lambda _: None
+    """How many requests the switches of the toolbar leave out; None: that is not counted."""
     json: str | None = None
     """The endpoint of the API that its foot leads to."""
 

@@ -183,7 +183,7 @@ def test_panel_of_a_template_of_ones_own(tmp_path: Path) -> None:
     )
     (tmp_path / "broken.html").write_text("{{ panel.rows[99][99].x }}")
     app = Flask("tests.own", template_folder=str(tmp_path))
-    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", STATISTICS_DEFAULT_FILTERS="")
     db = SQLAlchemy(app)
     statistics = Statistics(app, db, whole_model(db))
     for name in ("mine", "broken", "nowhere"):
@@ -390,6 +390,7 @@ def test_panels_are_declared_before_init_app_and_for_each_app(tmp_path: Path) ->
     for number, used in enumerate((statistics, statistics, alone)):
         app = Flask(f"tests.own{number}")
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / str(number)}"
+        app.config["STATISTICS_DEFAULT_FILTERS"] = ""
         db = SQLAlchemy(app)
         used.init_app(app, db, whole_model(db))
         with app.app_context():
