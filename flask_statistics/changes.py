@@ -101,6 +101,13 @@ def in_time(
     return None
 
 
+def against(span: Span, before: Span, filters: Filters, *, now: datetime) -> Lots:
+    """What has elapsed of `span` at `now`, and as much of an earlier one."""
+    after = elapsed(span, now)
+    apart = span.local_start.replace(tzinfo=None) - before.local_start.replace(tzinfo=None)
+    return Lots(Lot(_earlier(after, apart), filters), Lot(after, filters), same_hours=not apart % WEEK)
+
+
 def in_values(span: Span, filters: Filters, *, dimension: str, values: tuple[str, str], now: datetime) -> Lots:
     """Two values of a dimension in the same time."""
     during = elapsed(span, now)

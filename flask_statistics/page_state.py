@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from . import parameters
 from .dimensions import Dimension
 from .filters import ALL, Filters, read_filters
-from .parameters import NAMED, ROWS
+from .parameters import CHANGES, NAMED, ROWS
 from .queries.answers import Only
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
@@ -27,6 +27,8 @@ MOST_BUCKETS = 400
 CHART_UNITS = ("hour", "day", "week", "month")
 LONGEST_SPAN = timedelta(days=33 * 365)
 """A longer span is cut: it has more months than a chart draws."""
+SORTS = (*NAMED["sort"].choices, *CHANGES, *(f"-{name}" for name in CHANGES))
+"""What the tables of pages can be sorted by."""
 GROUPINGS = NAMED["by"].choices
 """What the table of paths can list."""
 
@@ -65,11 +67,18 @@ class TableState:
     """Which requests come first in the log."""
     column: tuple[str, ...] = ()
     """Columns of the log; empty: the usual ones."""
+    changed: str = NAMED["changed"].choices[0]
+    """1: how each row changed comes with the table; empty: it comes later."""
 
     @property
     def only(self) -> Only:
         """What the log is narrowed to."""
         return Only(float(self.slower) if self.slower else None, self.text)
+
+    @property
+    def is_by_change(self) -> bool:
+        """Whether rows are sorted by how they changed."""
+        return self.sort.removeprefix("-") in CHANGES
 
     @property
     def slowest(self) -> bool:
@@ -87,8 +96,8 @@ class TableState:
         ]
 
     def first_page(self) -> TableState:
-        """The same table from its first row."""
-        return replace(self, offset=0, before=None, after=None)
+        """The same table from its first row, with what comes later to come later."""
+        return replace(self, offset=0, before=None, after=None, changed="")
 
 
 _USUAL = TableState()
@@ -302,7 +311,7 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
     rows = _number("rows", args, notices)
     return TableState(
         by=_one_of("by", args, notices, groupings),
-        sort=_one_of("sort", args, notices),
+        sort=_one_of("sort", args, notices, SORTS),
         order=_one_of("order", args, notices),
         search=parameters.cut("search", args.get("search", "").strip()),
         show=_one_of("show", args, notices),
@@ -316,6 +325,7 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
         text=parameters.cut("text", args.get("text", "").strip()),
         first=_one_of("first", args, notices),
         column=_columns(args, notices),
+        changed=_one_of("changed", args, notices),
     )
 
 

@@ -26,6 +26,8 @@ SORTS = (
     *("avg", "p50", "p95", "p99", "max", "last_requested", *WAITED_SORTS),
 )
 """What a breakdown can be sorted by; `-` before it: largest first."""
+VISITORS_CHANGE, P95_CHANGE = CHANGES = ("visitors_change", "p95_change")
+"""By which changes against the time before the tables of pages can be sorted as well."""
 ORDERS = ("total", "calls", "p50", "p95", "longest", "repeated", "statement")
 """What the table of statements can be sorted by; `-` before it: largest first."""
 ROWS = (10, 50, 200)
@@ -117,6 +119,9 @@ TABLE = (
         name="any",
         meaning="A dimension of which pages count all values, also those that `STATISTICS_DEFAULT_FILTERS` leaves out.",
         many=True,
+    ),
+    Parameter(
+        name="changed", meaning="1: tables come with how each row changed, and not before it.", choices=("", "1")
     ),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(

@@ -43,8 +43,8 @@ from .exclusion import excluder
 from .formatting import clipped
 from .guards import refusal
 from .page_state import PageState, read_state
-from .pages import breakdowns, live, own
 from .pages import health as health_page
+from .pages import live, own, tables
 from .pages import one_request as request_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Route, Site, covered
@@ -341,7 +341,7 @@ def list_view(dimension: str) -> ResponseReturnValue:
     return _show(
         "list",
         known.plural,
-        lambda page: breakdowns.listing(page, dimension),
+        lambda page: tables.listing(page, dimension),
         json="api_breakdown",
         csv=lambda page: dimension,
     )

@@ -13,11 +13,12 @@ from ..queries.answers import Breakdown, Client, Measures, Row
 from ..queries.interface import CHEAP, VISITORS
 from ..user_agents import browser_label, parse
 from . import request_log
-from .breakdowns import BAD_SHARE, LIST_ROWS, PANEL_ROWS, Head, bars, head, shown
+from .breakdowns import PANEL_ROWS
 from .frame import Link
 from .nothing import without_hits
 from .page import Page
 from .panel import EVERY_ROW, Cells, Panel, View, always
+from .tables import BAD_SHARE, LIST_ROWS, Head, bars, head, shown
 
 LATEST = 20
 """Requests of a client that are shown."""

@@ -11,10 +11,10 @@ from ..parameters import ROWS
 from ..queries.interface import HITS
 from ..queries.statements import StatementList, StatementRow
 from ..timing.fingerprint import LONGEST as KEPT
-from .breakdowns import Head
 from .frame import Link
 from .page import Page, plural
 from .panel import EVERY_ROW, Cells, Panel, View
+from .tables import Head
 
 OF_A_ROUTE = 10
 """Statements on the page of a route."""

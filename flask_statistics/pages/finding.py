@@ -1,4 +1,4 @@
-"""The line above the table of routes that says the biggest of what changed: of what is sure alone. It comes after its page."""
+"""The line above the table of routes that says the biggest change, of what is sure alone. It comes with those of the rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..changes import BY, dimension_of
 from ..confidence import FAILURES, TIMES, VISITORS, Finding
+from .against import is_here
 from .changes import amounts, ask_changes
 from .page import Page
-from .panel import Panel
 
 MOST_NAMED = 3
 """Routes that are named; of the others there is the number."""
@@ -35,9 +35,8 @@ class Named:
 class Said:
     """What is said."""
 
-    later: str
-    """The URL that says it; empty: it is said."""
     text: str
+    """Empty: it comes later."""
     named: tuple[Named, ...]
     """The worst first; empty: there is nothing to name."""
     rest: str
@@ -47,15 +46,15 @@ class Said:
 
 
 def said(page: Page) -> Said:
-    """The biggest change, or where to ask for it."""
+    """The biggest change, where the page has it."""
     url = page.other("changes")
-    if page.is_whole:
-        return Said(page.state.table_url_at(page.site.url("panel", name="finding")), "", (), "", url)
+    if not is_here(page):
+        return Said("", (), "", url)
     by, (lots, found) = dimension_of(page.site.dimensions) or "", ask_changes(page)
     if lots is None:
-        return Said("", "There is nothing to compare with yet.", (), "", url)
+        return Said("There is nothing to compare with yet.", (), "", url)
     if found is None:
-        return Said("", "Changes could not be computed.", (), "", url)
+        return Said("Changes could not be computed.", (), "", url)
     dimension = page.site.dimensions[by]
     for of_one, of_many, unit, is_said in SAID:
         sure = [one for one in found.comparison.findings if one.is_sure and is_said(one)]
@@ -63,14 +62,13 @@ def said(page: Page) -> Said:
             noun = dimension.label.lower() if len(sure) == 1 else dimension.plural.lower()
             rest = len(sure) - MOST_NAMED
             return Said(
-                later="",
                 text=f"{len(sure):,} {noun} {of_one if len(sure) == 1 else of_many} than before:",
                 named=tuple(_named(page, by, one) for one in sure[:MOST_NAMED]),
                 rest=f"{unit}{f' and {rest:,} more' if rest > 0 else ''}",
                 url=url,
             )
     text = f"No {dimension.label.lower()} got slower, fails more or lost visitors beyond chance."
-    return Said("", text, (), "", url)
+    return Said(text, (), "", url)
 
 
 def _named(page: Page, by: str, one: Finding) -> Named:
@@ -85,14 +83,3 @@ def is_offered(page: Page) -> bool:
     if dimension_of(page.site.dimensions) is None or any(len(state.filters.texts(name)) == 1 for name in BY):
         return False  # of one route its tiles say it
     return state.vs != "off" and state.span.name != "all"
-
-
-PANEL = Panel(
-    name="finding",
-    page="index",
-    title="The biggest change",
-    compose=said,
-    template="_finding",
-    offered=is_offered,
-    cost=("profiles",),
-)

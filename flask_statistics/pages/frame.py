@@ -32,7 +32,7 @@ TIMELESS = ("live", "one_request", "health")
 """Views that show no span."""
 UNFILTERED = ("one_request", "health")
 """Views that the filters change nothing of; they keep them for those that they lead to."""
-COMPARED = ("index", "changes", "errors")
+COMPARED = ("index", "changes", "errors", "list")
 """Views that show the period before as well."""
 SPAN_LABELS = {"today": "Today", "12mo": "12 months", "all": "All"}
 UNITS_OF_SPANS = {"h": "hours", "d": "days"}

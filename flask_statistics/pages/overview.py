@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, HITS, USUAL
-from . import breakdowns, finding, request_log
+from . import request_log, tables
 from .frame import unswitched
 from .nothing import without_hits
 from .page import Page, covered
@@ -23,13 +23,13 @@ def has_one_path(page: Page) -> bool:
 
 def grouping_of(page: Page) -> str | None:
     """The dimension that the table of paths lists; None if the model has none for it."""
-    by, known = page.state.table.by, [name for name in breakdowns.LISTED if name in page.site.dimensions]
+    by, known = page.state.table.by, [name for name in tables.LISTED if name in page.site.dimensions]
     return by if by in known else next(iter(known), None)
 
 
-def _paths(page: Page) -> breakdowns.Table | None:
+def _paths(page: Page) -> tables.Table | None:
     grouping = grouping_of(page)
-    return breakdowns.paths(page, grouping) if grouping else None
+    return tables.paths(page, grouping) if grouping else None
 
 
 def _wanted(page: Page) -> frozenset[str]:
@@ -74,7 +74,6 @@ PANELS = (
         rows=rows,
         cost=("series",),
     ),
-    finding.PANEL,
     Panel(
         name="paths",
         page="index",
@@ -82,7 +81,7 @@ PANELS = (
         compose=_paths,
         template="_paths",
         offered=lambda page: not has_one_path(page) and grouping_of(page) is not None,
-        cost=("breakdown",),
+        cost=("breakdown", "profiles"),
     ),
     Panel(
         name="recent",

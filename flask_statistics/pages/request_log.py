@@ -14,12 +14,12 @@ from ..models import KNOWN_COLUMNS, LONG
 from ..queries.answers import RequestLog
 from ..queries.interface import UnknownRequest
 from ..waits import WAITS
-from .breakdowns import Head
 from .nothing import Nothing, nothing
 from .page import Page, covered, how_long
 from .panel import Cells, Panel, View
 from .series import rows as series_rows
 from .series import series
+from .tables import Head
 
 LOG_ROWS = 50
 FILE_ROWS = 1000

@@ -327,10 +327,9 @@
       const answer = isShown() && await fetch(url);
       if (!isShown()) return; // the page shows something else by now
       if (answer.status === 503) return load(3000); // busy with pages, which come first
-      const part = answer.ok && find("section", new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (!answer.ok) throw answer;
       const card = place.closest("section");
-      card.replaceChildren(...part.childNodes);
-      htmx.process(card);
+      await htmx.swap({ text: await answer.text(), sourceElement: card, target: card, select: `#${card.id} > *`, swap: "innerMorph" });
     };
     const failed = () => { place.textContent = "Could not be computed"; };
     const load = (after) => void setTimeout(() => { asked = asked.then(fill).catch(failed); }, after);

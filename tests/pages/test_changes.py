@@ -167,7 +167,7 @@ def test_file_has_the_rows_of_the_page(app: App) -> None:
 
 def test_line_on_the_overview_says_the_biggest_change(app: App) -> None:
     page = app.client.get(f"/statistics/?{SPAN}").text
-    (url,) = [unescape(url) for url in re.findall(r'data-later="([^"]+)"', page) if "finding" in url]
+    (url,) = [unescape(url) for url in re.findall(r'data-later="([^"]+)"', page) if "paths" in url]
     line = text(app.client.get(url).text)
     assert re.search(
         r"▲ 1 route fails more often than before: /search 1\.\d% → (9\.\d|1\d)% ?\. What changed ›", line
@@ -179,7 +179,7 @@ def test_line_names_three_and_counts_the_rest(make_app: Callable[..., App]) -> N
     app = make_app(STATISTICS_ENABLED=False)
     slower = [{**row, "response_time": 3 * row["response_time"]} for row in week(START, "b")]
     app.insert(*week(START - timedelta(days=7), "a"), *slower)
-    line = text(app.client.get(f"/statistics/panel/finding?{SPAN}").text)
+    line = text(app.client.get(f"/statistics/panel/paths?{SPAN}").text)
     assert re.search(r"▲ 4 routes are slower than before: /\w* 2\d\d ms → 7\d\d ms, ", line), line
     assert " ms (p95) and 1 more." in line
 
@@ -187,13 +187,13 @@ def test_line_names_three_and_counts_the_rest(make_app: Callable[..., App]) -> N
 def test_line_says_that_nothing_changed_or_that_nothing_is_known(make_app: Callable[..., App]) -> None:
     app = make_app(STATISTICS_ENABLED=False)
     app.insert(*week(START - timedelta(days=7), "a"), *week(START, "b"))
-    line = text(app.client.get(f"/statistics/panel/finding?{SPAN}").text)
+    line = text(app.client.get(f"/statistics/panel/paths?{SPAN}").text)
     assert "No route got slower, fails more or lost visitors beyond chance." in line
-    unknown = text(app.client.get(f"/statistics/panel/finding?{SPAN}&vs=year").text)
+    unknown = text(app.client.get(f"/statistics/panel/paths?{SPAN}&vs=year").text)
     assert "There is nothing to compare with yet." in unknown
     for parameters in ("vs=off", "span=all", "route=/cart"):
         assert (
-            "fs-finding"
+            'class="finding"'
             not in app.client.get(f"/statistics/?{SPAN if 'span' not in parameters else ''}&{parameters}").text
         )
 

@@ -1,0 +1,124 @@
+"""What each row of a table is against the comparison that is on: how its visitors and its p95 changed, and whether by chance.
+
+It takes two questions about distributions, which cost more than the table itself. So it comes after its page, and with it only
+where the URL asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .. import changes as asked
+from ..changes import Changes
+from ..confidence import LEAST_TIMED, TIMES, VISITORS, Finding
+from ..dimensions import Value
+from ..formatting import change, duration, number
+from ..latency import percentile
+from ..parameters import VISITORS_CHANGE
+from ..queries.answers import Profile
+from .evidence import odds
+from .page import Page
+from .summary import comparable_span
+
+P95 = 0.95
+MOST_TOLD = 1_000
+"""A smaller chance than one in so many is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How one measure of one value changed."""
+
+    text: str
+    """`+156%`; `–`: there is nothing to compare with, or too little."""
+    tone: str
+    """bad, good, or nothing where it may be chance, or neither is."""
+    title: str
+    """Both amounts, and whether it is chance; empty: there is nothing to compare with."""
+    ratio: float | None
+    """After against before; None: that cannot be told."""
+
+
+UNKNOWN = Moved("–", "", "", None)
+
+
+def is_compared(page: Page) -> bool:
+    """Whether something is compared with at all, recorded or not."""
+    return page.state.compared() is not None
+
+
+def is_here(page: Page) -> bool:
+    """Whether this answer has the changes: it is a part that comes later, or the URL asks for them, or sorts by one."""
+    table = page.state.table
+    return is_compared(page) and (not page.is_whole or bool(table.changed) or table.is_by_change)
+
+
+def find_against(page: Page, dimension: str) -> Changes | None:
+    """What changed of the values of `dimension`; None: there is nothing to compare with."""
+    state, before = page.state, comparable_span(page)
+    if before is None:
+        return None
+    return asked.changes(page.queries, dimension, asked.against(state.span, before, state.filters, now=page.now))
+
+
+def ask_against(page: Page, dimension: str) -> Changes | None:
+    """The same, or None where the question failed."""
+    return page.ask(find_against, page, dimension)
+
+
+class Against:
+    """What changed, by value."""
+
+    def __init__(self, found: Changes | None) -> None:
+        self._before: Mapping[Value, Profile] = {} if found is None else found.before
+        self._after: Mapping[Value, Profile] = {} if found is None else found.after
+        findings = () if found is None else found.comparison.findings
+        self._findings: dict[tuple[Value, str], Finding] = {(one.value, one.what): one for one in findings}
+
+    def moved(self, column: str, value: Value) -> Moved:
+        """How what the column called so compares changed."""
+        was, now = self._before.get(value), self._after.get(value)
+        if was is None or now is None:
+            return UNKNOWN
+        return self._visitors(was, now) if column == VISITORS_CHANGE else self._p95(was, now)
+
+    def before(self, column: str, value: Value) -> float | None:
+        """What it was; None: that is not known."""
+        was = self._before.get(value)
+        if was is None:
+            return None
+        return was.visitors if column == VISITORS_CHANGE else percentile(was.bins, P95)
+
+    def _visitors(self, was: Profile, now: Profile) -> Moved:
+        moved = change(now.visitors, was.visitors, neutral=True)
+        if moved is None or not was.visitors or now.visitors is None:
+            return UNKNOWN
+        amounts = f"{number(was.visitors)} → {number(now.visitors)}"
+        return Moved(
+            moved.text,
+            "",
+            f"{amounts}. {_chance(self._findings.get((now.value, VISITORS)))}",
+            now.visitors / was.visitors,
+        )
+
+    def _p95(self, was: Profile, now: Profile) -> Moved:
+        timed = [sum(one.bins.values()) for one in (was, now)]
+        before, after = percentile(was.bins, P95), percentile(now.bins, P95)
+        moved = change(after, before, lower_is_better=True)
+        if moved is None or not before or after is None or min(timed) < LEAST_TIMED:
+            return Moved("–", "", f"Too few requests to tell: {timed[0]:,} before, {timed[1]:,} after", None)
+        found = self._findings.get((now.value, TIMES))
+        return Moved(
+            moved.text,
+            "" if found is None else moved.tone,
+            f"{duration(before)} → {duration(after)}. {_chance(found)}",
+            after / before,
+        )
+
+
+def _chance(found: Finding | None) -> str:
+    if found is None:
+        return "No more than chance would do"
+    many = f"{MOST_TOLD:,}" if found.chance < 1 / MOST_TOLD else odds(found.chance)
+    return f"Not by chance: in fewer than 1 of {many} comparisons like this"
