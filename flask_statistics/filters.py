@@ -1,7 +1,7 @@
 """Filters: what a URL's query string says about dimensions, and back. Pure.
 
 Dimensions combine with AND, several values of one dimension with OR, `!` negates (`browser!=firefox`), an empty value
-selects requests that have none, and `q` keeps paths that contain a text.
+selects requests that have none, `q` keeps paths that contain a text, and `at` hours of the week.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from . import week
 from .dimensions import Dimension, Value
-from .parameters import CONTAINS, cut
+from .parameters import AT, CONTAINS, cut
 
 MOST_VALUES = 100
 """More values of one dimension than this in a URL are refused."""
@@ -47,14 +48,17 @@ class Filters:
     """At most one for each dimension and sense, in the order of the URL."""
     contains: str = ""
     """Text that the path must contain, in any case; empty: any path."""
+    at: tuple[str, ...] = ()
+    """Hours of the week, as `week` reads them; in any of them a request must have come. Empty: at any time."""
 
     def __bool__(self) -> bool:
-        return bool(self.conditions or self.contains)
+        return bool(self.conditions or self.contains or self.at)
 
     def query(self) -> list[tuple[str, str]]:
         """The query string's pairs that `read_filters` reads back."""
         pairs = [(condition.parameter, text) for condition in self.conditions for text in condition.texts]
-        return [*pairs, (CONTAINS, self.contains)] if self.contains else pairs
+        contains = [(CONTAINS, self.contains)] if self.contains else []
+        return [*pairs, *contains, *((AT, text) for text in self.at)]
 
     def texts(self, dimension: str, *, negated: bool = False) -> tuple[str, ...]:
         """The texts of the condition on `dimension`; empty if there is none."""
@@ -108,6 +112,13 @@ def read_filters(
         name, negated = parameter.removesuffix("!"), parameter.endswith("!")
         if parameter == CONTAINS:
             filters = replace(filters, contains=cut(CONTAINS, text.strip()))
+        elif parameter == AT:
+            try:
+                week.hours_of(text)
+            except ValueError as error:
+                errors.append(FilterError(f"{parameter} is {text[:100]!r}, but must be {error}"))
+            else:
+                filters = replace(filters, at=tuple(dict.fromkeys((*filters.at, text))))
         elif name in dimensions:
             try:
                 dimensions[name].values_of(text)

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from . import parameters
+from . import parameters, week
 from .dimensions import Dimension
 from .filters import ALL, Filters, read_filters
-from .parameters import CHANGES, NAMED, ROWS
+from .parameters import AT, CHANGES, NAMED, ROWS
 from .queries.answers import Only
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
@@ -238,6 +238,11 @@ def read_state(
     span = _clamped(_read_span(args, now, zone, default, earliest, notices), now, notices)
     filters, errors = read_filters(args.items(multi=True), dimensions)
     notices += [f"{error}; it was left out." for error in errors]
+    try:
+        week.check(span, filters.at)
+    except ValueError as error:
+        notices.append(f"{AT} must be {error}. It was left out.")
+        filters = replace(filters, at=())
     notices += parameters.mistakes(args, dimensions)
     filters = _with_usual(filters, usual, _lifted(args, dimensions, notices))
     unit = args.get("unit") or None

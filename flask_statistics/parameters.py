@@ -90,6 +90,12 @@ TABLE = (
     Parameter(name="end", meaning=f"{_DAY}; a day is included.", questions=_ALL),
     Parameter(name="q", meaning="Only paths that contain this text.", questions=_ALL, longest=200),
     Parameter(
+        name="at",
+        meaning="Only these hours of the week, each as `tue`, `15` or `tue15`.",
+        questions=_ALL,
+        many=True,
+    ),
+    Parameter(
         name="unit",
         meaning="The length of a bucket; what suits the span if absent.",
         questions=("series",),
@@ -186,6 +192,8 @@ FORM_FIELDS = ("start_time", "end_time", "dim", "op", "value")
 """Fields of forms that no URL has: what they say becomes one of the parameters, or a filter."""
 CONTAINS = "q"
 """The text that a path must contain."""
+AT = "at"
+"""The hours of the week."""
 TOKEN = "token"  # noqa: S105 - its name, not its value # nosec B105
 LONGEST_SEARCH = NAMED["search"].longest
 """Characters of a search that count."""

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from . import parameters
+from . import parameters, week
 from .filters import Filters, read_filters
 from .kept import Mark
 from .kept import read as read_kept
+from .parameters import AT
 from .queries.answers import Breakdown, Measures, Only, Point, RequestLog
 from .queries.interface import Queries
 from .spans import UNITS, Span, read_span
@@ -40,6 +41,10 @@ def read(
     filters, errors = read_filters(args.items(multi=True), state.dimensions)
     if errors:
         raise BadParameter(str(errors[0]))
+    try:
+        week.check(span, filters.at)
+    except ValueError as error:
+        raise BadParameter(f"{AT} must be {error}") from None
     return span, filters
 
 

@@ -105,6 +105,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/clients", "clients", offered_view("clients")),
         ("/database", "database", offered_view("database")),
         ("/unused", "unused", offered_view("unused")),
+        ("/week", "week", panels_view("week")),
         ("/requests/<path:key>", "one_request", one_request),
         ("/live", "live", live_view),
         ("/health", "health", health_view),

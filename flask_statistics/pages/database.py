@@ -177,7 +177,7 @@ def _statements(page: Page, found: StatementList | None, *, more: Link | None, i
     return Statements(
         rows=None if found is None else tuple(_shown(page, row, found.total, measure(row), most) for row in rows),
         count="" if found is None else plural(found.count, "different one"),
-        note=_note(page.state.filters, page),
+        note=_note(page.state.chosen, page),
         empty="No statement matches this search." if state.table.search else _empty(state.table.order),
         text_head=_head(page, "statement", "Statement"),
         columns=tuple(Column(_head(page, order, text) if order else None, text, css) for order, text, css in COLUMNS),
@@ -212,7 +212,8 @@ def _empty(order: str) -> str:
 def _note(filters: Filters, page: Page) -> str:
     """Which filters the tables of statements cannot know."""
     labels = dict.fromkeys(_label(page, each) for each in filters.conditions if each.dimension != "route")
-    names = [*labels, *(["Path"] if filters.contains and "Path" not in labels else [])]
+    others = {"Path": filters.contains, "Time": filters.at}
+    names = dict.fromkeys([*labels, *(name for name, said in others.items() if said)])
     if not names:
         return ""
     return f"Statements are counted by route alone: what is chosen by {', '.join(names)} changes nothing here."

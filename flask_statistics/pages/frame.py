@@ -15,6 +15,7 @@ from ..page_state import PageState, preset_names
 from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR, Span, calendar
+from ..week import label_of
 from .marks import around_url, called, latest, since
 from .page import Page, compared_dates, covered, plural, versus
 
@@ -412,7 +413,20 @@ def chips(page: Page) -> tuple[Chip, ...]:
         rest = replace(state.filters, contains="")
         value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))
         found.append(Chip("Path", "contains", None, (value,), rest))
+    if state.filters.at:
+        found.append(_chip_of_hours(page))
     return tuple(found)
+
+
+def _chip_of_hours(page: Page) -> Chip:
+    state, filters = page.state, page.state.filters
+    values = (
+        ChipValue(
+            label_of(text), state.url(filters=replace(filters, at=tuple(one for one in filters.at if one != text)))
+        )
+        for text in filters.at
+    )
+    return Chip("Time", "is", None, tuple(values), replace(filters, at=()))
 
 
 def _scope(filters: Filters, *, of_statements: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, HITS, USUAL
-from . import request_log, tables
+from . import request_log, tables, week
 from .frame import unswitched
 from .nothing import without_hits
 from .page import Page, covered
@@ -92,5 +92,6 @@ PANELS = (
         offered=has_one_path,
         cost=("requests",),
     ),
+    week.PANEL,
 )
 """Those of the dimensions follow."""

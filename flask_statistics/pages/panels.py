@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ..changes import dimension_of as compared_by
 from ..config import SettingError
 from ..dimensions import ADDRESS, Dimension
-from . import breakdowns, changes, clients, database, errors, overview, request_log, unused
+from . import breakdowns, changes, clients, database, errors, overview, request_log, unused, week
 from .own import Own
 from .panel import Panel, View
 
@@ -20,11 +20,21 @@ BUILT_IN = (
     *clients.PANELS,
     *database.PANELS,
     *unused.PANELS,
+    *week.PANELS,
 )
 """Beside one for each dimension."""
 VIEWS = {
     view.name: view
-    for view in (overview.VIEW, changes.VIEW, errors.VIEW, request_log.VIEW, clients.VIEW, database.VIEW, unused.VIEW)
+    for view in (
+        overview.VIEW,
+        changes.VIEW,
+        errors.VIEW,
+        request_log.VIEW,
+        clients.VIEW,
+        database.VIEW,
+        unused.VIEW,
+        week.VIEW,
+    )
 }
 NAMES = frozenset(panel.name for panel in BUILT_IN)
 """What no dimension can be called: both have their place under `panel/` and `export/`."""
@@ -57,6 +67,7 @@ class Panels:
         yield from self._clients
         yield from self._statements
         yield from self._unused
+        yield from week.PANELS
         yield from self._own.panels
 
     @property

@@ -13,7 +13,7 @@ from ..waits import WAITS
 from .beginning import Beginning, beginning
 from .page import Page, covered, versus
 
-ALL_TILES = ("hits", "visitors", "p50", "p95", "server_errors", "client_errors")
+ALL_TILES = ("visitors", "hits", "p50", "p95", "server_errors", "client_errors")
 WAIT_TILES = ("db_time_p95", "db_queries_avg", "http_time_p95", "http_calls_avg")
 ERROR_TILES = ("server_errors", "client_errors", "hits")
 

@@ -93,6 +93,8 @@ class Cell:
     """The instant that a time of day stands for."""
     left_out: str = ""
     title: str = ""
+    is_change: bool = False
+    """Whether it says how the row changed, which may come later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +377,7 @@ def _change_cell(column: Column, row: Row, against: Against | None) -> Cell:
         tone=("" if moved is None else moved.tone) or "mut",
         left_out=column.left_out,
         title="" if moved is None else moved.title,
+        is_change=True,
     )
 
 

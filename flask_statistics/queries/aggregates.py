@@ -121,13 +121,17 @@ class Aggregates:
 
     def empty(self, want: frozenset[str]) -> Measures:
         """The measures of no requests: zeros where there is a column, None where there is none."""
+        return self.none(want).measures()
+
+    def none(self, want: frozenset[str]) -> Tally:
+        """What these are made of."""
         return Tally(
             visitors=0 if VISITORS in want and self._raw.has("remote_address") else None,
             client_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             server_errors=0 if SUMS in want and self._raw.has("status_code") else None,
             size=0 if SUMS in want and self._raw.has("size") else None,
             waits={name: Spread() for name in self._waited(want)},
-        ).measures()
+        )
 
     def groups(self, query: sa.Select[Any]) -> tuple[list[Any], bool]:
         """The rows of a query that has one for each different value and its `hits`; whether these are all of them.

@@ -255,6 +255,11 @@ class Tally:
         for name, wait in other.waits.items():
             self.waits.setdefault(name, Spread()).add(wait)
 
+    def add_hour(self, other: Tally) -> None:
+        """The same of an hour, whose visitors count once in it, and again in others. When the latest came is not told."""
+        self.add(other)
+        self.visitors, self.last = _plus(self.visitors, other.visitors), None
+
     def spread(self, name: str) -> Spread:
         """Of the column called `name`: the response time, or what requests waited for."""
         return self.waits.setdefault(name, Spread()) if name in WAITS else self.time

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import databases
+from .. import databases, week
 from ..databases import expressions
 from ..dimensions import OTHER_VALUE, Dimension, Value, from_apart
 from ..filters import Condition, Filters
@@ -44,10 +44,13 @@ class Conditions:
 
     def within(self, start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
         """Those of a period (naive UTC)."""
-        date = self.column("date")
         # the sum, as SQLite would take the index on the key for the better one
         newest = [] if self.newest is None else [self._raw.key + 0 <= self.newest]
-        return [date >= self._raw.instant(start), date < self._raw.instant(end), *newest]
+        return [*self._during(start, end), *newest]
+
+    def _during(self, start: datetime, end: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+        date = self.column("date")
+        return date >= self._raw.instant(start), date < self._raw.instant(end)
 
     def where(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
         """Those of a span and its filters."""
@@ -70,6 +73,8 @@ class Conditions:
     def of_filters(self, span: Span, filters: Filters) -> list[sa.ColumnElement[bool]]:
         """Those of filters alone; what their values mean is looked up in `span`."""
         clauses = [self._condition(condition, span) for condition in filters.conditions]
+        if filters.at:
+            clauses.append(sa.or_(sa.false(), *(sa.and_(*self._during(*one)) for one in week.ranges(span, filters.at))))
         if filters.contains and "path" in self._dimensions:
             needle = filters.contains.casefold()
             found = self._raw_values(self._dimensions["path"], span, containing=filters.contains)

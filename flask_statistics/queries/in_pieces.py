@@ -107,6 +107,9 @@ class QueriesInPieces:
     def series(self, span: Span, unit: str, filters: Filters, **options: Any) -> list[Point]:
         return self._ask(span, lambda: self._queries.series(span, unit, filters, **options))
 
+    def week(self, span: Span, filters: Filters, **options: Any) -> tuple[Measures, ...]:
+        return self._ask(span, lambda: self._queries.week(span, filters, **options))
+
     def breakdown(self, dimension: str, span: Span, filters: Filters, **options: Any) -> Breakdown:
         return self._ask(span, lambda: self._queries.breakdown(dimension, span, filters, **options))
 

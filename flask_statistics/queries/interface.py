@@ -111,6 +111,9 @@ class Queries(Protocol):
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         """The measures of each bucket of `unit`, oldest first, buckets without requests included."""
 
+    def week(self, span: Span, filters: Filters, *, want: frozenset[str] = USUAL) -> tuple[Measures, ...]:
+        """The measures of each hour of the week, 168 of them from Monday's first; visitors are those of each hour added up."""
+
     def breakdown(
         self,
         dimension: str,

@@ -22,6 +22,9 @@ class Passing(ABC):
     def series(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("series", *arguments, **options)
 
+    def week(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("week", *arguments, **options)
+
     def breakdown(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("breakdown", *arguments, **options)
 

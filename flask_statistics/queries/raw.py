@@ -7,7 +7,7 @@ searching and merging of values happen here and not in SQL: databases order and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -19,7 +19,8 @@ from ..databases import expressions
 from ..dimensions import ADDRESS, Dimension, Value
 from ..filters import Filters
 from ..models import RawTable
-from ..spans import EARLIEST, LATEST, Span, naive_utc
+from ..spans import EARLIEST, LATEST, Span, naive_utc, to_local
+from ..week import HOURS, hour_of_week
 from . import interface
 from .aggregates import Aggregates, grouped, instant_of
 from .answers import (
@@ -95,12 +96,15 @@ class RawQueries:
         return tally.measures()
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
-        edges = span.edges(unit)
-        where = self.conditions.of_filters(span, filters)
-        points: list[Point] = []
-        for first in range(0, len(edges) - 1, BUCKETS_A_STATEMENT):
-            points += self._points(edges[first : first + BUCKETS_A_STATEMENT + 1], where, want)
-        return points
+        edges, empty = span.edges(unit), self._aggregates.empty(want)
+        found = {number: tally.measures() for number, tally in self._tallies(edges, span, filters, want)}
+        return [Point(start, end, found.get(number, empty)) for number, (start, end) in enumerate(pairwise(edges))]
+
+    def week(self, span: Span, filters: Filters, *, want: frozenset[str] = USUAL) -> tuple[Measures, ...]:
+        edges, hours = span.edges("hour"), [self._aggregates.none(want) for _ in range(HOURS)]
+        for number, tally in self._tallies(edges, span, filters, want):
+            hours[hour_of_week(to_local(edges[number], span.zone))].add_hour(tally)
+        return tuple(hour.measures() for hour in hours)
 
     def breakdown(
         self,
@@ -247,9 +251,18 @@ class RawQueries:
 
     # ---- series --------------------------------------------------------------------------------------------------
 
-    def _points(
+    def _tallies(
+        self, edges: Sequence[datetime], span: Span, filters: Filters, want: frozenset[str]
+    ) -> Iterator[tuple[int, Tally]]:
+        """The sums of each bucket that has requests, by its number."""
+        conditions = self.conditions.of_filters(span, filters)
+        for first in range(0, len(edges) - 1, BUCKETS_A_STATEMENT):
+            some = self._some_tallies(edges[first : first + BUCKETS_A_STATEMENT + 1], conditions, want)
+            yield from ((first + number, tally) for number, tally in some.items())
+
+    def _some_tallies(
         self, edges: Sequence[datetime], conditions: Sequence[sa.ColumnElement[bool]], want: frozenset[str]
-    ) -> list[Point]:
+    ) -> dict[int, Tally]:
         where = [*self.conditions.within(edges[0], edges[-1]), *conditions]
         bucket = self._aggregates.bucket(edges)
         source = (
@@ -262,11 +275,7 @@ class RawQueries:
         for name in self._aggregates.binned(want):
             for (number,), histogram in self._aggregates.bins(name, where, bucket).items():
                 tallies[number].spread(name).bins = histogram
-        empty = self._aggregates.empty(want)
-        return [
-            Point(start, end, tallies[number].measures() if number in tallies else empty)
-            for number, (start, end) in enumerate(pairwise(edges))
-        ]
+        return tallies
 
     # ---- profiles ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from .. import week
 from ..filters import Condition, Filters
 from ..spans import Span, next_edge
 from . import store
@@ -108,6 +110,8 @@ class Planner:
             stored, details = self._cover(
                 span, audiences, stored=precomputed is not None, edges=edges or (), granularity=granularity
             )
+            if filters.at:
+                details = _during(details, week.ranges(span, filters.at))
             self._plans[key] = Plan(precomputed, stored, self._members(details, rest))
         return replace(self._plans[key], precomputed=precomputed)
 
@@ -116,7 +120,7 @@ class Planner:
         _, rest = self.audiences(filters)
         if not rest:
             return Precomputed(TOTAL, None, False)
-        if rest.contains or [condition.dimension for condition in rest.conditions] != [dimension]:
+        if rest.contains or rest.at or [condition.dimension for condition in rest.conditions] != [dimension]:
             return None
         return self._of_condition(rest.conditions[0])
 
@@ -139,7 +143,7 @@ class Planner:
         """The audiences that `filters` let through, and the filters that remain: bots or not needs no set."""
         for condition in filters.conditions:
             if condition.dimension == AUDIENCE and condition.texts == ("bot",):
-                rest = Filters(tuple(c for c in filters.conditions if c is not condition), filters.contains)
+                rest = replace(filters, conditions=tuple(c for c in filters.conditions if c is not condition))
                 others, remaining = self.audiences(rest)
                 mine = PEOPLE if condition.negated else BOTS
                 return tuple(audience for audience in others if audience == mine), remaining
@@ -150,7 +154,12 @@ class Planner:
         _, rest = self.audiences(filters)
         if not rest:
             return Precomputed(TOTAL, None, False)
-        if rest.contains or len(rest.conditions) != 1 or self._source.dimension(rest.conditions[0].dimension).many:
+        if (
+            rest.contains
+            or rest.at
+            or len(rest.conditions) != 1
+            or self._source.dimension(rest.conditions[0].dimension).many
+        ):
             return None
         return self._of_condition(rest.conditions[0])
 
@@ -267,3 +276,17 @@ class Planner:
         hours = (header.start for header in headers if header.unit in (PIECE, HOUR) and header.detailed)
         since = max(span.start, min(hours, default=self.until()))
         return Span(since, max(since, span.end), span.zone)
+
+
+def _during(details: Sequence[Detail], times: Sequence[tuple[datetime, datetime]]) -> list[Detail]:
+    """What of `details` is in one of `times`, which rise and do not overlap."""
+    found, starts, ends = [], [start for start, _ in times], [end for _, end in times]
+    for detail in details:
+        ranges = [
+            (max(start, since), min(end, until))
+            for start, end in detail.ranges
+            for since, until in times[bisect_right(ends, start) : bisect_left(starts, end)]
+        ]
+        if ranges:
+            found.append(replace(detail, ranges=ranges, whole=False))
+    return found

@@ -32,9 +32,10 @@ from ..queries.answers import (
     Profiles,
     RequestLog,
 )
-from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, cut
+from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, USUAL, cut
 from ..queries.raw import RawQueries
-from ..spans import Span, naive_utc
+from ..spans import Span, naive_utc, to_local
+from ..week import HOURS, hour_of_week
 from . import store
 from .breakdowns import Breakdowns
 from .clients import Clients
@@ -160,12 +161,27 @@ class RollupQueries:
 
     def series(self, span: Span, unit: str, filters: Filters, *, want: frozenset[str] = EVERYTHING) -> list[Point]:
         edges = span.edges(unit)
-        buckets = list(pairwise(edges))
+        found = self._buckets(edges, span, filters, want)
+        return [
+            Point(start, end, self._totals.measures(one, want))
+            for (start, end), one in zip(pairwise(edges), found, strict=True)
+        ]
+
+    def week(self, span: Span, filters: Filters, *, want: frozenset[str] = USUAL) -> tuple[Measures, ...]:
+        edges = span.edges("hour")
+        hours = [self._totals.tally(Total(), want, dated=False) for _ in range(HOURS)]
+        for start, one in zip(edges, self._buckets(edges, span, filters, want), strict=False):
+            if one.sums.hits:
+                hours[hour_of_week(to_local(start, span.zone))].add_hour(self._totals.tally(one, want, dated=False))
+        return tuple(hour.measures() for hour in hours)
+
+    def _buckets(self, edges: Sequence[datetime], span: Span, filters: Filters, want: frozenset[str]) -> list[Total]:
+        """The sums of each bucket between two of `edges`."""
         precomputed = self._planner.precomputed_for(filters)
         plan = self._planner.plan(
             span, filters, precomputed, tuple(edges), granularity=granularity_for(precomputed, want)
         )
-        found = [Total() for _ in buckets]
+        found = [Total() for _ in edges[1:]]
         if plan.precomputed is not None:
             starts = {header.id: header.start for header in plan.stored}
             for segment, one in self._stored.sums(plan.stored, plan.precomputed, want, by="segment_id").items():
@@ -184,10 +200,7 @@ class RollupQueries:
                 if until == len(members):
                     break
                 since = until
-        return [
-            Point(start, end, self._totals.measures(one, want))
-            for (start, end), one in zip(buckets, found, strict=True)
-        ]
+        return found
 
     def breakdown(
         self,

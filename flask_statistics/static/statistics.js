@@ -290,7 +290,7 @@
     if (!area || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const url = area.getAttribute("href");
-    if (pointer !== "touch" || tapped === url || area.matches(".flag")) return go(url);
+    if (pointer !== "touch" || tapped === url || !area.matches("#fs-plot a:not(.flag)")) return go(url);
     showBucket(bucketAt(event.clientX)); // a finger cannot hover: it reads first, and zooms at the second tap
     tapped = url;
     return undefined;
@@ -325,11 +325,12 @@
     const isShown = () => place.isConnected && place.dataset.later === url;
     const fill = async () => {
       const answer = isShown() && await fetch(url);
+      const text = answer && await answer.text();
       if (!isShown()) return; // the page shows something else by now
       if (answer.status === 503) return load(3000); // busy with pages, which come first
       if (!answer.ok) throw answer;
       const card = place.closest("section");
-      await htmx.swap({ text: await answer.text(), sourceElement: card, target: card, select: `#${card.id} > *`, swap: "innerMorph" });
+      await htmx.swap({ text, sourceElement: card, target: card, select: `#${card.id} > *`, swap: "innerMorph" });
     };
     const failed = () => { place.textContent = "Could not be computed"; };
     const load = (after) => void setTimeout(() => { asked = asked.then(fill).catch(failed); }, after);

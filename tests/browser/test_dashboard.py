@@ -504,13 +504,13 @@ def test_browser_letters_can_be_switched_off(window: Window) -> None:
 
 def test_browser_asks_for_what_comes_later_one_after_the_other(window: Window) -> None:
     asked = window.site.control.asked
-    with window.site.control.held("panel/finding"):
+    with window.site.control.held("panel/paths"):
         window.open()
-        window.expect_asked("panel/finding")
+        window.expect_asked("panel/paths")
         window.flush()
         assert not any("panel/address" in url for url in asked)
     expect(window.page.locator("#fs-p-address tbody tr").first).to_be_visible()
-    expect(window.page.locator("#fs-finding [data-later]")).to_have_count(0)
+    expect(window.page.locator("[data-later]")).to_have_count(0)
     assert window.problems == []
 
 

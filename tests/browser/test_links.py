@@ -28,7 +28,7 @@ VIEWS = {
     "nothing": "?path=/nowhere&start=x&whatever=1",
 }
 
-CLICKED = "#fs-root a[href]:not(:is(#fs-finding, #fs-p-address) *)"
+CLICKED = "#fs-root a[href]:not(:is(.finding, #fs-p-address) *)"
 """All links but those of parts that come after the rest of their page, of which nobody knows whether they are there yet."""
 LINKS = """
 (seen) => {
@@ -55,7 +55,8 @@ NORMAL = """
 (root) => {
   root.querySelectorAll(".hit title").forEach((title) => title.remove());  // the script replaces them by its own
   root.querySelectorAll("[data-copy] + button, #fs-under button").forEach((button) => button.remove());
-  root.querySelectorAll(":is(#fs-finding, #fs-p-address) > *").forEach((part) => part.remove());  // come later
+  root.querySelectorAll(":is(.finding, #fs-p-address) > *, [data-later]").forEach((part) => part.remove());  // come later
+  root.querySelectorAll("td.d").forEach((cell) => cell.replaceWith("changed"));
   root.querySelectorAll("details[open]").forEach((menu) => menu.removeAttribute("open"));
   root.querySelectorAll("*").forEach((element) => {
     element.classList.remove("htmx-request");
@@ -113,7 +114,8 @@ def clicked(page: Page, site: Site, number: int) -> Any:
     link.evaluate("link => link.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}))")
     page.wait_for_function("url => location.href === url", arg=url)
     expect(page.locator("#fs-main")).not_to_have_attribute("aria-busy", "true")
-    asked = [url for url in site.control.asked if not url.startswith("/statistics/panel/")]  # a part that comes later
+    later = ("/statistics/panel/", "changed=1")  # parts that come later
+    asked = [url for url in site.control.asked if not any(part in url for part in later)]
     if not page.evaluate("window.mark === 1"):
         return label, "was loaded, and not swapped"
     if len(asked) > 1:

@@ -61,7 +61,7 @@ def test_changes_come_after_the_page_with_the_same_table(slower: App) -> None:
     assert re.fullmatch(
         r"2\d\d ms → [678]\d\d ms\. Not by chance: in fewer than 1 of 1,000 comparisons like this", title
     )
-    assert 'class="n bad" title="2' in later
+    assert 'class="n d bad" title="2' in later
     title, text = cells(later)["/cart"][5]
     assert title.endswith(". No more than chance would do")
     assert text in title or text.startswith(("+", "−", "±"))
@@ -71,7 +71,7 @@ def test_changes_come_after_the_page_with_the_same_table(slower: App) -> None:
 
 
 def test_changes_are_in_the_page_for_whoever_runs_no_scripts(slower: App) -> None:
-    (url,) = re.findall(r'<noscript>· <a href="([^"]*)">Show how each changed</a>', get(slower, ""))
+    (url,) = re.findall(r'<noscript><p class="more"><a href="([^"]*)">Show how each changed</a>', get(slower, ""))
     page = slower.client.get(unescape(url)).text
     assert cells(page)["/search"] == cells(get(slower, "panel/paths"))["/search"]
     assert "changed=1" not in "".join(re.findall(r'<thead>.*?</thead>|class="tabs".*?</nav>', page, re.DOTALL))

@@ -16,6 +16,7 @@ ORDER = (
     "config",
     "migrations",
     "spans",
+    "week",
     "parameters",
     "user_agents",
     "columns",

@@ -15,6 +15,7 @@ from flask_statistics.filters import Filters, read_filters
 from flask_statistics.queries.interface import CHEAP, EVERYTHING, HITS, PERCENTILES, SUMS, VISITORS
 from flask_statistics.spans import Span
 from flask_statistics.state import state_of
+from flask_statistics.week import HOURS, text_of
 
 from ..conftest import RAW_SHAPES, App, original_model, whole_model
 
@@ -100,6 +101,23 @@ def test_contract_breakdown(app: App, dimension: str, expected: list[list[Any]])
         expected = [["desktop", 4, 2], ["mobile", 2, 1], ["bot", 1, 1], [None, 1, 1]]
     assert counts(answer, "hits", "visitors") == expected
     assert answer["total"] == len(expected)
+
+
+def test_contract_hours_of_the_week(app: App) -> None:
+    now = datetime.now(timezone.utc).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+    state = state_of(app.flask)
+    span = Span(now - timedelta(days=7), now + timedelta(hours=1), state.settings.timezone)
+    with app.flask.app_context(), state.queries() as queries:
+        everything = queries.summary(span, Filters())
+        hours = queries.week(span, Filters())
+        chosen = [number for number, hour in enumerate(hours) if hour.hits]
+        of_them = queries.summary(span, Filters(at=tuple(text_of(number) for number in chosen)))
+        rest = tuple(text_of(number) for number in range(HOURS) if number not in chosen)
+        none = queries.breakdown("path", span, Filters(at=rest))
+    assert sum(hour.hits for hour in hours) == everything.hits == of_them.hits == 8
+    assert sum(hour.server_errors or 0 for hour in hours) == everything.server_errors
+    assert none.rows == ()
+    assert max(hour.response_time.max or 0 for hour in hours) == everything.response_time.max
 
 
 def test_contract_profiles(app: App) -> None:
