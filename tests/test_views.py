@@ -395,7 +395,7 @@ def test_view_offers_a_comparison_where_it_shows_one(app: App) -> None:
 # ---- panels ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PARTIALS)
+@pytest.mark.parametrize("name", [name for name in PARTIALS if name != "week"])  # which comes after its page
 def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
     page = next((panel.page for panel in BUILT_IN if panel.name == name), "index").replace("index", "")
     client = "?span=28d&address=192.0.2.0"
@@ -503,7 +503,7 @@ STATEMENTS = {
     "list/browser": 5,
     "panel/paths": 15,
     "panel/browser": 1,
-    "export/path.csv": 10,
+    "export/path.csv": 9,
 }
 """SQL statements that a view may issue, and no more."""
 

@@ -17,6 +17,7 @@ from ..formatting import change, duration, number
 from ..latency import percentile
 from ..parameters import VISITORS_CHANGE
 from ..queries.answers import Profile
+from ..spans import Span
 from .evidence import odds
 from .page import Page
 from .summary import comparable_span
@@ -54,17 +55,17 @@ def is_here(page: Page) -> bool:
     return is_compared(page) and (not page.is_whole or bool(table.changed) or table.is_by_change)
 
 
-def find_against(page: Page, dimension: str) -> Changes | None:
-    """What changed of the values of `dimension`; None: there is nothing to compare with."""
-    state, before = page.state, comparable_span(page)
+def find_against(page: Page, dimension: str, before: Span | None) -> Changes | None:
+    """What changed of the values of `dimension` against an earlier span; None: there is none."""
+    state = page.state
     if before is None:
         return None
     return asked.changes(page.queries, dimension, asked.against(state.span, before, state.filters, now=page.now))
 
 
 def ask_against(page: Page, dimension: str) -> Changes | None:
-    """The same, or None where the question failed."""
-    return page.ask(find_against, page, dimension)
+    """The same against what the page is compared with; None also where the question failed."""
+    return page.ask(find_against, page, dimension, comparable_span(page))
 
 
 class Against:

@@ -17,11 +17,11 @@ from ..filters import Filters
 from ..formatting import duration, number, share, span_label, visible
 from ..queries.interface import CHEAP, HITS
 from ..spans import next_edge
+from .chips import chip_text
 from .evidence import Interval, chance_text, change_text, distributions, interval, odds
-from .frame import Link, chip_text
 from .marks import around_mark
 from .nothing import Nothing, nothing
-from .page import Page, plural
+from .page import Link, Page, plural
 from .panel import Cells, Panel, View
 from .summary import ask_measures
 

@@ -14,9 +14,8 @@ from ..queries.interface import CHEAP, VISITORS
 from ..user_agents import browser_label, parse
 from . import request_log
 from .breakdowns import PANEL_ROWS
-from .frame import Link
 from .nothing import without_hits
-from .page import Page
+from .page import Link, Page
 from .panel import EVERY_ROW, Cells, Panel, View, always
 from .tables import BAD_SHARE, LIST_ROWS, Head, bars, head, shown
 

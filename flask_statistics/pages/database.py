@@ -11,8 +11,7 @@ from ..parameters import ROWS
 from ..queries.interface import HITS
 from ..queries.statements import StatementList, StatementRow
 from ..timing.fingerprint import LONGEST as KEPT
-from .frame import Link
-from .page import Page, plural
+from .page import Link, Page, plural
 from .panel import EVERY_ROW, Cells, Panel, View
 from .tables import Head
 

@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..changes import dimension_of as compared_by
-from ..dimensions import ADDRESS, Dimension
-from ..filters import Condition, Filters
-from ..formatting import clipped, day, duration, just_before, lower_first, number
+from ..dimensions import ADDRESS
+from ..formatting import clipped, day, duration, just_before, number
 from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
 from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
 from ..spans import FIRST_YEAR, Span, calendar
-from ..week import label_of
+from .chips import Chip, chips, outside_of, scope, switch, without_chips
 from .marks import around_url, called, latest, since
-from .page import Page, compared_dates, covered, plural, versus
+from .page import Link, Page, compared_dates, covered, versus
 
 TABS = (
     ("index", "Overview"),
@@ -39,63 +38,10 @@ SPAN_LABELS = {"today": "Today", "12mo": "12 months", "all": "All"}
 UNITS_OF_SPANS = {"h": "hours", "d": "days"}
 SPAN_KEYS = {"today": "d", "7d": "w", "28d": "m", "91d": "q", "12mo": "y", "all": "a"}
 COMPARISON_LABELS = {"prev": "Previous period", "year": "Same period last year", "off": "Off"}
-SWITCHES = {
-    "device": (("People", "bot", True), ("Bots", "bot", False)),
-    "content": (("Pages", "page", False), ("API", "api", False), ("Assets", "asset", False)),
-}
-"""Of a dimension, the choices that have a place of their own: name, value, and whether it is left out."""
-OUTSIDE = {
-    "People": "bots",
-    "Bots": "people",
-    "Pages": "API and assets",
-    "API": "pages and assets",
-    "Assets": "pages and API",
-}
-"""What each of these choices leaves out."""
 LONGEST_NAME = 23
 """Characters of the app's name at most, the ellipsis included."""
 LONGEST_LABEL = 27
 """Characters of the span for which its button has room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link that changes what is shown."""
-
-    text: str
-    url: str
-    current: bool = False
-    key: str | None = None
-    """Keyboard shortcut."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChipValue:
-    """One value of a filter."""
-
-    text: str
-    remove_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A filter that is on."""
-
-    label: str
-    """Of the dimension."""
-    operator: str
-    """is, is not, contains."""
-    flip_url: str | None
-    """Says the opposite; None where there is none."""
-    values: tuple[ChipValue, ...]
-    """Any of them."""
-    without: Filters
-    """The filters but for this one."""
-
-    @property
-    def text(self) -> str:
-        """The filter in words."""
-        return f"{self.label} {self.operator} {' or '.join(value.text for value in self.values)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +175,8 @@ def frame(
         updates=updates(page, page.queries.freshness),
         toolbar=_toolbar(page, default, compared=view in COMPARED),
         chips=shown,
-        scope="" if view in UNFILTERED else _scope(state.filters, of_statements=view == "database"),
-        outside=None if view in UNFILTERED or view == "database" else _outside(page, outside),
+        scope="" if view in UNFILTERED else scope(state.filters, of_statements=view == "database"),
+        outside=None if view in UNFILTERED or view == "database" else outside_of(page, outside),
         clear_url=state.url(filters=without_chips(state.filters))
         if sum(len(chip.values) for chip in shown) > 1
         else None,
@@ -327,8 +273,8 @@ def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
         comparison=versus(page),
         compared=compared_dates(page),
         comparisons=tuple(_comparisons(page)) if compared and not everything else (),
-        audiences=tuple(_switch(page, "device")),
-        kinds=tuple(_switch(page, "content")),
+        audiences=tuple(switch(page, "device")),
+        kinds=tuple(switch(page, "content")),
         fields=tuple(_fields(page)),
         filter_hidden=tuple(state.hidden()),
     )
@@ -381,133 +327,3 @@ def _comparisons(page: Page) -> Iterator[Link]:
     url = None if mark is None else around_url(page, mark)
     if mark is not None and url is not None:
         yield Link(f"Before / after {called(mark)}", url, url == state.table_url_at(state.base))
-
-
-def _switch(page: Page, dimension: str) -> list[Link]:
-    """The choices that nearly everybody wants of one dimension's filter; empty: the model does not tell."""
-    if dimension not in page.site.dimensions:
-        return []
-    filters = page.state.filters
-    everything = filters.without(dimension)
-    links = [
-        Link(text, page.state.url(filters=chosen), _texts(filters, dimension) == _texts(chosen, dimension))
-        for text, value, negated in SWITCHES[dimension]
-        for chosen in [everything.and_(dimension, value, negated=negated)]
-    ]
-    return [*links, Link("All", page.state.url(filters=everything), not _texts(filters, dimension))]
-
-
-def _texts(filters: Filters, dimension: str) -> dict[str, tuple[str, ...]]:
-    return {each.parameter: each.texts for each in filters.conditions if each.dimension == dimension}
-
-
-# ---- filters ---------------------------------------------------------------------------------------------------------
-
-
-def chips(page: Page) -> tuple[Chip, ...]:
-    """The filters that are on."""
-    state = page.state
-    switched = without_chips(state.filters).conditions
-    found = [_chip(page, condition) for condition in state.filters.conditions if condition not in switched]
-    if state.filters.contains:
-        rest = replace(state.filters, contains="")
-        value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))
-        found.append(Chip("Path", "contains", None, (value,), rest))
-    if state.filters.at:
-        found.append(_chip_of_hours(page))
-    return tuple(found)
-
-
-def _chip_of_hours(page: Page) -> Chip:
-    state, filters = page.state, page.state.filters
-    values = (
-        ChipValue(
-            label_of(text), state.url(filters=replace(filters, at=tuple(one for one in filters.at if one != text)))
-        )
-        for text in filters.at
-    )
-    return Chip("Time", "is", None, tuple(values), replace(filters, at=()))
-
-
-def _scope(filters: Filters, *, of_statements: bool = False) -> str:
-    if of_statements:
-        return f"Statements of {'these' if filters.without('route') != filters else 'all'} routes are counted."
-    first, *others = switched_on(filters) or [""]
-    if first:
-        return f"{' and '.join((first, *map(lower_first, others)))} only."
-    return "Only these requests are counted." if filters else "All requests are counted."
-
-
-def _chip(page: Page, condition: Condition) -> Chip:
-    state, filters = page.state, page.state.filters
-    dimension = page.site.dimensions[condition.dimension]
-    flipped = filters
-    for text in condition.texts:
-        flipped = flipped.minus(condition.dimension, text, negated=condition.negated)
-        flipped = flipped.and_(condition.dimension, text, negated=not condition.negated)
-    return Chip(
-        label=dimension.label,
-        operator="is not" if condition.negated else "is",
-        flip_url=state.url(filters=flipped),
-        values=tuple(
-            ChipValue(
-                chip_text(dimension, text),
-                state.url(filters=filters.minus(condition.dimension, text, negated=condition.negated)),
-            )
-            for text in condition.texts
-        ),
-        without=replace(filters, conditions=tuple(each for each in filters.conditions if each != condition)),
-    )
-
-
-def without_chips(filters: Filters) -> Filters:
-    """What of the filters is a switch and no chip: people alone, or bots alone; pages, API or assets alone."""
-    return Filters(
-        tuple(
-            each
-            for each in filters.conditions
-            if any(_texts(filters, each.dimension) == _texts(chosen, each.dimension) for _, chosen in _switched(each))
-        )
-    )
-
-
-def unswitched(filters: Filters) -> Filters:
-    """The filters without the switches that are on."""
-    switched = without_chips(filters).conditions
-    return replace(filters, conditions=tuple(each for each in filters.conditions if each not in switched))
-
-
-def _outside(page: Page, count: int | None) -> Link | None:
-    """What the switches leave out, in words."""
-    filters = page.state.filters
-    names = [OUTSIDE[name] for name in switched_on(filters)]
-    if not names or count == 0:
-        return None
-    what = ", ".join(names)
-    hits = "" if count is None else f"{plural(count, 'hit')} of "
-    text = f"{hits}{what} {'is' if count == 1 else 'are'} outside."
-    return Link(f"{text[0].upper()}{text[1:]}", page.state.url(filters=unswitched(filters)))
-
-
-def switched_on(filters: Filters) -> list[str]:
-    """The names of the switches that are on, in the order of the toolbar."""
-    conditions = {each.dimension: each for each in without_chips(filters).conditions}
-    return [
-        text
-        for dimension in SWITCHES
-        if dimension in conditions
-        for text, chosen in _switched(conditions[dimension])
-        if _texts(chosen, dimension) == _texts(filters, dimension)
-    ]
-
-
-def _switched(condition: Condition) -> list[tuple[str, Filters]]:
-    """The choices of a condition's dimension, with what each makes of no filters."""
-    choices = SWITCHES.get(condition.dimension, ())
-    return [(text, Filters().and_(condition.dimension, value, negated=negated)) for text, value, negated in choices]
-
-
-def chip_text(dimension: Dimension, text: str) -> str:
-    """What a reader sees for a value in a URL; a class of values, such as 5xx, is named as it is."""
-    values = dimension.values_of(text)
-    return clipped(dimension.label_of(values[0]) if len(values) == 1 else text)

@@ -10,7 +10,7 @@ from ..filters import Filters
 from ..formatting import clock, day, just_before, lower_first
 from ..queries.interface import HITS
 from ..spans import Span, midnight
-from .frame import chips, switched_on, unswitched, without_chips
+from .chips import chips, switched_on, unswitched, without_chips
 from .page import Page, covered, plural
 from .summary import ask_measures
 

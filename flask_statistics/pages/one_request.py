@@ -20,7 +20,7 @@ from ..queries.answers import RequestLog
 from ..queries.interface import PERCENTILES, UnknownRequest
 from ..spans import Span, midnight
 from ..timing.story import Call, Statement, Story, load
-from .frame import chips
+from .chips import chips
 from .page import Page, covered, plural
 from .request_log import RequestRow, client_url, heading_of, row_of, url_of, web_url
 

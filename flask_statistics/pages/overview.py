@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, HITS, USUAL
 from . import request_log, tables, week
-from .frame import unswitched
+from .chips import unswitched
 from .nothing import without_hits
 from .page import Page, covered
 from .panel import Panel, View

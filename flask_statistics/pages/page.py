@@ -31,6 +31,17 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A link that changes what is shown."""
+
+    text: str
+    url: str
+    current: bool = False
+    key: str | None = None
+    """Keyboard shortcut."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A URL rule of the app."""
 

@@ -13,9 +13,8 @@ from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span, from_wall
 from ..waits import WAITS
 from .beginning import Beginning, beginning
-from .frame import Link
 from .marks import Drawn, drawn
-from .page import Page, versus
+from .page import Link, Page, versus
 from .panel import Cells
 from .summary import comparable_span, incomparable, is_offered, value_of
 

@@ -20,8 +20,7 @@ from ..queries.interface import SORTS, USUAL, WAITED
 from . import finding
 from .against import Against, ask_against, find_against, is_compared, is_here
 from .finding import Said
-from .frame import Link
-from .page import Page, of_longest, plural
+from .page import Link, Page, of_longest, plural
 from .panel import EVERY_ROW, Cells
 from .summary import comparable_span
 
@@ -450,7 +449,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
         key=lambda one: (one.is_change, one.sort != "hits"),
     )
     yield [dimension.label, *(FILE_LABELS.get(column.sort, column.label) for column in columns)]
-    against = Against(find_against(page, name))
+    against = Against(find_against(page, name, before))
     found = page.queries.breakdown(
         name,
         state.span,

@@ -12,9 +12,8 @@ from ..queries.answers import Measures
 from ..queries.interface import CHEAP, HITS, PERCENTILES, VISITORS
 from ..spans import Span
 from ..week import HOURS, WEEKDAYS, label_of, occurrences, text_of
-from .frame import Link
 from .nothing import without_hits
-from .page import Page
+from .page import Link, Page
 from .panel import Cells, Panel, View
 from .summary import is_offered
 

@@ -90,7 +90,7 @@ def test_panels_are_on_pages_that_there_are() -> None:
 
 def test_panels_of_dimensions_follow_those_of_the_overview(app: App) -> None:
     names = [panel.name for panel in panels_of(app).on("index")]
-    assert names == ["summary", "series", "paths", "recent", *app.statistics_state().dimensions]
+    assert names == ["summary", "series", "paths", "recent", "week", *app.statistics_state().dimensions]
 
 
 def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
