@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from . import user_agents
 from .channels import campaign_of, channel_of
+from .issues.frames import AppFiles, told_in
+from .issues.text import issue_of
 from .models import RawTable
 from .spans import naive_utc
 
@@ -23,12 +25,15 @@ SOURCES: Final = dict.fromkeys(AGENTS, "user_agent") | {
     "country": "remote_address",
     "channel": "referrer",
     "campaign": "query_string",
+    "issue": "exception",
 }
 """All of them, with the column that each cannot be made without."""
 COLUMNS: Final = tuple(SOURCES)
-_READ: Final = (*dict.fromkeys(SOURCES.values()), "host")
+_READ: Final = (*dict.fromkeys(SOURCES.values()), "host", "traceback")
+_BESIDE: Final = {"channel": ("host", "query_string"), "issue": ("traceback",)}
+"""What is looked at beside, where it is there."""
 BATCH = 5_000
-"""Rows that are looked at, and corrected, at once."""
+"""Rows that are looked at, and corrected, at once; of those with tracebacks, which are long, a tenth."""
 
 
 @dataclass(slots=True)
@@ -49,20 +54,27 @@ class Corrected:
 
 
 def correct(
-    engine: sa.Engine, raw: RawTable, *, progress: Callable[[int], None], names: Sequence[str] = AGENTS
+    engine: sa.Engine,
+    raw: RawTable,
+    *,
+    progress: Callable[[int], None],
+    names: Sequence[str] = AGENTS,
+    root_path: str = "",
 ) -> Corrected:
     """Give all raw rows what those of the columns `names` mean today that the model has; which rows had something else.
 
     Along the primary key, in batches of which each is committed: stopped, it may begin again. `progress` gets the rows of each.
     Rows without a user agent keep what is made of it. A country is found for rows that have none: one that is there was found
-    when the request came.
+    when the request came. An issue is made of what is stored of its exception, by the files of the app below `root_path`.
     """
     known = [name for name in names if raw.has(name) and raw.has(SOURCES[name])]
     found = Corrected()
     if not known:
         return found
     keys = [*raw.table.primary_key.columns]
-    read = [name for name in _READ if raw.has(name)]
+    needed = {SOURCES[name] for name in known}.union(*(_BESIDE.get(name, ()) for name in known))
+    read = [name for name in _READ if raw.has(name) and name in needed]
+    files, size = AppFiles(root_path), BATCH // 10 if "traceback" in read else BATCH
     columns = [*keys, raw.columns["date"], *(raw.columns[name] for name in (*read, *known))]
     change = (
         sa.update(raw.table)
@@ -71,14 +83,14 @@ def correct(
     )
     last = None
     while True:
-        page = sa.select(*columns).order_by(*keys).limit(BATCH)
+        page = sa.select(*columns).order_by(*keys).limit(size)
         dates, changes = [], []
         with engine.begin() as connection:
             rows = connection.execute(page if last is None else page.where(_after(keys, last))).all()
             for row in rows:
                 date, *values = row[len(keys) :]
                 stored = dict(zip((*read, *known), values, strict=True))
-                meant = {name: raw.fit(name, value) for name, value in _meant(stored, raw, known).items()}
+                meant = {name: raw.fit(name, value) for name, value in _meant(stored, raw, known, files).items()}
                 if any(meant[name] != stored[name] for name in known):
                     dates.append(date)
                     changes.append(
@@ -89,12 +101,12 @@ def correct(
                 connection.execute(change, changes)
         found.add(dates)
         progress(len(rows))
-        if len(rows) < BATCH:
+        if len(rows) < size:
             return found
         last = rows[-1][: len(keys)]
 
 
-def _meant(stored: dict[str, Any], raw: RawTable, known: Sequence[str]) -> dict[str, Any]:
+def _meant(stored: dict[str, Any], raw: RawTable, known: Sequence[str], files: AppFiles) -> dict[str, Any]:
     """What the columns `known` of a row mean."""
     meant = {name: stored[name] for name in known}
     of_agents = [name for name in known if name in AGENTS]
@@ -108,7 +120,16 @@ def _meant(stored: dict[str, Any], raw: RawTable, known: Sequence[str]) -> dict[
         meant["channel"] = channel_of(stored["referrer"], stored.get("host"), stored.get("query_string"))
     if "campaign" in meant:
         meant["campaign"] = campaign_of(stored["query_string"])
+    if "issue" in meant:
+        meant["issue"] = _issue(stored["exception"], stored.get("traceback"), files)
     return meant
+
+
+def _issue(exception: str | None, traceback: str | None, files: AppFiles) -> str | None:
+    if not exception:
+        return None
+    frames = told_in(traceback or "")
+    return str(issue_of(exception, files.place_of((frame.file, frame.function) for frame in frames)))
 
 
 def _after(keys: Sequence[sa.Column[Any]], last: Sequence[Any]) -> sa.ColumnElement[bool]:

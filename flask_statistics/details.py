@@ -1,4 +1,4 @@
-"""What is noted of a request only where the model has a column for it: country, host, language, release, user, how it came."""
+"""What is noted of a request only where the model has a column for it: country, host, language, release, user, channel, issue."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .countries import code_of
 from .country_file import CountryFile, Locate
 from .dimensions import ADDRESS, NETWORK
 from .headers import host_of, language_of, trace_of
+from .issues.frames import AppFiles, raised_in
+from .issues.text import issue_of
 from .models import RawTable
 from .record import Record
 from .releases import release_of
@@ -40,6 +42,8 @@ class Details:
     keeps_story: bool = False
     keeps_channel: bool = False
     keeps_campaign: bool = False
+    files: AppFiles | None = None
+    """What tells the app's own files; None: no issue is kept."""
 
     def note(self, record: Record, request: Request) -> None:
         """While the request lasts."""
@@ -57,6 +61,12 @@ class Details:
         if self.keeps_story and request is not None and (story is not None or sent):
             found = story or Story()
             record.story = dump(replace(found, trace=trace_of(sent)) if sent else found)
+
+    def note_issue(self, record: Record, error: BaseException) -> None:
+        """Which issue the exception of `record` is, of the text that is stored."""
+        if self.files is not None and record.exception is not None:
+            place = self.files.place_of(raised_in(error.__traceback__))
+            record.issue = str(issue_of(record.exception, place))
 
     def note_country(self, record: Record) -> None:
         """While `record` has the client's whole address."""
@@ -107,6 +117,7 @@ def details_of(app: Flask, settings: Settings, raw: RawTable) -> tuple[Details, 
             keeps_story=raw.has("story"),
             keeps_channel=raw.has("channel"),
             keeps_campaign=raw.has("campaign"),
+            files=AppFiles(app.root_path) if raw.has("issue") else None,
         )
     if settings.anonymize_ip == "hash":  # of a hash nobody finds the country afterwards
         return replace(noted, locate=locate), raw

@@ -34,7 +34,6 @@ ADDRESS, NETWORK = "address", "network"
 Value = str | int | None
 """A dimension's value; None stands for requests that have none."""
 
-
 OTHER_VALUE = "(other)"
 """What rollups show for values that were folded together."""
 
@@ -426,6 +425,7 @@ BUILT_IN: tuple[Dimension, ...] = (
         plural="Kinds of content",
     ),
     Dimension("exception", value=exception_type, sparse=True),
+    Dimension("issue", none="(no issue)", sparse=True),
     Dimension("country", plural="Countries", parse=_country_named, display=countries.label_of, none="(unknown)"),
     Dimension("host", parse=_lower),
     Dimension("language", parse=_language_named),

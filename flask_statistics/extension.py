@@ -26,6 +26,7 @@ from .details import Details, check_columns, details_of, not_filled
 from .dimensions import Dimension, available
 from .filters import Filters, read_filters
 from .guards import Guard, closed
+from .issue_states import IssueStates, issue_table
 from .local_files import name_of
 from .masking import Masking
 from .models import KNOWN_COLUMNS, RawTable, check_types, in_database, map_model
@@ -156,6 +157,9 @@ class Statistics:
         state.usual = _usual_filters(settings, known)
         if settings.queries:
             state.statements = define(*ours)
+        if raw.has("issue"):
+            writing = partial(state.our_engine_for, WORKING)
+            state.issues = IssueStates(issue_table(*ours), reading=state.reading_ours, writing=writing)
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
         )

@@ -75,6 +75,8 @@ class RequestMixin:
     """Media type of the response, without parameters."""
     exception: Mapped[str | None] = mapped_column(text(2048))
     """`repr` of the exception behind a 5xx; NULL if there was none."""
+    issue: Mapped[str | None] = mapped_column(text(512))
+    """Its type, its message without what changes, and where in the app's code it was raised; NULL if there was none."""
     remote_address: Mapped[str | None] = mapped_column(text(64))
     """Client's address: one address is one visitor."""
     user_agent: Mapped[str | None] = mapped_column(text(1024))

@@ -47,6 +47,8 @@ class TableState:
     """Text that a listed value must contain."""
     show: str = NAMED["show"].choices[0]
     """Which changes are listed."""
+    standing: str = NAMED["standing"].choices[0]
+    """Issues of which state are listed."""
     against: str = ""
     """The day with which the time begins that a span is compared with; empty: what `vs` says."""
     split: str = ""
@@ -320,6 +322,7 @@ def _read_table(args: MultiDict[str, str], dimensions: dict[str, Dimension], not
         order=_one_of("order", args, notices),
         search=parameters.cut("search", args.get("search", "").strip()),
         show=_one_of("show", args, notices),
+        standing=_one_of("standing", args, notices),
         against=_day("against", args, notices),
         split=_one_of("split", args, notices, ("", *dimensions)),
         rows=next(allowed for allowed in ROWS if allowed >= rows),

@@ -129,6 +129,7 @@ TABLE = (
     Parameter(
         name="changed", meaning="1: tables come with how each row changed, and not before it.", choices=("", "1")
     ),
+    Parameter(name="standing", meaning="Issues of which state are listed.", choices=("open", "resolved", "ignored")),
     Parameter(name="paused", meaning="1: the live view stands still."),
     Parameter(
         name="by",

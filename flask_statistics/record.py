@@ -49,6 +49,7 @@ class Record:
     story: str | None = None
     channel: str | None = None
     campaign: str | None = None
+    issue: str | None = None
     own: dict[str, Any] | None = None
     """Values of the columns that dimensions of the host's fill, by attribute name; None: there are no such dimensions."""
     dropped: bool = False

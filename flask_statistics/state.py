@@ -22,6 +22,8 @@ from .databases import budgets
 from .dimensions import Dimension
 from .filters import ALL, Filters
 from .guards import Guard
+from .issue_states import IssueStates
+from .issues.frames import AppFiles
 from .kept import Kept, read
 from .kept import Tables as KeptTables
 from .masking import Masking
@@ -106,6 +108,8 @@ class State:
     """The recorder's; None as well."""
     statements: Tables | None = None
     """The tables of statements; None: `STATISTICS_QUERIES` is False."""
+    issues: IssueStates | None = None
+    """What was decided about issues; None: the model does not keep them."""
     keeper: Keeper | None = None
     """What adds to them; None: statements are not measured in this process."""
     pruner: Stoppable | None = None
@@ -114,6 +118,8 @@ class State:
     """What notes since when this process's release runs; None: it has none."""
     processes: Processes | None = None
     """Those that record; None as well."""
+    files: AppFiles = field(init=False)
+    """Tells the app's own files."""
     complaints: Complaints = field(init=False)
     """Of questions that the database did not answer."""
     page_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST_PAGES))
@@ -128,6 +134,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.complaints = Complaints(self.app.logger)
+        self.files = AppFiles(self.app.root_path)
         self._own = connections.Engines(self._engine_of)
 
     @property

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from . import user_agents
 from .channels import campaign_of, channel_of
+from .issues.text import issue_of
 from .traffic_waits import slowed, waited
 
 Row = dict[str, Any]
@@ -88,6 +89,7 @@ class _Page(NamedTuple):
 
 class _Error(NamedTuple):
     exception: str
+    issue: str
     traceback: str
 
 
@@ -274,7 +276,9 @@ class _Shop:
                 seconds *= speed
             elif varies and size is not None:
                 size += int(random() * varies)
-            exception, traceback = error if status_code == 500 else (None, None)
+            if release == _RELEASES[-1] and kind == "form":
+                error = _NEW_ERROR
+            exception, issue, traceback = error if status_code == 500 else (None, None, None)
             query = queries[int(random() * len(queries))] if queries else None
             if referrer is None and user_agent and bot is None and number % _MAILED == 0:
                 query = _MAILINGS[number // _MAILED % len(_MAILINGS)]
@@ -289,6 +293,7 @@ class _Shop:
                 "user_agent": user_agent,
                 "remote_address": remote_address,
                 "exception": exception,
+                "issue": issue,
                 "referrer": referrer,
                 "browser": browser,
                 "platform": platform,
@@ -410,6 +415,7 @@ _BODIES: Final[dict[int, tuple[int | None, str | None, float]]] = {
 def _error(module: str, line: int, function: str, code: str, exception: str, message: str) -> _Error:
     return _Error(
         exception,
+        str(issue_of(exception, f"shop/{module}.py in {function}")),
         "Traceback (most recent call last):\n"
         '  File "/srv/shop/venv/lib/python3.12/site-packages/flask/app.py", line 902, in dispatch_request\n'
         "    return self.ensure_sync(self.view_functions[rule.endpoint])(**view_args)\n"
@@ -441,6 +447,11 @@ _ERRORS: Final = (
         "ValueError(\"invalid literal for int() with base 10: '1 AND 1=1'\")",
         "ValueError: invalid literal for int() with base 10: '1 AND 1=1'",
     ),
+)
+_NEW_ERROR: Final = _error(
+    *("forms", 52, "address", 'country = form["country"].upper()'),
+    "AttributeError(\"'list' object has no attribute 'upper'\")",
+    "AttributeError: 'list' object has no attribute 'upper'",
 )
 _INCIDENT_ERROR: Final = _error(
     *("database", 19, "connect", "return pool.connect(timeout=30)"),

@@ -42,9 +42,11 @@ from .dimensions import DimensionError, referrer_host
 from .exclusion import excluder
 from .formatting import clipped
 from .guards import refusal
+from .issue_states import LONGEST_RELEASE, STATES, fitting
+from .issues.text import LONGEST
 from .page_state import PageState, read_state
 from .pages import health as health_page
-from .pages import live, own, tables
+from .pages import live, one_issue, own, tables
 from .pages import one_request as request_page
 from .pages.frame import frame
 from .pages.page import Asker, Page, Route, Site, covered
@@ -101,6 +103,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         ("/", "index", panels_view("index")),
         ("/changes", "changes", offered_view("changes")),
         ("/errors", "errors", panels_view("errors")),
+        ("/issue", "issue", issue_view),
         ("/requests", "requests", panels_view("requests")),
         ("/clients", "clients", offered_view("clients")),
         ("/database", "database", offered_view("database")),
@@ -118,6 +121,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
     ):
         add(rule, endpoint, _answering(view))
     add("/theme", "theme", theme, methods=["POST"])
+    add("/issue", "decide", _answering(decide), methods=["POST"])
     add("/log-out", "log_out", log_out, methods=["POST"])
     add("/static/<path:filename>", "static", _static)
     api.register(add, panels)
@@ -321,6 +325,46 @@ def _markup(page: Page, panel: Panel, content: Any) -> Markup:
     return rendering.whole_name(own.TEMPLATE, panel=content)
 
 
+class _NoIssue(LookupError):
+    """No stored request has that issue, or the URL names none; says the URL of the list."""
+
+
+def issue_view() -> ResponseReturnValue:
+    """One issue."""
+    if not _panels().on("issue"):
+        return _no_page()
+
+    def compose_issue(page: Page) -> dict[str, Any]:
+        head = one_issue.head(page)
+        if head is None:
+            raise _NoIssue(page.state.at(_url("errors"), filters=page.state.filters.without("issue")))
+        grids = compose(page, _panels().on("issue"))
+        shown = [each for grid in grids for each in grid.panels]
+        return {"head": head, "panels": {one.panel.name: _markup(page, one.panel, one.content) for one in shown}}
+
+    try:
+        return _show("issue", "Issue", compose_issue, tab="errors", template="issue", about="issue")
+    except _NoIssue as error:
+        if not request.args.get("issue"):
+            return redirect(str(error))
+        text = "No stored request has it: it never was, or was recorded when messages were told apart in another way."
+        return _message(404, "There is no such issue", text, back=("Back to the issues", str(error)))
+
+
+def decide() -> ResponseReturnValue:
+    """Let an issue have another state, and go back to the page."""
+    issues = state_of(current_app).issues
+    if issues is None:
+        return _no_page()
+    chosen, text = request.form.get("state", ""), fitting(request.form.get("issue", ""), LONGEST + 1)
+    if chosen not in STATES or not 0 < len(text) <= LONGEST:
+        return _refusal([f"state must be one of {', '.join(STATES)}, and issue the text of an issue"])
+    release = fitting(request.form.get("release", ""), LONGEST_RELEASE) or None
+    issues.decide(text, chosen, release=release, now=utc_now())
+    trail.note(state_of(current_app).app, "changed", f"issue {text}: {chosen}")
+    return redirect(_own_url(request.form.get("back", ""), _url("errors")), 303)
+
+
 def live_view() -> ResponseReturnValue:
     """The last half hour, as it goes on."""
     return _show("live", "Live", live.live, json="api_requests")
@@ -376,8 +420,12 @@ def _show(
     json: str | None = "api_summary",
     csv: Callable[[Page], str | None] = lambda _: None,
     outside: Callable[[Page], int | None] = lambda _: None,
+    about: str | None = None,
 ) -> ResponseReturnValue:
-    """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere."""
+    """The page at `endpoint`: what `compose` makes of it, in its frame; `json` and `csv` are its numbers elsewhere.
+
+    `about` is the dimension whose filter says what it is about.
+    """
     values, began = dict(request.view_args or {}), time.perf_counter()
     with _page(url_for(f"{NAME}.{endpoint}", **values)) as page:
         if forms.is_sent(request.args):
@@ -395,6 +443,7 @@ def _show(
             json_url=None if json is None else page.in_full(json, **(values if json == "api_breakdown" else {})),
             csv_url=None if file is None else page.csv(file),
             outside=outside(page),
+            about=about,
         )
     helps = health.advice_for_page(state_of(current_app), time.perf_counter() - began - page.asker.host_s)
     return _render(template or endpoint, frame=replace(framed, notices=(*framed.notices, *helps)), view=content)
@@ -443,6 +492,8 @@ def _site(state: State) -> Site:
         own_tabs=[(view.name, view.title) for view in _panels().own_views],
         theme=_theme(),
         statements=None if state.statements is None else StatementQueries(state.statements, state.reading_ours),
+        issues=state.issues,
+        files=state.files,
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,
@@ -576,12 +627,18 @@ def theme() -> ResponseReturnValue:
     """Remember the theme in a cookie and go back to the page. With JavaScript the page sets the same cookie itself."""
     chosen, back = request.form.get("theme", ""), request.form.get("back", "")
     home = _url("index")
-    if not back.startswith(home) or "\\" in back or not back.isprintable() or urlsplit(back).netloc:
-        back = home
-    response = redirect(back, 303)
+    response = redirect(_own_url(back, home), 303)
     if chosen in THEMES:
         response.set_cookie(THEME_COOKIE, chosen, max_age=A_YEAR, path=home, samesite="Lax")
     return response
+
+
+def _own_url(url: str, otherwise: str) -> str:
+    """`url`, if it is one of the dashboard's, and no trick to lead elsewhere."""
+    home = _url("index")
+    if not url.startswith(home) or "\\" in url or not url.isprintable() or urlsplit(url).netloc:
+        return otherwise
+    return url
 
 
 def log_out() -> ResponseReturnValue:

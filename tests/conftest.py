@@ -438,6 +438,9 @@ def a_fortnight(now: datetime) -> list[dict[str, Any]]:
                 "exception": ("KeyError('cart')" if number != 600 else "ValueError('none left')")
                 if status == 500
                 else None,
+                "issue": ("KeyError: “…” · shop/cart.py in cart" if number != 600 else "ValueError: none left")
+                if status == 500
+                else None,
                 "traceback": "Traceback:\n  <b>line</b>" if status == 500 else None,
             }
         )

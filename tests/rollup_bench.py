@@ -135,6 +135,8 @@ def alike(one: Any, other: Any) -> bool:
         return type(one) is type(other) and all(alike(getattr(one, name), getattr(other, name)) for name in names)
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(alike(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= 1e-6 + 1e-9 * abs(one)
     return bool(one == other)

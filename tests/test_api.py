@@ -53,7 +53,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (
             "breakdown/color",
             "dimension is 'color', but must be one of path, route, referrer, channel, campaign, browser, platform, "
-            "device, bot, status_code, method, mimetype, content, exception, host, language, address, network",
+            "device, bot, status_code, method, mimetype, content, exception, issue, host, language, address, network",
         ),
         (
             "breakdown/path?sort=up",

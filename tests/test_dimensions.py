@@ -18,9 +18,7 @@ WHOLE = available(dict.fromkeys(KNOWN_COLUMNS))
 
 
 def test_available_in_order() -> None:
-    names = (
-        "path route referrer channel campaign browser platform device bot status_code method mimetype content exception"
-    )
+    names = "path route referrer channel campaign browser platform device bot status_code method mimetype content exception issue"
     names += " country host language release user"
     assert list(WHOLE) == [*names.split(), "address", "network"]
     assert list(available(dict.fromkeys(ORIGINAL_COLUMNS))) == [

@@ -56,6 +56,7 @@ def test_health_measures_tables_and_growth(make_app: MakeApp, database_url: str)
     assert [table.name for table in storage.tables] == [
         "request",
         "statistics_import",
+        "statistics_issue",
         "statistics_mark",
         "statistics_view",
     ]

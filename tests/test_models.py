@@ -139,6 +139,7 @@ def test_model_on_a_bind(make_app: MakeApp, new_database: Any) -> None:
             assert sa.inspect(app.db.engines["log"]).get_table_names() == [
                 "request",
                 "statistics_import",
+                "statistics_issue",
                 "statistics_mark",
                 "statistics_view",
             ]

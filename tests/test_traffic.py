@@ -16,7 +16,18 @@ from flask_statistics.traffic import Row, generate
 
 START, END = datetime(2024, 1, 1), datetime(2024, 1, 29)
 COLUMNS = {
-    *("response_time", "date", "method", "size", "status_code", "path", "user_agent", "remote_address", "exception"),
+    *(
+        "response_time",
+        "date",
+        "method",
+        "size",
+        "status_code",
+        "path",
+        "user_agent",
+        "remote_address",
+        "exception",
+        "issue",
+    ),
     *("referrer", "browser", "platform", "mimetype", "route", "device", "bot", "query_string", "traceback"),
     *("country", "host", "language", "release", "user", "tenant", "channel", "campaign"),
     *("db_time", "db_queries", "http_time", "http_calls", "story"),

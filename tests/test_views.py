@@ -46,8 +46,8 @@ VIEWS = (
 )
 PARTIALS = (
     *dict.fromkeys(
-        panel.name for panel in BUILT_IN if not panel.name.endswith("statements")
-    ),  # as nothing measures them here
+        panel.name for panel in BUILT_IN if not panel.name.endswith("statements") and panel.name != "exceptions"
+    ),  # as nothing measures them here, and exceptions have issues
     *("browser", "status_code", "exception"),
 )
 
@@ -399,7 +399,8 @@ def test_view_offers_a_comparison_where_it_shows_one(app: App) -> None:
 def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
     page = next((panel.page for panel in BUILT_IN if panel.name == name), "index").replace("index", "")
     client = "?span=28d&address=192.0.2.0"
-    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client}
+    issue = "?span=28d&issue=ValueError:+none+left"
+    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client, "failure": issue}
     query = of.get(name, f"?span=28d&sort=-p95&device!=bot{'&changed=1' if name == 'paths' else ''}")
     response = app.client.get(f"/statistics/panel/{name}{query}")
     assert steady(response.text) in steady(get(app, page + query))
@@ -494,7 +495,8 @@ STATEMENTS = {
     "?device!=bot&browser=firefox": 24,
     "?path=/": 14,
     "?path=/nowhere": 5,
-    "errors": 10,
+    "errors": 14,
+    "issue?issue=ValueError:+none+left": 12,
     "requests": 4,
     "requests?before=5": 5,
     "requests/1": 9,

@@ -27,8 +27,8 @@ MARKS = "marks"
 @commands.command("fill")
 @click.argument("columns", nargs=-1, required=True, type=click.Choice((*derived.COLUMNS, MARKS)))
 def fill(columns: Sequence[str]) -> None:
-    """Fill columns of stored rows: what a user agent says by the rules of today, the country of an address, and the channel
-    and campaign of a referrer and a query string.
+    """Fill columns of stored rows: what a user agent says by the rules of today, the country of an address, the channel and
+    campaign of a referrer and a query string, and the issue of an exception.
 
     A country that is stored stays. Days of the rollups whose rows changed are built again. Stop it at any time: what is done
     stays, and the same command goes on; it then builds all days again.
@@ -49,7 +49,9 @@ def fill(columns: Sequence[str]) -> None:
         database_errors("'flask statistics init' creates missing tables."),
         click.progressbar(length=0, label=label, file=sys.stderr, show_eta=False, show_percent=False) as bar,
     ):
-        found = derived.correct(state.engine(), state.raw, progress=bar.update, names=columns)
+        found = derived.correct(
+            state.engine(), state.raw, progress=bar.update, names=columns, root_path=state.app.root_path
+        )
     click.echo(f"{count_of(found.rows, 'raw row')} got another {' or '.join(columns)}.")
     trail.note(state.app, "changed", f"filled {', '.join(columns)}: {count_of(found.rows, 'raw row')}")
     if state.rollups is not None:

@@ -13,6 +13,8 @@ from .panel import Panel
 from .tables import LISTED, bars, code_and_label, not_before, rows
 
 PANEL_ROWS = 6
+ELSEWHERE = (*LISTED, "issue")
+"""Dimensions without a panel on the overview: the table of paths has the first ones, the errors view has issues."""
 HINTS = {"campaign": ("Links with utm_source=… show up here.",)}
 """How a dimension gets values."""
 
@@ -64,22 +66,23 @@ def panel_of(dimension: Dimension) -> Panel:
         compose=partial(top_values, name=name),
         template="_breakdown",
         rows=partial(rows, name=name),
-        offered=lambda _: name not in LISTED,
+        offered=lambda _: name not in ELSEWHERE,
         width="third",
         cost=("breakdowns",),
     )
 
 
-def top_values(page: Page, name: str) -> TopValues:
+def top_values(page: Page, name: str, among: tuple[str, ...] | None = None) -> TopValues:
     """The most frequent values of a dimension.
 
-    A whole page asks for all of its dimensions at once; if that fails, for each alone.
+    A whole page asks for all of its dimensions at once, `among` which it is (None: those of the overview); if that fails, for
+    each alone.
     """
-    names = (
-        tuple(each for each, one in page.site.dimensions.items() if each not in LISTED and not one.of_clients)
-        if page.is_whole
-        else (name,)
-    )
+    names: tuple[str, ...] = (name,)
+    if page.is_whole:
+        names = among or tuple(
+            each for each, one in page.site.dimensions.items() if each not in ELSEWHERE and not one.of_clients
+        )
     found = _ask_top_values(page, names)
     if found is None and len(names) > 1:
         found = _ask_top_values(page, (name,))

@@ -72,11 +72,11 @@ def _texts(filters: Filters, dimension: str) -> dict[str, tuple[str, ...]]:
     return {each.parameter: each.texts for each in filters.conditions if each.dimension == dimension}
 
 
-def chips(page: Page) -> tuple[Chip, ...]:
-    """The filters that are on."""
+def chips(page: Page, about: str | None = None) -> tuple[Chip, ...]:
+    """The filters that are on, but for those on the dimension that the page is `about`."""
     state = page.state
     switched = without_chips(state.filters).conditions
-    found = [_chip(page, condition) for condition in state.filters.conditions if condition not in switched]
+    found = [_chip(page, each) for each in state.filters.conditions if each not in switched and each.dimension != about]
     if state.filters.contains:
         rest = replace(state.filters, contains="")
         value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))

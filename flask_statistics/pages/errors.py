@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import urlsplit
 
 from ..dimensions import referrer_host
 from ..filters import Filters
-from ..formatting import clipped, clock, number, share
+from ..formatting import clipped, number, share
+from ..issues.text import unquoted
 from ..queries import answers
 from ..queries.answers import Row
 from ..queries.interface import CHEAP
+from . import issues
+from .issues import When, has_issues, when
 from .nothing import without_hits
 from .page import Page, covered, of_longest
 from .panel import EVERY_ROW, Cells, Panel, View
@@ -26,14 +27,6 @@ SHOWN = 10
 """Rows of a table."""
 LOOKED_AT = 1000
 """Links among which the top referrer of a path is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """An instant in a table."""
-
-    text: str
-    iso: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +157,8 @@ def _exception_row(page: Page, group: answers.ExceptionGroup) -> ExceptionRow:
         path=None if group.path is None else clipped(group.path),
         path_url=page.state.at(base, filters=at_path),
         hits=number(group.hits),
-        first=_when(page, group.first_requested),
-        last=_when(page, group.last_requested),
+        first=when(page, group.first_requested),
+        last=when(page, group.last_requested),
     )
 
 
@@ -174,15 +167,6 @@ def split_exception(page: Page, stored: str) -> tuple[str, str]:
     dimension = page.site.dimensions.get("exception")
     kind = str(dimension.value_of(stored)) if dimension else stored
     return kind, stored.removeprefix(kind).strip().removeprefix("(").removesuffix(")")
-
-
-def unquoted(message: str) -> str:
-    """A message without the quotes of its `repr`, where it is one text and nothing else."""
-    try:
-        text = ast.literal_eval(message)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return message
-    return text if isinstance(text, str) else message
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
@@ -221,7 +205,7 @@ def _failing_row(page: Page, row: Row) -> FailingRow:
         url=page.state.at(page.site.url("requests"), filters=filters),
         errors=number(measures.server_errors),
         share=share(measures.server_errors, measures.hits) or "",
-        last=None if measures.last_requested is None else _when(page, measures.last_requested),
+        last=None if measures.last_requested is None else when(page, measures.last_requested),
     )
 
 
@@ -273,7 +257,7 @@ def _missing_row(page: Page, row: Row, tops: dict[str, str]) -> MissingRow:
         hits=number(row.measures.hits),
         referrer=short_referrer(referrer),
         referrer_url=web_url(referrer),
-        last=None if last is None else _when(page, last),
+        last=None if last is None else when(page, last),
     )
 
 
@@ -332,13 +316,8 @@ def _link_row(page: Page, link: answers.Link) -> LinkRow:
         path=clipped(link.path),
         url=page.state.at(page.site.url("requests"), filters=filters),
         hits=number(link.hits),
-        last=_when(page, link.last_requested),
+        last=when(page, link.last_requested),
     )
-
-
-def _when(page: Page, moment: datetime) -> When:
-    at = page.local(moment)
-    return When(clock(at, now=page.local_now), at.isoformat(timespec="seconds"))
 
 
 # ---- the view --------------------------------------------------------------------------------------------------------
@@ -348,7 +327,7 @@ VIEW = View(
     title="Errors",
     template="errors",
     instead=lambda page: without_hits(page, CHEAP),
-    file=lambda _: "exceptions",
+    file=lambda page: "issues" if has_issues(page) else "exceptions",
     json="api_summary",
 )
 PANELS = (
@@ -362,6 +341,7 @@ PANELS = (
         rows=series_rows,
         cost=("series",),
     ),
+    issues.PANEL,
     Panel(
         name="exceptions",
         page="errors",
@@ -369,7 +349,7 @@ PANELS = (
         compose=exceptions,
         template="_exceptions",
         rows=exception_rows,
-        offered=lambda page: page.has("exception"),
+        offered=lambda page: page.has("exception") and not has_issues(page),
         cost=("exceptions",),
     ),
     Panel(

@@ -146,13 +146,15 @@ def frame(
     json_url: str | None,
     csv_url: str | None = None,
     outside: int | None = None,
+    about: str | None = None,
 ) -> Frame:
     """The frame around the page `view`, with the URLs of its numbers as JSON and CSV.
 
-    `outside` are the requests that the switches leave out; None: that was not counted.
+    `outside` are the requests that the switches leave out; None: that was not counted. `about` is the dimension whose filter
+    says what the page is about, which is no filter to its reader.
     """
     state, site = page.state, page.site
-    shown = () if view in UNFILTERED else chips(page)
+    shown = () if view in UNFILTERED else chips(page, about)
     return Frame(
         view=view,
         heading=title,

@@ -186,7 +186,7 @@ def one_request(page: Page, row: Mapping[str, Any]) -> OneRequest:
         waits=_waits(page, story),
         left_out=_left_out(story),
         exception=_long(row["exception"]) if row.get("exception") else None,
-        traceback=_lines(row["traceback"]) if row.get("traceback") else None,
+        traceback=lines_of(row["traceback"]) if row.get("traceback") else None,
         lines=tuple(
             Line(line.level, _tone(line.level), clipped(f"{line.logger}: {line.text}", 1_100)) for line in story.lines
         ),
@@ -406,6 +406,8 @@ def _fact(page: Page, name: str, value: Any) -> Fact:
     url = client_url(page, value) or None if name == "remote_address" else None
     if dimension is not None and value is not None and dimension.column == name:
         url = page.other_filtered(name, dimension.text_of(dimension.value_of(value)))
+    if name == "issue" and value and page.has("issue"):
+        url = page.state.at(page.site.url("issue"), filters=page.state.filters.only("issue", str(value)))
     return Fact(
         label=label,
         text=_fact_text(page, name, value),
@@ -430,6 +432,6 @@ def _long(text: str | None) -> str:
     return clipped(text, LONGEST_TEXT)
 
 
-def _lines(text: str) -> str:
+def lines_of(text: str) -> str:
     """A traceback line by line: its line breaks are its layout, everything else unseen is escaped."""
     return "\n".join(visible(line) for line in text[-LONGEST_TEXT:].replace("\r\n", "\n").split("\n"))

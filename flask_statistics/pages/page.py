@@ -15,6 +15,8 @@ from ..databases.causes import Cause
 from ..databases.errors import cause_of
 from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
+from ..issue_states import IssueStates
+from ..issues.frames import AppFiles
 from ..kept import Kept
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
@@ -69,6 +71,10 @@ class Site:
     """Name and title of the host's own pages."""
     statements: StatementQueries | None = None
     """What tells of the app's statements; None: they are not measured."""
+    issues: IssueStates | None = None
+    """What was decided about issues; None: the model does not keep them."""
+    files: AppFiles = field(default_factory=lambda: AppFiles("/"))
+    """Tells the app's own files."""
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
     retention: timedelta | None = None

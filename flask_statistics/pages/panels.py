@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ..changes import dimension_of as compared_by
 from ..config import SettingError
 from ..dimensions import ADDRESS, Dimension
-from . import breakdowns, changes, clients, database, errors, overview, request_log, unused, week
+from . import breakdowns, changes, clients, database, errors, issues, one_issue, overview, request_log, unused, week
 from .own import Own
 from .panel import Panel, View
 
@@ -16,6 +16,7 @@ BUILT_IN = (
     *database.OF_A_ROUTE_PANELS,
     *changes.PANELS,
     *errors.PANELS,
+    *one_issue.PANELS,
     *request_log.PANELS,
     *clients.PANELS,
     *database.PANELS,
@@ -29,6 +30,7 @@ VIEWS = {
         overview.VIEW,
         changes.VIEW,
         errors.VIEW,
+        one_issue.VIEW,
         request_log.VIEW,
         clients.VIEW,
         database.VIEW,
@@ -54,6 +56,7 @@ class Panels:
         self._clients = clients.PANELS if ADDRESS in dimensions else ()
         self._of_a_route = database.OF_A_ROUTE_PANELS if statements else ()
         self._statements = database.PANELS if statements else ()
+        self._one_issue = (*one_issue.PANELS, *one_issue.OF_DIMENSIONS) if "issue" in dimensions else ()
         self._unused = unused.PANELS if "route" in dimensions else ()
         self._own = own
 
@@ -62,7 +65,8 @@ class Panels:
         yield from self._of_a_route
         yield from self._of_dimensions
         yield from self._changes
-        yield from errors.PANELS
+        yield from (panel for panel in errors.PANELS if panel is not issues.PANEL or self._one_issue)
+        yield from self._one_issue
         yield from request_log.PANELS
         yield from self._clients
         yield from self._statements

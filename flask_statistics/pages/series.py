@@ -109,8 +109,11 @@ def metric_of(page: Page, name: str) -> Metric:
     return metric if all(is_offered(page, measure) for measure, _ in metric.measures) else METRICS["hits"]
 
 
-def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Series | None:
-    """The chart of `metric` over the page's span; None if the question failed."""
+def series(page: Page, *, metric: str, label: str, compare: bool = True, failures: str = "") -> Series | None:
+    """The chart of `metric` over the page's span; None if the question failed.
+
+    `failures`: its title, where all that is counted are failures.
+    """
     state, chosen = page.state, metric_of(page, metric)
     points = _ask(page, state.span, chosen)
     if points is None:
@@ -120,14 +123,17 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     before = comparable_span(page) if compare else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
-    lines = [charts.Line(name, text, _values(points, name, unknown)) for name, text in chosen.measures]
+    lines = [
+        charts.Line(FAILURES[0] if failures else name, text, _values(points, name, unknown))
+        for name, text in chosen.measures
+    ]
     against = "" if earlier is None else versus(page)
     chart = charts.line_chart(
         buckets,
         lines,
         previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
         previous_label=against,
-        bars=_is_bars(chosen, lines),
+        bars=bool(failures) or _is_bars(chosen, lines),
         unit=state.unit,  # type: ignore[arg-type]
         now=page.local_now,
         format_value=chosen.format_value,
@@ -136,7 +142,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True) -> Seri
     shown = [row for row in chart.rows if not row.future]
     itself = replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off"))
     return Series(
-        title=chosen.title,
+        title=failures or chosen.title,
         unit=state.unit,
         unit_label=UNIT_LABELS[state.unit],
         label=label,

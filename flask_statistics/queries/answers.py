@@ -151,6 +151,19 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Requests that have the same values of some dimensions."""
+
+    values: tuple[Value, ...]
+    """One of each dimension, in their order."""
+    hits: int
+    first_requested: datetime
+    """Naive UTC."""
+    last_requested: datetime
+    """Naive UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExceptionGroup:
     """Requests that failed with the same exception at the same path."""
 
@@ -293,8 +306,12 @@ class Tally:
             self.visitors,
             self.server_errors,
             self.time.bins,
-            tuple(Block(one.hits, one.server_errors or 0, one.time.known, one.time.total) for one in blocks),
+            tuple(one.block() for one in blocks),
         )
+
+    def block(self) -> Block:
+        """The sums so far of a block of time."""
+        return Block(self.hits, self.server_errors or 0, self.time.known, self.time.total)
 
 
 def _waited(wait: Wait, spread: Spread) -> Waited:

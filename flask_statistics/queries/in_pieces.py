@@ -21,7 +21,19 @@ from ..dimensions import Value
 from ..filters import Filters
 from ..models import LONG, RawTable
 from ..spans import EARLIEST, LATEST, Span, naive_utc
-from .answers import Breakdown, Client, ExceptionGroup, Freshness, Link, Measures, Point, Profiles, RequestLog
+from .answers import (
+    Block,
+    Breakdown,
+    Client,
+    ExceptionGroup,
+    Freshness,
+    Group,
+    Link,
+    Measures,
+    Point,
+    Profiles,
+    RequestLog,
+)
 from .raw import RawQueries
 
 LONGEST_READ_S = 0.2
@@ -121,8 +133,16 @@ class QueriesInPieces:
     def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
         return self._ask(span, lambda: self._queries.profiles(dimension, span, unit, filters, limit=limit))
 
+    def blocks(
+        self, dimension: str, values: Collection[Value], span: Span, unit: str, filters: Filters
+    ) -> dict[Value, tuple[Block, ...]]:
+        return self._ask(span, lambda: self._queries.blocks(dimension, values, span, unit, filters))
+
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         return self._ask(span, lambda: self._queries.clients(addresses, span, filters))
+
+    def groups(self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int) -> list[Group]:
+        return self._ask(span, lambda: self._queries.groups(dimensions, span, filters, limit=limit))
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         return self._ask(span, lambda: self._queries.exceptions(span, filters, limit=limit))

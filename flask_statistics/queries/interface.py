@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -14,10 +14,12 @@ from ..filters import Filters
 from ..spans import Span
 from ..waits import WAITS
 from .answers import (
+    Block,
     Breakdown,
     Client,
     ExceptionGroup,
     Freshness,
+    Group,
     Link,
     Measures,
     Only,
@@ -146,8 +148,16 @@ class Queries(Protocol):
         Of the `limit` values with the most hits, these first.
         """
 
+    def blocks(
+        self, dimension: str, values: Collection[Value], span: Span, unit: str, filters: Filters
+    ) -> dict[Value, tuple[Block, ...]]:
+        """What each of `values` of `dimension` has of each block of `unit`, oldest first."""
+
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         """What else is told of the clients with these addresses, by address; those without requests are left out."""
+
+    def groups(self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int) -> list[Group]:
+        """Requests by the values that they have of `dimensions`, with the first and the last of each, most hits first."""
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         """Exceptions by text and path, most hits first."""
@@ -182,6 +192,22 @@ class TooManyValues(Exception):
 
 class UnknownRequest(LookupError):
     """No stored request has the key that was asked for."""
+
+
+def joined(one: Group, other: Group) -> Group:
+    """Two groups of the same values as one."""
+    return Group(
+        one.values,
+        one.hits + other.hits,
+        min(one.first_requested, other.first_requested),
+        max(one.last_requested, other.last_requested),
+    )
+
+
+def ranked(groups: Iterable[Group], limit: int) -> list[Group]:
+    """The `limit` groups with the most hits, equal ones in the order of their values."""
+    ordered = sorted(groups, key=lambda group: (-group.hits, *map(_by_value, group.values)))
+    return ordered[:limit]
 
 
 def cut(rows: list[Row], *, sort: str, limit: int, offset: int) -> tuple[Row, ...]:

@@ -34,8 +34,14 @@ class Passing(ABC):
     def profiles(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("profiles", *arguments, **options)
 
+    def blocks(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("blocks", *arguments, **options)
+
     def clients(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("clients", *arguments, **options)
+
+    def groups(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("groups", *arguments, **options)
 
     def exceptions(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("exceptions", *arguments, **options)

@@ -24,10 +24,12 @@ from ..week import HOURS, hour_of_week
 from . import interface
 from .aggregates import Aggregates, grouped, instant_of
 from .answers import (
+    Block,
     Breakdown,
     Client,
     ExceptionGroup,
     Freshness,
+    Group,
     Link,
     Measures,
     Only,
@@ -39,14 +41,14 @@ from .answers import (
 )
 from .clients import RawClients
 from .conditions import Conditions, is_text, member, stored_values
-from .interface import BINNED_BY, CHEAP, EVERY_REQUEST, EVERYTHING, NEEDED, USUAL, VISITORS, cut
+from .interface import BINNED_BY, CHEAP, EVERY_REQUEST, EVERYTHING, NEEDED, USUAL, VISITORS, cut, joined, ranked
 from .request_log import RawRequests
 
 BUCKETS_A_STATEMENT = 256
 """A series with more buckets takes several statements, each over its own part of the span."""
 COMBINED = (
     ("browser", "platform", "device", "bot", "user_agent"),
-    ("status_code", "method", "mimetype", "exception"),
+    ("status_code", "method", "mimetype", "exception", "issue"),
     ("country", "host", "language", "release", "channel", "campaign"),
 )
 """Columns whose values go together, so that their combinations are few: one statement counts them for all of these."""
@@ -183,11 +185,33 @@ class RawQueries:
         hits = sum(tally.hits for tally in tallies.values()) if all_there else self._aggregates.hits(where)
         return Profiles(total, hits, tuple(tally.profile(value, blocks[value]) for value, tally in shown.items()))
 
+    def blocks(
+        self, dimension: str, values: Collection[Value], span: Span, unit: str, filters: Filters
+    ) -> dict[Value, tuple[Block, ...]]:
+        found = self._blocks(self._dimensions[dimension], span, unit, filters, values)
+        return {value: tuple(tally.block() for tally in tallies) for value, tallies in found.items()}
+
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         if ADDRESS not in self._dimensions:
             return {}
         clients = RawClients(self._connection, self._raw, self.conditions, self._dimensions[ADDRESS])
         return clients.about(addresses, span, filters)
+
+    def groups(self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int) -> list[Group]:
+        by = [self._dimensions[name] for name in dimensions]
+        date, columns = self.conditions.column("date"), [self.conditions.column(each.column) for each in by]
+        rows, _ = self._aggregates.groups(
+            grouped(columns, sa.func.count().label("hits"), sa.func.min(date), sa.func.max(date)).where(
+                *self.conditions.where(span, filters)
+            )
+        )
+        found: dict[tuple[Value, ...], Group] = {}
+        for *raws, hits, first, last in rows:
+            values = tuple(each.value_of(raw) for each, raw in zip(by, raws, strict=True))
+            group = Group(values, hits, naive_utc(first), naive_utc(last))
+            known = found.get(values)
+            found[values] = group if known is None else joined(known, group)
+        return ranked(found.values(), limit)
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if not self._raw.has("exception"):

@@ -246,6 +246,15 @@ class Contents:
             self._loaded[detail.id].discard(":keys")
         return keys
 
+    def moments_of(self, detail: Detail, ordinals: Iterable[int]) -> dict[int, datetime]:
+        """When some requests began, naive UTC, by ordinal; the column is dropped again."""
+        self.need([detail], (":hours", ":offsets"))
+        moments = {ordinal: detail.segment.moment(ordinal) for ordinal in ordinals}
+        if detail.id >= 0:
+            detail.segment.offsets = np.empty(0, dtype=np.uint32)
+            self._loaded[detail.id].discard(":offsets")
+        return moments
+
     def place_of(self, detail: Detail, date: datetime, key: Any) -> int:
         """The ordinal that the request with that date and key has, or would have."""
         self.need([detail], (":hours", ":offsets"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import numpy as np
 import sqlalchemy as sa
 
+from ..dimensions import Value
 from ..filters import Filters
 from ..latency import Spread
-from ..queries.answers import Profiles, Tally
+from ..queries.answers import Block, Profiles, Tally
 from ..queries.interface import CHEAP, USUAL
 from ..spans import Span
 from . import store
@@ -52,7 +53,7 @@ class RollupProfiles:
 
     def profiles(self, dimension: str, span: Span, unit: str, filters: Filters, *, limit: int) -> Profiles:
         """As the interface says."""
-        many, edges = self._source.dimensions[dimension].many, span.edges(unit)
+        many = self._source.dimensions[dimension].many
         precomputed = self._planner.precomputed_of(dimension, filters)
         plan = self._planner.plan(
             span, filters, precomputed, granularity=MONTHS if many else SETS, dimensions=(dimension,)
@@ -60,21 +61,38 @@ class RollupProfiles:
         hits = self._breakdowns.hits([dimension], plan)[dimension]
         shown = self._breakdowns.page(dimension, hits, "-hits", limit, 0)
         totals = self._breakdowns.sums(dimension, shown, plan, USUAL, dated=False)
-        blocks = {number: [Tally() for _ in edges[1:]] for number in shown}
-        in_blocks = self._planner.plan(
-            span,
-            filters,
-            precomputed,
-            tuple(edges),
-            granularity=MONTHS if many else ANY,
-            dimensions=(dimension,),
-        )
-        if shown:
-            self._add_stored(blocks, dimension, edges, in_blocks)
-            self._add_detailed(blocks, dimension, edges, in_blocks)
+        blocks = self._blocks(dimension, shown, span, unit, filters)
         tallies = {number: self._totals.tally(totals[number], USUAL, dated=False) for number in shown}
         rows = tuple(tallies[number].profile(value, blocks[number]) for number, value in shown.items())
         return Profiles(len(hits), sum(hits.values()), rows)
+
+    def blocks(
+        self, dimension: str, values: Collection[Value], span: Span, unit: str, filters: Filters
+    ) -> dict[Value, tuple[Block, ...]]:
+        """As the interface says."""
+        numbers = self._dictionary.values(dimension, set(values))
+        blocks = self._blocks(dimension, [numbers[value] for value in values], span, unit, filters)
+        return {value: tuple(tally.block() for tally in blocks[numbers[value]]) for value in values}
+
+    def _blocks(
+        self, dimension: str, numbers: Collection[int], span: Span, unit: str, filters: Filters
+    ) -> dict[int, list[Tally]]:
+        """What each of some values, by their numbers, has of each block of `unit`."""
+        edges = span.edges(unit)
+        blocks = {number: [Tally() for _ in edges[1:]] for number in numbers}
+        if not blocks:
+            return {}
+        plan = self._planner.plan(
+            span,
+            filters,
+            self._planner.precomputed_of(dimension, filters),
+            tuple(edges),
+            granularity=MONTHS if self._source.dimensions[dimension].many else ANY,
+            dimensions=(dimension,),
+        )
+        self._add_stored(blocks, dimension, edges, plan)
+        self._add_detailed(blocks, dimension, edges, plan)
+        return blocks
 
     def _add_stored(
         self, blocks: dict[int, list[Tally]], dimension: str, edges: Sequence[datetime], plan: Plan

@@ -21,10 +21,12 @@ import sqlalchemy as sa
 from ..dimensions import OTHER_VALUE, Value
 from ..filters import Filters
 from ..queries.answers import (
+    Block,
     Breakdown,
     Client,
     ExceptionGroup,
     Freshness,
+    Group,
     Link,
     Measures,
     Only,
@@ -32,7 +34,7 @@ from ..queries.answers import (
     Profiles,
     RequestLog,
 )
-from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, USUAL, cut
+from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, USUAL, cut, ranked
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc, to_local
 from ..week import HOURS, hour_of_week
@@ -42,6 +44,7 @@ from .clients import Clients
 from .contents import Contents
 from .cover import ANY, MONTHS, SETS
 from .dictionary import Dictionary
+from .groups import Groups
 from .meta import Coverage
 from .plans import Planner, Precomputed
 from .profiles import RollupProfiles
@@ -97,6 +100,7 @@ class RollupQueries:
             source, raw_connection, dictionary, self._contents, self._planner, self._breakdowns, self._totals
         )
 
+        self._groups = Groups(dictionary, self._contents, self._planner)
         self._profiles = RollupProfiles(
             connection,
             tables,
@@ -278,9 +282,21 @@ class RollupQueries:
         asked = self._raw if dimension in self._source.clients else self._profiles
         return asked.profiles(dimension, span, unit, filters, limit=limit)
 
+    def blocks(
+        self, dimension: str, values: Collection[Value], span: Span, unit: str, filters: Filters
+    ) -> dict[Value, tuple[Block, ...]]:
+        asked = self._raw if dimension in self._source.clients else self._profiles
+        return asked.blocks(dimension, values, span, unit, filters)
+
     def clients(self, addresses: Collection[Value], span: Span, filters: Filters) -> dict[Value, Client]:
         asked = self._clients.about if self._has_keys() else self._raw.clients
         return asked(addresses, span, filters)
+
+    def groups(self, dimensions: Sequence[str], span: Span, filters: Filters, *, limit: int) -> list[Group]:
+        if any(name in self._source.clients for name in dimensions):
+            return self._raw.groups(dimensions, span, filters, limit=limit)
+        plan = self._planner.plan(span, filters, None, dimensions=dimensions)
+        return ranked(self._groups.of(dimensions, plan), limit)
 
     def exceptions(self, span: Span, filters: Filters, *, limit: int) -> list[ExceptionGroup]:
         if "exception" not in self._source.dimensions:

@@ -159,6 +159,16 @@ class Segment:
         )
         return np.concatenate([members for _, members in pairs] or [ids]), ids
 
+    def values_of(self, name: str, members: BitMap) -> Column:
+        """The value id of each of `members`, in their order."""
+        if self._column(name) is not None:
+            return self.ids_of(name, members)
+        ordinals, found = bitmaps.ordinals(members), np.full(len(members), NONE, dtype=np.uint32)
+        sets = self._sets(name)
+        for value in sets:
+            found[np.searchsorted(ordinals, bitmaps.ordinals(members & sets[value]))] = value
+        return found
+
     def measures_at(
         self, places: Column | slice, *, summed: bool, timed: bool, seen: bool, waited: Collection[str] = ()
     ) -> Columns:

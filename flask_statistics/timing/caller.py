@@ -67,6 +67,10 @@ class Files:
         parts = path[len(self._root) :].split("/")
         return None if any(part in PACKAGES for part in parts) else path[len(self._below) :]
 
+    def is_others(self, path: str) -> bool:
+        """Whether a file, written with slashes, is Python's, of what is installed beside it, or this package's."""
+        return path.startswith(self._others)
+
 
 def _folder(path: Path) -> str:
     return f"{path.as_posix().rstrip('/')}/"

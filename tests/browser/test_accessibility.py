@@ -25,6 +25,7 @@ VIEWS = {
     "changes": "changes?span=28d&split=browser",
     "unchanged": "changes?show=same&split=browser",
     "errors": "errors?span=28d",
+    "issue": "issue?span=28d&issue=KeyError:+%E2%80%9C%E2%80%A6%E2%80%9D+%C2%B7+shop/cart.py+in+cart",
     "requests": "requests",
     "request": "requests/1",
     "live": "live",
@@ -90,7 +91,8 @@ def violations(page: Page, rules: dict[str, Any]) -> list[Any]:
 STATES = (
     """
 .seg a, .seg [aria-current], .seg.sm a, .seg.sm [aria-current], #fs-theme button, .tabs a, .tabs [aria-current],
-.btn, .step .btn, summary.btn, .pop .pri, .pop.list a, .kpi, .kpi[aria-current], .chip .op, .chip .x, .clear,
+.btn, .step .btn, .decide .btn, .decide .pri,
+summary.btn, .pop .pri, .pop.list a, .kpi, .kpi[aria-current], .chip .op, .chip .x, .clear,
 thead a, tbody tr, tbody th a, .flag text,
 #fs-table tbody a, .panel tbody a, .panel [aria-current], .more a, .foot a, .log tbody tr, .st, input, button
 """.replace("\n", " ")
@@ -100,7 +102,7 @@ thead a, tbody tr, tbody th a, .flag text,
 """What changes its looks under the pointer, by the keyboard or when it is chosen."""
 
 
-@pytest.mark.parametrize("view", ["filtered", "errors", "requests"])
+@pytest.mark.parametrize("view", ["filtered", "errors", "issue", "requests"])
 def test_accessibility_under_the_pointer_pressed_with_the_focus(page: Page, site: Site, view: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(site.url(VIEWS[view]))

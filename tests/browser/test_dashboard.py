@@ -22,6 +22,7 @@ VIEWS = (
     "?path=/",
     "changes?span=24h",
     "errors",
+    "issue?issue=ValueError:+none+left&span=28d",
     "requests",
     "live",
     "health",

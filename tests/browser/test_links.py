@@ -19,6 +19,7 @@ VIEWS = {
     "path": "?path=/&metric=errors",
     "changes": "changes?split=browser",
     "errors": "errors?span=28d",
+    "issue": "issue?span=28d&issue=KeyError:+%E2%80%9C%E2%80%A6%E2%80%9D+%C2%B7+shop/cart.py+in+cart",
     "requests": "requests?span=28d",
     "request": "requests/1",
     "live": "live?paused=1",

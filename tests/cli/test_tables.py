@@ -38,7 +38,7 @@ def test_init_creates_tables_and_index(make_app: MakeApp, database_url: str) -> 
     result = run(app, "init")
     assert (result.exit_code, result.output) == (
         0,
-        "Created the table request.\nCreated the table statistics_import.\n"
+        "Created the table request.\nCreated the table statistics_import.\nCreated the table statistics_issue.\n"
         "Created the table statistics_mark.\nCreated the table statistics_view.\n",
     )
     assert dates(app) == ["date"]
@@ -89,6 +89,7 @@ def test_init_leaves_the_hosts_tables_alone(make_app: MakeApp) -> None:
         assert sorted(sa.inspect(app.db.engine).get_table_names()) == [
             "request",
             "statistics_import",
+            "statistics_issue",
             "statistics_mark",
             "statistics_view",
         ]

@@ -9,14 +9,23 @@ from html import unescape
 from typing import Any
 
 import pytest
+from flask_sqlalchemy import SQLAlchemy
 
 from ..conftest import App
 from .test_overview import bars, cells
 
 
+def without_issues(db: SQLAlchemy) -> type[Any]:
+    """A model from before there were issues."""
+    texts = ("method", "path", "referrer", "exception", "remote_address")
+    columns: dict[str, Any] = {name: db.Column(db.String(200)) for name in texts}
+    columns |= {"index": db.Column(db.Integer, primary_key=True), "date": db.Column(db.DateTime, index=True)}
+    return type("Request", (db.Model,), columns | {"status_code": db.Column(db.Integer)})
+
+
 @pytest.fixture
 def app(make_app: Callable[..., App]) -> App:
-    app = make_app(STATISTICS_ENABLED=False)
+    app = make_app(model=without_issues, STATISTICS_ENABLED=False)
     app.insert(
         row(9, path="/a", status_code=500, exception="KeyError('cart')"),
         row(8, path="/a", status_code=500, exception="KeyError('cart')"),

@@ -17,7 +17,7 @@ from flask_statistics.state import State
 
 from ..conftest import App, a_fortnight
 
-BESIDE = {"earliest", "complete_from", "undecided", "recover"}
+BESIDE = {"earliest", "complete_from", "undecided", "recover", "request"}
 """Asked of a few rows, or of none."""
 
 
@@ -73,7 +73,7 @@ def test_panel_costs_what_it_says(app: App, asked: list[str], name: str) -> None
     ("view", "questions"),
     [
         ("", "breakdown breakdowns series series summary summary"),  # with the period before
-        ("errors", "breakdown breakdown exceptions links series series summary summary"),
+        ("errors", "blocks breakdown breakdown breakdown breakdown groups links series series summary summary"),
         ("requests", "requests series"),
     ],
 )

@@ -73,7 +73,7 @@ def test_readme_example_works_as_printed(tmp_path: Path) -> None:
     assert "flask statistics init\nflask run\n" in README
     assert (
         run_flask(tmp_path, "statistics", "init")
-        == "Created the table request.\nCreated the table statistics_import.\n"
+        == "Created the table request.\nCreated the table statistics_import.\nCreated the table statistics_issue.\n"
         "Created the table statistics_mark.\nCreated the table statistics_view.\n"
     )
     code = (

@@ -63,6 +63,7 @@ def rows(dates: st.SearchStrategy[datetime]) -> st.SearchStrategy[list[dict[str,
             "platform": some("Windows", "windows", ""),
             "referrer": some("https://www.a.example/x", "http://a.example/y", "https://b.example/", ""),
             "exception": some("KeyError('x')", "KeyError('y')", "ValueError()"),
+            "issue": some("KeyError: “…” · a.py in f", "ValueError"),
             "user_agent": some("curl/8", "Wget/1", ""),
             "country": some("DE", "FR", ""),
             "host": some("a.example", "A.example", "b.example"),
@@ -100,6 +101,7 @@ def filters(*, with_clients: bool = True) -> st.SearchStrategy[Filters]:
         "device": ("bot", "desktop", ""),
         "referrer": ("a.example", "b.example", ""),
         "exception": ("KeyError", ""),
+        "issue": ("KeyError: “…” · a.py in f", "ValueError", ""),
         "country": ("DE", ""),
         "host": ("a.example", "b.example"),
         "language": ("de", "de-AT", ""),
@@ -189,6 +191,10 @@ def compare(rolled: Rolled, expected: Rolled, data: st.DataObject) -> None:
             assert (answer.total, answer.hits) == (right.total, right.hits)
         if dimension in ROLLED_UP and span.count(unit) < 300:
             same("profiles", dimension, span, unit, chosen, limit=page["limit"])
+            listed = raw.breakdown(dimension, span, chosen, limit=3, want=HITS).rows
+            same("blocks", dimension, tuple(row.value for row in listed), span, unit, chosen)
+        together = data.draw(st.lists(st.sampled_from(dimensions), min_size=1, max_size=3, unique=True))
+        same("groups", together, span, chosen, limit=4)
         if clients_known:
             same("clients", ADDRESSES[:-1], span, chosen)
             same("exceptions", span, chosen, limit=3)

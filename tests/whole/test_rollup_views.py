@@ -22,6 +22,7 @@ VIEWS = (
     "",
     "changes",
     "errors",
+    "issue",
     "requests",
     "requests/3",
     "live",
@@ -88,6 +89,8 @@ def shown(app: App, url: str) -> str:
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("view", [*VIEWS, *PARTIALS, *EXPORTS, "export/path.csv"])
 def test_rollup_view_is_the_raw_one(both: Both, view: str, query: str) -> None:
+    if view == "issue":
+        query = f"{query}&issue=KeyError:+%E2%80%9C%E2%80%A6%E2%80%9D+%C2%B7+shop/cart.py+in+cart"
     url = f"{view}?{query}"
     assert shown(both.rolled, url) == shown(both.raw, url)
 

@@ -29,7 +29,7 @@ RECORD = Record(
 )
 LINE = (
     b'["2026-11-22T14:37:12.345678","GET","/",null,null,null,"curl/8",null,200,5,null,null,null,0.25'
-    b",null,null,null,null,null,null,null,null,null,null,null,null,null]"
+    b",null,null,null,null,null,null,null,null,null,null,null,null,null,null]"
 )
 
 
