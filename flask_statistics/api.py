@@ -6,7 +6,7 @@ dashboard's blueprint, and so its guard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timezone
 from math import isfinite
@@ -22,9 +22,12 @@ from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError
 from .filters import Filters
+from .issue_states import LONGEST_RELEASE, RESOLVED, Decision, fitting, groups_ever, names, standing, with_issue
+from .issues.text import LONGEST as LONGEST_ISSUE
+from .issues.text import issue_from
 from .pages.panels import Panels
-from .queries.answers import Measures, Only, ResponseTime
-from .queries.interface import Queries, TooManyValues, UnknownRequest
+from .queries.answers import Group, Measures, Only, ResponseTime, Row
+from .queries.interface import SUMS, VISITORS, Queries, TooManyValues, UnknownRequest
 from .query import MOST_POINTS, BadParameter, dimension_of, read, sort_of, unit_of
 from .releases_seen import to_minute
 from .spans import Span, SpanError, read_instant, to_local
@@ -48,11 +51,13 @@ def register(add_url_rule: Callable[..., None], panels: Panels) -> None:
         ("/api/breakdown/<dimension>", "api_breakdown", _breakdown),
         ("/api/requests", "api_requests", _requests),
         ("/api/changes", "api_changes", _changes),
+        ("/api/issues", "api_issues", _issues),
     ):
         add_url_rule(rule, endpoint, _refusing_mistakes(_answering(answer)))
     add_url_rule("/api/panels", "api_panels", _refusing_mistakes(lambda: _panels(panels)))
     for rule, endpoint, change, method in (
         ("/api/marks", "api_mark", _mark, "POST"),
+        ("/api/issues", "api_decide", _decide, "POST"),
         ("/api/marks/<key>", "api_delete_mark", _delete_mark, "DELETE"),
     ):
         add_url_rule(rule, endpoint, _refusing_mistakes(_changing(change)), methods=[method])
@@ -124,7 +129,7 @@ def _changing(change: Callable[..., Response]) -> Callable[..., Response]:
         except Locked:
             return refused(503, "The database is locked. Ask again.")
         except sa.exc.SQLAlchemyError as error:
-            state.complaints.tell("a mark could not be changed", error)
+            state.complaints.tell("what somebody decided could not be kept", error)
             return refused(503, f"The database could not do it. {fix(error)} The app's log says more.")
 
     return answer
@@ -242,6 +247,66 @@ def _finding_json(one: Finding, found: changes.Changes) -> dict[str, Any]:
         "hits_before": 0 if was is None else was.hits,
         "hits_after": 0 if now is None else now.hits,
     }
+
+
+def _issues(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
+    state, now = state_of(current_app), datetime.now(timezone.utc).replace(tzinfo=None)
+    if state.issues is None:
+        raise BadParameter("issues need the column 'issue', which the model does not have")
+    want = frozenset({SUMS, VISITORS})
+    found = queries.breakdown("issue", span, with_issue(filters), limit=_number("limit"), want=want)
+    groups = groups_ever(queries, state.dimensions, span, with_issue(Filters()), now)
+    decisions = state.issues.all()
+    return {
+        "total": found.total,
+        "rows": [
+            _issue_json(row, groups.get(row.value, []), decisions.get(str(row.value)), span) for row in found.rows
+        ],
+    }
+
+
+def _issue_json(row: Row, groups: Sequence[Group], decision: Decision | None, span: Span) -> dict[str, Any]:
+    issue, stands, measures = issue_from(str(row.value)), standing(decision, groups), row.measures
+    last = measures.last_requested
+    return {
+        "issue": row.value,
+        "type": issue.type,
+        "message": issue.message,
+        "place": issue.place,
+        "state": stands.state,
+        "again": stands.is_again,
+        "resolved_in": stands.release,
+        "hits": measures.hits,
+        "visitors": measures.visitors,
+        "releases": list(names(groups)),
+        "first_requested": _local(groups[0].first_requested, span) if groups else None,
+        "last_requested": None if last is None else _local(last, span),
+    }
+
+
+def _decide() -> Response:
+    """Let the issue have the state that a form, or an object of JSON, says."""
+    return rendering.data(decide(_body(("issue", "state", "release"))))
+
+
+def decide(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Let an issue have another state; what it is now. Raises `BadParameter`, and what `IssueStates.decide` does."""
+    state, issue, release = state_of(current_app), given.get("issue"), given.get("release") or None
+    if state.issues is None:
+        raise BadParameter("issues need the column 'issue', which the model does not have")
+    if not isinstance(issue, str) or not 0 < len(issue) <= LONGEST_ISSUE or fitting(issue) != issue:
+        raise BadParameter(
+            f"issue is {issue!r:.100}, but must be the text of an issue, of {LONGEST_ISSUE} characters at most"
+        )
+    if release is not None and (not isinstance(release, str) or fitting(release, LONGEST_RELEASE) != release):
+        raise BadParameter(f"release is {release!r:.100}, but must be a text of {LONGEST_RELEASE} characters at most")
+    chosen = given.get("state")
+    try:
+        state.issues.decide(issue, chosen, release=release, now=datetime.now(timezone.utc).replace(tzinfo=None))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise BadParameter(str(error)) from None
+    trail.note(state.app, "changed", f"issue {issue}: {chosen}")
+    return {"issue": issue, "state": chosen, "release": release if chosen == RESOLVED else None}
 
 
 def _requests(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:

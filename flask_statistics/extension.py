@@ -158,7 +158,7 @@ class Statistics:
         if settings.queries:
             state.statements = define(*ours)
         if raw.has("issue"):
-            writing = partial(state.our_engine_for, WORKING)
+            writing = partial(state.our_engine_for, RECORDING)
             state.issues = IssueStates(issue_table(*ours), reading=state.reading_ours, writing=writing)
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules

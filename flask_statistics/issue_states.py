@@ -7,24 +7,35 @@ before; where requests have no release, with the first request after that.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from . import databases
 from .dimensions import Value
+from .filters import Filters
 from .issues.text import LONGEST
+from .kept import Full
 from .models import moment, own_table
 from .queries.answers import Group
+from .queries.interface import Queries
+from .spans import Span
+from .writers.transaction import commit
 
 NAME = "statistics_issue"
 OPEN, RESOLVED, IGNORED = "open", "resolved", "ignored"
 STATES = (OPEN, RESOLVED, IGNORED)
 LONGEST_RELEASE = 64
+MOST_DECISIONS = 5_000
+MOST_GROUPS = 20_000
+"""Releases of issues that are looked at, of all that is kept."""
+WAIT_MS = 1_000
+"""For a SQLite database that another one writes."""
 
 Connect = Callable[[], AbstractContextManager[sa.Connection]]
 _TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
@@ -83,16 +94,32 @@ class IssueStates:
         return {row.issue: Decision(row.state, row.release, row.changed_at) for row in rows}
 
     def decide(self, issue: str, state: str, *, release: str | None, now: datetime) -> None:
-        """Let an issue have another state, in a short transaction of our own. Raises `ValueError` for what is no state."""
+        """Let an issue have another state, in a short transaction of our own.
+
+        Raises `ValueError` for what is no state, `Full`, `Locked` and what the database does.
+        """
         if state not in STATES:
-            raise ValueError(f"state is {state[:100]!r}, but must be one of {', '.join(STATES)}")
-        known = hashlib.sha256(issue.encode("utf-8", "surrogatepass")).hexdigest()
-        with self._writing().begin() as connection, databases.of(connection).alone_with(connection, self._table):
-            connection.execute(sa.delete(self._table).where(self._table.c.id == known))
-            if state != OPEN:
-                values = {"id": known, "issue": issue, "state": state, "changed_at": now}
-                values["release"] = release if state == RESOLVED and release else None
-                connection.execute(sa.insert(self._table).values(values))
+            raise ValueError(f"state is {state!r:.100}, but must be one of {', '.join(STATES)}")
+        values = {"issue": issue, "state": state, "release": release or None, "changed_at": now}
+        if state != RESOLVED:
+            values["release"] = None
+        work = partial(_decide, self._table, hashlib.sha256(issue.encode("utf-8", "surrogatepass")).hexdigest(), values)
+        try:
+            commit(self._writing(), work, wait_ms=WAIT_MS)
+        except sa.exc.IntegrityError:  # somebody else was quicker, whose row is there now
+            commit(self._writing(), work, wait_ms=WAIT_MS)
+
+
+def _decide(table: sa.Table, key: str, values: Mapping[str, Any], connection: sa.Connection) -> None:
+    same = table.c.id == key
+    if values["state"] == OPEN:
+        connection.execute(sa.delete(table).where(same))
+    elif connection.scalar(sa.select(sa.func.count()).where(same)):
+        connection.execute(sa.update(table).where(same).values(values))
+    elif (connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0) >= MOST_DECISIONS:
+        raise Full(f"{MOST_DECISIONS:,} issues are resolved or ignored already: open some of them again first.")
+    else:
+        connection.execute(sa.insert(table).values(id=key, **values))
 
 
 def fitting(text: str, longest: int = LONGEST) -> str:
@@ -115,6 +142,25 @@ def _came_back(decision: Decision, group: Group) -> bool:
     if group.last_requested <= decision.changed_at:
         return False
     return release is None or release == decision.release or group.first_requested > decision.changed_at
+
+
+def with_issue(filters: Filters) -> Filters:
+    """Those of the requests that have an issue."""
+    return filters if filters.texts("issue") else filters.and_("issue", "", negated=True)
+
+
+def groups_ever(
+    queries: Queries, dimensions: Collection[str], span: Span, filters: Filters, now: datetime
+) -> Mapping[Value, list[Group]]:
+    """For each issue its requests of each release, of all that is kept up to the end of `span`, or `now`; oldest first."""
+    first = queries.earliest()
+    if first is None:
+        return {}
+    ever = Span(min(first, span.start), max(span.end, now), span.zone)
+    if "release" in dimensions:
+        return by_issue(queries.groups(("issue", "release"), ever, filters, limit=MOST_GROUPS))
+    found = queries.groups(("issue",), ever, filters, limit=MOST_GROUPS)
+    return by_issue(replace(group, values=(*group.values, None)) for group in found)
 
 
 def by_issue(groups: Iterable[Group]) -> Mapping[Value, list[Group]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from .confidence import FAILURES, GONE, NEW, TIMES, VISITORS
 from .dimensions import Dimension
+from .issue_states import LONGEST_RELEASE, STATES
+from .issues.text import LONGEST
 from .kept import EVENT, LONGEST_TEXT, RELEASE
 from .parameters import TABLE, Parameter
 from .spans import UNITS
@@ -84,6 +86,13 @@ def description(dimensions: Mapping[str, Dimension], waits: Sequence[str] = (), 
                     }
                 ),
             ),
+            "/issues": _get(
+                "issues",
+                "Exceptions that are one, most hits first, and what was decided about them",
+                _parameters("issues", dimensions),
+                _answer({"total": COUNT, "rows": _list(ISSUE)}),
+            )
+            | _change("post", "decide", "Let an issue have another state", DECIDED, status="200", body=DECISION),
             "/marks": _get(
                 "marks", "What was marked, the oldest first", [], _object({"marks": _list(MARK)}), always=True
             )
@@ -199,6 +208,28 @@ FINDING: Json = {
     "sure": {"type": "boolean"},
     "worse": {"type": "boolean"},
     **dict.fromkeys(("hits_before", "hits_after"), COUNT),
+}
+STATE = _one_of(STATES)
+ISSUE: Json = {
+    **dict.fromkeys(("issue", "type", "message", "place"), TEXT),
+    "state": STATE,
+    "again": {"type": "boolean", "description": "Whether it was resolved and came back."},
+    "resolved_in": _or_null(TEXT),
+    "hits": COUNT,
+    "visitors": _or_null(COUNT),
+    "releases": {"type": "array", "items": TEXT},
+    "first_requested": _or_null(INSTANT),
+    "last_requested": _or_null(INSTANT),
+}
+DECIDED: Json = {"issue": TEXT, "state": STATE, "release": _or_null(TEXT)}
+DECISION: Json = {
+    "type": "object",
+    "properties": {
+        "issue": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+        "state": STATE,
+        "release": {"type": "string", "maxLength": LONGEST_RELEASE, "description": "In which it is resolved."},
+    },
+    "required": ["issue", "state"],
 }
 MARK: Json = {
     "id": TEXT,

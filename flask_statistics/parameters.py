@@ -78,8 +78,8 @@ LOG_COLUMNS = (
 KINDS = ("all", "slower", "faster", "failing", "traffic", "presence", "same")
 """Which changes are listed, the default first."""
 _DAY = "`2026-11-22`, or `2026-11-22T14:00`, in the configured time zone"
-_ALL = ("summary", "series", "breakdown", "requests", "changes")
-_LISTS = ("breakdown", "requests")
+_ALL = ("summary", "series", "breakdown", "requests", "changes", "issues")
+_LISTS = ("breakdown", "requests", "issues")
 TABLE = (
     Parameter(
         name="span",

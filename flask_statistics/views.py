@@ -42,8 +42,7 @@ from .dimensions import DimensionError, referrer_host
 from .exclusion import excluder
 from .formatting import clipped
 from .guards import refusal
-from .issue_states import LONGEST_RELEASE, STATES, fitting
-from .issues.text import LONGEST
+from .kept import Full
 from .page_state import PageState, read_state
 from .pages import health as health_page
 from .pages import live, one_issue, own, tables
@@ -57,8 +56,10 @@ from .places import Busy
 from .queries.interface import TooManyValues
 from .queries.remembering import Remembering
 from .queries.statements import StatementQueries
+from .query import BadParameter
 from .spans import to_local
 from .state import NAME, State, state_of
+from .writers.transaction import Locked
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self'; connect-src 'self'; "
@@ -353,15 +354,16 @@ def issue_view() -> ResponseReturnValue:
 
 def decide() -> ResponseReturnValue:
     """Let an issue have another state, and go back to the page."""
-    issues = state_of(current_app).issues
-    if issues is None:
-        return _no_page()
-    chosen, text = request.form.get("state", ""), fitting(request.form.get("issue", ""), LONGEST + 1)
-    if chosen not in STATES or not 0 < len(text) <= LONGEST:
-        return _refusal([f"state must be one of {', '.join(STATES)}, and issue the text of an issue"])
-    release = fitting(request.form.get("release", ""), LONGEST_RELEASE) or None
-    issues.decide(text, chosen, release=release, now=utc_now())
-    trail.note(state_of(current_app).app, "changed", f"issue {text}: {chosen}")
+    if not guards.may_change(state_of(current_app).guard):
+        return _message(403, "This cannot be changed here", f"{api.EVERYBODY}.")
+    try:
+        api.decide(request.form)
+    except BadParameter as error:
+        return _message(400, "This cannot be read", f"{error}.")
+    except Full as error:
+        return _message(409, "There is no room for more", str(error))
+    except Locked:
+        return _message(503, "The database is locked", "Nothing was changed. Go back and try again.")
     return redirect(_own_url(request.form.get("back", ""), _url("errors")), 303)
 
 
@@ -493,6 +495,7 @@ def _site(state: State) -> Site:
         theme=_theme(),
         statements=None if state.statements is None else StatementQueries(state.statements, state.reading_ours),
         issues=state.issues,
+        may_change=guards.may_change(state.guard),
         files=state.files,
         can_log_out=guards.can_log_out(),
         retention=state.settings.raw_retention,

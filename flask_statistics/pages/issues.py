@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from ..dimensions import Value
 from ..filters import Filters
 from ..formatting import clipped, clock, number
-from ..issue_states import IGNORED, OPEN, RESOLVED, STATES, Standing, by_issue, names, standing
+from ..issue_states import (
+    IGNORED,
+    OPEN,
+    RESOLVED,
+    STATES,
+    Standing,
+    groups_ever,
+    names,
+    standing,
+    with_issue,
+)
 from ..issues.text import Issue, issue_from
 from ..queries.answers import Block, Group, Row
 from ..queries.interface import HITS, SUMS, VISITORS
-from ..spans import Span
 from .page import Link, Page, plural
 from .panel import Cells, Panel
 
@@ -21,8 +30,6 @@ SHOWN = 50
 """Issues of the table."""
 MOST_ISSUES = 1_000
 """Issues of a span that are looked at, those with the most hits."""
-MOST_GROUPS = 20_000
-"""Releases of issues that are looked at, of all that is kept."""
 MOST_BARS, FINEST = 48, 200
 """Bars of a small chart, and the buckets that may be added up for them."""
 FINER = ("hour", "day", "week")
@@ -117,31 +124,9 @@ def has_issues(page: Page) -> bool:
 # ---- what is known ---------------------------------------------------------------------------------------------------
 
 
-def by_release(page: Page) -> tuple[str, ...]:
-    """The dimensions by which all of the issues' requests are grouped."""
-    return ("issue", "release") if "release" in page.site.dimensions else ("issue",)
-
-
-def ever(page: Page) -> Span | None:
-    """The time of all that is kept; None: nothing is."""
-    first, span = page.queries.earliest(), page.state.span
-    return None if first is None else Span(min(first, span.start), max(span.end, page.now), span.zone)
-
-
 def groups_of(page: Page, filters: Filters) -> Mapping[Value, Sequence[Group]]:
     """For each issue its requests of each release, of all that is kept, oldest first."""
-    span = ever(page)
-    if span is None:
-        return {}
-    found = page.queries.groups(by_release(page), span, filters, limit=MOST_GROUPS)
-    if "release" not in page.site.dimensions:
-        found = [replace(group, values=(*group.values, None)) for group in found]
-    return by_issue(found)
-
-
-def with_issue(filters: Filters) -> Filters:
-    """Those of the requests that have an issue."""
-    return filters if filters.texts("issue") else filters.and_("issue", "", negated=True)
+    return groups_ever(page.queries, page.site.dimensions, page.state.span, filters, page.now)
 
 
 def _listed(page: Page) -> list[Listed]:

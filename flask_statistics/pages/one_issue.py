@@ -120,7 +120,7 @@ def head(page: Page) -> Head | None:
         message=clipped(issue.message),
         place=clipped(issue.place),
         tag=tag_of(page, groups, stands),
-        choices=() if decisions is None else tuple(_choices(page, stands.state, groups)),
+        choices=() if decisions is None or not site.may_change else tuple(_choices(page, stands.state, groups)),
         url=site.url("issue"),
         here=state.table_url_at(state.base),
         back_url=state.at(site.url("errors"), filters=state.filters.without("issue")),

@@ -75,6 +75,8 @@ class Site:
     """What was decided about issues; None: the model does not keep them."""
     files: AppFiles = field(default_factory=lambda: AppFiles("/"))
     """Tells the app's own files."""
+    may_change: bool = True
+    """Whether the reader may change what all others see."""
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
     retention: timedelta | None = None

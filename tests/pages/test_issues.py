@@ -7,15 +7,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from flask import Flask
 
+from flask_statistics.guards import everybody
 from flask_statistics.pages.issues import MOST_BARS, spark
 from flask_statistics.queries.answers import Block
 
-from ..conftest import App
+from ..conftest import App, original_model
 from .test_overview import rows as table
 
 NOW = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
@@ -327,3 +328,77 @@ def test_small_chart() -> None:
     many = spark([Block(1, 0, 0, 0.0)] * 168)
     assert many.bars == 42 <= MOST_BARS
     assert spark([Block(0, 0, 0, 0.0)] * 5).path == ""
+
+
+def test_api_of_issues(app: App) -> None:
+    key, value = app.json("issues")["rows"]
+    first, last = (f"{NOW - timedelta(hours=ago):%Y-%m-%dT%H:%M:%S}+00:00" for ago in (20, 9))
+    assert key == {
+        "issue": KEY,
+        "type": "KeyError",
+        "message": "“…”",
+        "place": "shop/cart.py in cart",
+        "state": "open",
+        "again": False,
+        "resolved_in": None,
+        "hits": 3,
+        "visitors": 2,
+        "releases": ["v42"],
+        "first_requested": first,
+        "last_requested": last,
+    }
+    assert (value["issue"], value["releases"], value["hits"]) == (VALUE, ["v40", "v41", "v42"], 2)
+    wanted = {"issue": KEY, "state": "resolved", "release": "v43"}
+    for given in ({"json": wanted}, {"data": wanted}):
+        assert app.client.post("/statistics/api/issues", **given).json == wanted
+    found = app.json("issues?limit=1")
+    assert (found["total"], [row["resolved_in"] for row in found["rows"]]) == (2, ["v43"])
+    assert app.json("issues?issue!=" + quote(KEY))["rows"] == [value]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"issue": KEY, "state": "gone"}, "state is 'gone', but must be one of open, resolved, ignored"),
+        ({"issue": KEY}, "state is None, but must be one of open, resolved, ignored"),
+        ({"state": "open"}, "issue is None, but must be the text of an issue, of 512 characters at most"),
+        (
+            {"issue": "\0", "state": "open"},
+            "issue is '\\x00', but must be the text of an issue, of 512 characters at most",
+        ),
+        (
+            {"issue": KEY, "state": "resolved", "release": 43},
+            "release is 43, but must be a text of 64 characters at most",
+        ),
+        ({"issue": KEY, "state": "open", "why": ""}, "'why' is no parameter; did you mean issue?"),
+    ],
+)
+def test_api_refuses_other_decisions(make_app: Callable[..., App], given: Any, message: str) -> None:
+    answer = make_app().client.post("/statistics/api/issues", json=given)
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith(message.partition(";")[0])  # type: ignore[index]
+
+
+def test_nobody_decides_where_everybody_sees(make_app: Callable[..., App]) -> None:
+    app = make_app(before_f=everybody, STATISTICS_ENABLED=False)
+    app.insert(*ROWS)
+    assert app.client.post("/statistics/api/issues", json={"issue": KEY, "state": "ignored"}).status_code == 403
+    assert decide(app, KEY, "ignored").status_code == 403
+    assert 'name="state"' not in page(app, KEY)
+    assert len(listed(app)) == 2
+
+
+def test_model_without_issues_has_exceptions_by_path(make_app: Callable[..., App]) -> None:
+    app = make_app(model=original_model)
+    assert 'id="fs-exceptions"' in app.client.get("/statistics/panel/exceptions").text
+    assert app.client.get("/statistics/issue?issue=a").status_code == 404
+    assert app.client.post("/statistics/issue", data={"issue": "a", "state": "open"}).status_code == 400
+    answers = app.client.get("/statistics/api/issues"), app.client.post("/statistics/api/issues", json={})
+    assert (
+        [(answer.status_code, answer.json["error"][:29]) for answer in answers]
+        == [  # type: ignore[index]
+            (400, "issues need the column 'issue'"[:29])
+        ]
+        * 2
+    )
+    assert "statistics_issue" not in app.Request.metadata.tables

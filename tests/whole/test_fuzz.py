@@ -115,7 +115,17 @@ def test_static_file_with_a_nul_in_its_name(hostile: App) -> None:
 # ---- the API by its description --------------------------------------------------------------------------------------
 
 
-OPERATIONS = ("summary", "series", "breakdown/{dimension}", "changes", "requests", "marks", "panels", "health")
+OPERATIONS = (
+    "summary",
+    "series",
+    "breakdown/{dimension}",
+    "changes",
+    "requests",
+    "issues",
+    "marks",
+    "panels",
+    "health",
+)
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
@@ -123,7 +133,7 @@ def test_api_is_as_described(hostile: App, path: str) -> None:
     try_out(hostile, path, "GET")
 
 
-@pytest.mark.parametrize(("path", "method"), [("marks", "POST"), ("marks/{key}", "DELETE")])
+@pytest.mark.parametrize(("path", "method"), [("issues", "POST"), ("marks", "POST"), ("marks/{key}", "DELETE")])
 def test_changes_by_the_api_are_as_described(make_app: Callable[..., App], path: str, method: str) -> None:
     try_out(make_app(before_f=lambda: True), path, method)
 
