@@ -400,7 +400,8 @@ def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
     page = next((panel.page for panel in BUILT_IN if panel.name == name), "index").replace("index", "")
     client = "?span=28d&address=192.0.2.0"
     issue = "?span=28d&issue=ValueError:+none+left"
-    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client, "failure": issue}
+    two = "?span=28d&browser=firefox&browser=chrome&split=browser"
+    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client, "failure": issue, "sides": two, "pairs": two}
     query = of.get(name, f"?span=28d&sort=-p95&device!=bot{'&changed=1' if name == 'paths' else ''}")
     response = app.client.get(f"/statistics/panel/{name}{query}")
     assert steady(response.text) in steady(get(app, page + query))

@@ -15,7 +15,7 @@ from ..confidence import FAILURES, GONE, NEW, TIMES, VISITORS, Finding
 from ..dimensions import Value
 from ..filters import Filters
 from ..formatting import duration, number, share, span_label, visible
-from ..queries.interface import CHEAP, HITS
+from ..queries.interface import HITS
 from ..spans import next_edge
 from .chips import chip_text
 from .evidence import Interval, chance_text, change_text, distributions, interval, odds
@@ -23,12 +23,11 @@ from .marks import around_mark
 from .nothing import Nothing, nothing
 from .page import Link, Page, plural
 from .panel import Cells, Panel, View
+from .sides import two_of, values_of
 from .summary import ask_measures
 
 SPLITS = ("release", "device", "browser", "platform", "country", "language", "host", "method")
 """Dimensions of which two values can be chosen here, as far as the model has them."""
-MOST_CHOICES = 20
-"""Values to choose from."""
 MOST_ROWS = 100
 """Changes that a page lists; its file has all of them."""
 KINDS: tuple[tuple[str, str, Callable[[Finding], bool]], ...] = (
@@ -135,39 +134,13 @@ def lots_of(page: Page) -> Lots | None:
     """Both sides that the page's state asks for; None: there is nothing to compare with."""
     state = page.state
     if state.table.split:
-        values = _two(page, state.table.split)
+        values = two_of(page, state.table.split)
         if values is None:
             return None
         return asked.in_values(state.span, state.filters, dimension=state.table.split, values=values, now=page.now)
     against = date.fromisoformat(state.table.against) if state.table.against else None
     known = page.ask(page.queries.earliest)
     return asked.in_time(state.span, state.filters, now=page.now, vs=state.vs, against=against, known=known)
-
-
-def _two(page: Page, name: str) -> tuple[str, str] | None:
-    """The two values that are compared: those of the filters, or else the newest releases, or the commonest ones."""
-    chosen = page.state.filters.texts(name)
-    if len(chosen) == 2:
-        return chosen[0], chosen[1]
-    known = [text for text, _ in _values(page, name)]
-    if len(known) < 2:
-        return None
-    return (known[1], known[0]) if name == "release" else (known[0], known[1])
-
-
-def _values(page: Page, name: str) -> tuple[tuple[str, str], ...]:
-    """Texts and labels of a dimension's values: the latest releases first, else the commonest."""
-    found = page.ask(
-        page.queries.breakdown,
-        name,
-        page.state.span,
-        page.state.filters.without(name),
-        sort="-last_requested" if name == "release" else "-hits",
-        limit=MOST_CHOICES,
-        want=CHEAP if name == "release" else HITS,
-    )
-    dimension = page.site.dimensions[name]
-    return tuple((dimension.text_of(row.value), page.label(name, row.value)) for row in found.rows) if found else ()
 
 
 def ask_changes(page: Page) -> tuple[Lots | None, Changes | None]:
@@ -346,7 +319,7 @@ def _choice(page: Page) -> Choice | None:
     name = page.state.table.split
     if not name:
         return None
-    values, two = _values(page, name), _two(page, name)
+    values, two = values_of(page, name), two_of(page, name)
     texts = [text for text, _ in values]
     dimension = page.site.dimensions[name]
     given = [(text, chip_text(dimension, text)) for text in page.state.filters.texts(name) if text not in texts]

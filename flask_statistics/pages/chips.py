@@ -45,6 +45,10 @@ class Chip:
     """Says the opposite; None where there is none."""
     values: tuple[ChipValue, ...]
     """Any of them."""
+    compare_url: str | None
+    """Shows its two values side by side; None: there are not two, or they are."""
+    is_split: bool
+    """Whether they are."""
     without: Filters
     """The filters but for this one."""
 
@@ -80,7 +84,7 @@ def chips(page: Page, about: str | None = None) -> tuple[Chip, ...]:
     if state.filters.contains:
         rest = replace(state.filters, contains="")
         value = ChipValue(clipped(state.filters.contains), state.url(filters=rest))
-        found.append(Chip("Path", "contains", None, (value,), rest))
+        found.append(Chip("Path", "contains", None, (value,), None, False, rest))
     if state.filters.at:
         found.append(_chip_of_hours(page))
     return tuple(found)
@@ -94,7 +98,7 @@ def _chip_of_hours(page: Page) -> Chip:
         )
         for text in filters.at
     )
-    return Chip("Time", "is", None, tuple(values), replace(filters, at=()))
+    return Chip("Time", "is", None, tuple(values), None, False, replace(filters, at=()))
 
 
 def scope(filters: Filters, *, of_statements: bool = False) -> str:
@@ -113,6 +117,7 @@ def _chip(page: Page, condition: Condition) -> Chip:
     for text in condition.texts:
         flipped = flipped.minus(condition.dimension, text, negated=condition.negated)
         flipped = flipped.and_(condition.dimension, text, negated=not condition.negated)
+    is_split = state.table.split == condition.dimension and len(condition.texts) == 2 and not condition.negated
     return Chip(
         label=dimension.label,
         operator="is not" if condition.negated else "is",
@@ -124,6 +129,10 @@ def _chip(page: Page, condition: Condition) -> Chip:
             )
             for text in condition.texts
         ),
+        compare_url=None
+        if is_split or condition.negated or len(condition.texts) != 2
+        else state.listed_at(page.site.url("index"), split=condition.dimension),
+        is_split=is_split,
         without=replace(filters, conditions=tuple(each for each in filters.conditions if each != condition)),
     )
 

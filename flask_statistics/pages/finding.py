@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..changes import BY, dimension_of
 from ..confidence import FAILURES, TIMES, VISITORS, Finding
@@ -50,7 +50,8 @@ def said(page: Page) -> Said:
     url = page.other("changes")
     if not is_here(page):
         return Said("", (), "", url)
-    by, (lots, found) = dimension_of(page.site.dimensions) or "", ask_changes(page)
+    whole = replace(page, state=replace(page.state, table=replace(page.state.table, split="")))
+    by, (lots, found) = dimension_of(page.site.dimensions) or "", ask_changes(whole)
     if lots is None:
         return Said("There is nothing to compare with yet.", (), "", url)
     if found is None:

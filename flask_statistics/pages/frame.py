@@ -119,6 +119,8 @@ class Frame:
     chips: tuple[Chip, ...]
     scope: str
     """What is counted, in words; empty: the view counts nothing by filters."""
+    is_split: bool
+    """Whether something stands side by side."""
     outside: Link | None
     """Leads to all that is not counted because of a switch; None: no switch is on."""
     clear_url: str | None
@@ -178,6 +180,7 @@ def frame(
         toolbar=_toolbar(page, default, compared=view in COMPARED),
         chips=shown,
         scope="" if view in UNFILTERED else scope(state.filters, of_statements=view == "database"),
+        is_split=bool(state.table.split),
         outside=None if view in UNFILTERED or view == "database" else outside_of(page, outside),
         clear_url=state.url(filters=without_chips(state.filters))
         if sum(len(chip.values) for chip in shown) > 1

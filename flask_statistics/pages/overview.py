@@ -7,9 +7,12 @@ from . import request_log, tables, week
 from .chips import unswitched
 from .nothing import without_hits
 from .page import Page, covered
+from .pair import pair
 from .panel import Panel, View
 from .series import rows, series
+from .sides import is_pair
 from .summary import ask_measures, summary
+from .tables import grouping_of
 
 RECENT = 20
 """Requests of a path that its page shows."""
@@ -19,12 +22,6 @@ def has_one_path(page: Page) -> bool:
     """Whether the filters let one path through."""
     texts = page.state.filters.texts("path")
     return len(texts) == 1 and bool(texts[0])
-
-
-def grouping_of(page: Page) -> str | None:
-    """The dimension that the table of paths lists; None if the model has none for it."""
-    by, known = page.state.table.by, [name for name in tables.LISTED if name in page.site.dimensions]
-    return by if by in known else next(iter(known), None)
 
 
 def _paths(page: Page) -> tables.Table | None:
@@ -63,7 +60,17 @@ PANELS = (
         title="Totals",
         compose=lambda page: summary(page, want=_wanted(page)),
         template="_summary",
+        offered=lambda page: not is_pair(page),
         cost=("summary",),
+    ),
+    Panel(
+        name="sides",
+        page="index",
+        title="Side by side",
+        compose=pair,
+        template="_sides",
+        offered=is_pair,
+        cost=("breakdown", "profiles", "summary"),
     ),
     Panel(
         name="series",
@@ -80,7 +87,7 @@ PANELS = (
         title="Paths",
         compose=_paths,
         template="_paths",
-        offered=lambda page: not has_one_path(page) and grouping_of(page) is not None,
+        offered=lambda page: not has_one_path(page) and not is_pair(page) and grouping_of(page) is not None,
         cost=("breakdown", "profiles"),
     ),
     Panel(
@@ -91,6 +98,15 @@ PANELS = (
         template="_requests",
         offered=has_one_path,
         cost=("requests",),
+    ),
+    Panel(
+        name="pairs",
+        page="index",
+        title="Side by side, paths",
+        compose=pair,
+        template="_pairs",
+        offered=lambda page: is_pair(page) and not has_one_path(page),
+        cost=("breakdown", "profiles", "summary"),
     ),
     week.PANEL,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .. import charts
@@ -16,6 +16,7 @@ from .beginning import Beginning, beginning
 from .marks import Drawn, drawn
 from .page import Link, Page, versus
 from .panel import Cells
+from .sides import Side, sides_of, split_links
 from .summary import comparable_span, incomparable, is_offered, value_of
 
 
@@ -74,6 +75,10 @@ class Series:
     """The chart and its table."""
 
     title: str
+    by: str
+    """What it is split by; empty: nothing."""
+    splits: tuple[Link, ...]
+    """What it can be split by, or how it is whole again."""
     unit: str
     unit_label: str
     label: str
@@ -120,10 +125,11 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
         return None
     known = beginning(page)
     unknown = _unknown(points, known)
-    before = comparable_span(page) if compare else None
+    split = _split(page, chosen, unknown)
+    before = comparable_span(page) if compare and not split else None
     earlier = None if before is None else _ask(page, before, chosen)
     buckets = [(page.local(point.start), page.local(point.end)) for point in points]
-    lines = [
+    lines = split or [
         charts.Line(FAILURES[0] if failures else name, text, _values(points, name, unknown))
         for name, text in chosen.measures
     ]
@@ -133,7 +139,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
         lines,
         previous=None if earlier is None else _aligned(earlier, chosen.measures[0][0], len(points)),
         previous_label=against,
-        bars=bool(failures) or _is_bars(chosen, lines),
+        bars=not split and (bool(failures) or _is_bars(chosen, lines)),
         unit=state.unit,  # type: ignore[arg-type]
         now=page.local_now,
         format_value=chosen.format_value,
@@ -142,11 +148,13 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
     shown = [row for row in chart.rows if not row.future]
     itself = replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off"))
     return Series(
-        title=failures or chosen.title,
+        title=failures
+        or (f"{chosen.title}, {chosen.measures[0][1]}" if split and len(chosen.measures) > 1 else chosen.title),
+        by=page.site.dimensions[state.table.split].label.lower() if split else "",
         unit=state.unit,
         unit_label=UNIT_LABELS[state.unit],
         label=label,
-        figures=_figures(chosen, lines[0].values, shown, state.unit),
+        figures="" if split else _figures(chosen, lines[0].values, shown, state.unit),
         previous_label=against or None,
         units=tuple(_unit_link(state, unit) for unit in state.units()),
         metrics=_metric_links(page, metric) if metric in OF_TIME else (),
@@ -155,6 +163,7 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
         marks=drawn(page, buckets),
         end=f"{(shown or chart.rows)[-1].end:%Y-%m-%dT%H:%M}",
         base=state.base,
+        splits=split_links(page),
         csv_url=itself.csv("series"),
         svg_url=itself.state.table_url_at(page.site.url("chart")),
         total=sum(point.measures.hits for point in points),
@@ -166,6 +175,18 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
 def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
     state = page.state
     return page.ask(page.queries.series, span, state.unit, state.filters, want=metric.want)
+
+
+def _split(page: Page, metric: Metric, unknown: int) -> list[charts.Line]:
+    """A line for each of what stands side by side, of the first measure; empty: nothing does, or a question failed."""
+    lines = []
+    for side in sides_of(page):
+        points = page.ask(page.queries.series, page.state.span, page.state.unit, side.filters, want=metric.want)
+        if points is None:
+            return []
+        name = metric.measures[0][0]
+        lines.append(charts.Line(name, side.label, _values(points, name, unknown)))
+    return lines
 
 
 def _is_bars(metric: Metric, lines: list[charts.Line]) -> bool:
@@ -231,6 +252,10 @@ def bucket_url(page: Page, hit: charts.HitArea) -> str:
 def rows(page: Page) -> Iterator[Cells]:
     """The series of the page's metric, a bucket a row, beside the period before."""
     state, metric = page.state, metric_of(page, page.state.metric)
+    sides = sides_of(page)
+    if sides:
+        yield from _split_rows(page, metric, sides)
+        return
     before = comparable_span(page)
     previous = ["Previous"] if before is not None else []
     yield ["Start", "End", *(label for _, label in metric.measures), *previous]
@@ -244,3 +269,14 @@ def rows(page: Page) -> Iterator[Cells]:
         if before is not None:
             values.append(value_of(first, earlier[place].measures) if place < len(earlier) else None)
         yield [point.start, point.end, *values]
+
+
+def _split_rows(page: Page, metric: Metric, sides: Sequence[Side]) -> Iterator[Cells]:
+    """The series of the metric's first measure, a bucket a row, with a column for each of what stands side by side."""
+    name, state = metric.measures[0][0], page.state
+    yield ["Start", "End", *(side.label for side in sides)]
+    found = [page.queries.series(state.span, state.unit, side.filters, want=metric.want) for side in sides]
+    unknown = _unknown(found[0], beginning(page))
+    for place, points in enumerate(zip(*found, strict=True)):
+        values = [None if place < unknown else value_of(name, point.measures) for point in points]
+        yield [points[0].start, points[0].end, *values]

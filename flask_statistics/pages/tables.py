@@ -175,6 +175,12 @@ def bars(rows: Sequence[Row], sort: str, columns: Collection[str]) -> tuple[floa
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
+def grouping_of(page: Page) -> str | None:
+    """The dimension that the table of paths lists; None if the model has none for it."""
+    by, known = page.state.table.by, [name for name in LISTED if name in page.site.dimensions]
+    return by if by in known else next(iter(known), None)
+
+
 def paths(page: Page, dimension: str) -> Table | None:
     """The table of paths or routes, as many rows as the page's state says; None if the question failed."""
     state = page.state

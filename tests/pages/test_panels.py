@@ -63,7 +63,8 @@ def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted({*NAMES, "browser", "path"} - {"statements", "route_statements"}))
 def test_panel_costs_what_it_says(app: App, asked: list[str], name: str) -> None:
-    assert app.client.get(f"/statistics/panel/{name}").status_code == 200
+    two = "?browser=firefox&browser=chrome&split=browser" if name in ("sides", "pairs") else ""
+    assert app.client.get(f"/statistics/panel/{name}{two}").status_code == 200
     panel = panels_of(app).get(name)
     assert panel is not None
     assert {*asked} - BESIDE == {*panel.cost}
@@ -90,7 +91,16 @@ def test_panels_are_on_pages_that_there_are() -> None:
 
 def test_panels_of_dimensions_follow_those_of_the_overview(app: App) -> None:
     names = [panel.name for panel in panels_of(app).on("index")]
-    assert names == ["summary", "series", "paths", "recent", "week", *app.statistics_state().dimensions]
+    assert names == [
+        "summary",
+        "sides",
+        "series",
+        "paths",
+        "recent",
+        "pairs",
+        "week",
+        *app.statistics_state().dimensions,
+    ]
 
 
 def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
