@@ -17,6 +17,7 @@ import pytest
 
 from flask_statistics.filters import Filters
 from flask_statistics.formatting import clock, duration, number, share
+from flask_statistics.pages.breakdowns import ELSEWHERE
 from flask_statistics.queries.answers import Breakdown, Measures, Point, ResponseTime, Row
 from flask_statistics.queries.interface import Queries
 from flask_statistics.spans import Span
@@ -157,7 +158,7 @@ def test_overview_paths_are_the_apis_breakdown(app: App, query: str) -> None:
 def test_overview_panels_are_the_apis_breakdowns(app: App, query: str) -> None:
     page = page_of(app, query)
     for name, dimension in app.statistics_state().dimensions.items():
-        if name in ("path", "route") or dimension.of_clients:
+        if name in ELSEWHERE or dimension.of_clients:
             continue
         others = "&".join(part for part in query[1:].split("&") if not part.startswith((f"{name}=", f"{name}!", "s")))
         span = re.search(r"span=\w+", query)
