@@ -15,6 +15,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 PREFIX = "STATISTICS_"
+MOST_VIEWS = 20
+"""Saved views in `VIEWS`, and as many that readers save."""
+LONGEST_NAME = 40
+"""Characters of a saved view's name."""
 BESIDE = ""
 """The `BIND_KEY` that nobody set: our tables are beside the raw table, if it is in a database that can keep them."""
 PEOPLE = "device!=bot"
@@ -103,6 +107,19 @@ def _timezone(value: Any) -> ZoneInfo:
         return ZoneInfo(value)
     except (TypeError, ValueError, OSError, KeyError) as error:  # KeyError: no such zone
         raise ValueError('the IANA name of a time zone, for example "Europe/Berlin"') from error
+
+
+def _views(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping) or len(value) > MOST_VIEWS:
+        raise ValueError(
+            f'a mapping of up to {MOST_VIEWS} names to URLs, for example {{"Checkout": "?path=/checkout&span=28d"}}'
+        )
+    for name, url in value.items():
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.strip()) <= LONGEST_NAME:
+            raise ValueError(f"a mapping with names of 1 to {LONGEST_NAME} characters, which {name!r:.100} is not")
+        if not isinstance(url, str):
+            raise ValueError(f"a mapping of names to texts, and that of {name!r} is {url!r:.100}")
+    return tuple(value.items())
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
@@ -225,6 +242,11 @@ class Settings:
             PEOPLE,
             'which requests the dashboard\'s pages count as long as nothing else is chosen; `""`: all. The API counts all',
             _filters,
+        )
+    )
+    views: tuple[tuple[str, str], ...] = field(
+        metadata=_setting(
+            {}, 'tabs of yours: names and URLs, such as `{"Checkout": "?path=/checkout&span=28d"}`', _views
         )
     )
     url_prefix: str = field(metadata=_setting("/statistics", "where the dashboard is mounted", _url_prefix))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from flask import Flask, current_app
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 
-from . import cli, databases, guards, kept, processes, trail, views
+from . import cli, databases, guards, kept, processes, saved_views, trail, views
 from .access_log.table import import_table
 from .addresses import anonymizer, secret_table
 from .columns import check_fillable, is_of_addresses, taker
@@ -136,6 +136,8 @@ class Statistics:
         known = available(raw.columns, dimensions, without=not_filled(settings))
         check_dimensions(known)
         self._own.check_dimensions(known)
+        usual = _usual_filters(settings, known)
+        saved = tuple(_saved_views(settings, known, usual))
         fillers = {
             dimension.column: _filler(app, dimension, raw) for dimension in dimensions if dimension.record is not None
         }
@@ -152,9 +154,9 @@ class Statistics:
         ours = (metadata, raw.table.schema if metadata is raw.table.metadata else None)
         tables = kept.define(*ours)
         state = State(
-            app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, tables, spool
+            app, settings, db, model, raw, known, before_f or closed, bind_key, metadata, imports, tables, saved, spool
         )
-        state.usual = _usual_filters(settings, known)
+        state.usual = usual
         if settings.queries:
             state.statements = define(*ours)
         if raw.has("issue"):
@@ -376,6 +378,23 @@ def _check_names(app: Flask, settings: Settings) -> None:
                 f"STATISTICS_{key} is {value!r}, but the app does not look at it: make it with "
                 f"Flask(..., {key.lower()}_matching=True), or leave it out."
             )
+
+
+def _saved_views(settings: Settings, dimensions: dict[str, Dimension], usual: Filters) -> Iterator[kept.SavedView]:
+    """Those that the settings name. Raises `SettingError` for one that cannot be."""
+    for name, url in settings.views:
+        try:
+            found = saved_views.canonical(
+                url,
+                dimensions=dimensions,
+                now=datetime.now(timezone.utc).replace(tzinfo=None),
+                zone=settings.timezone,
+                default=settings.default_date_span,
+                usual=usual,
+            )
+        except saved_views.ViewError as error:
+            raise SettingError(f"STATISTICS_VIEWS has {name!r}: {url!r}, but that must be {error}.") from None
+        yield kept.SavedView(name.strip(), found)
 
 
 def _filler(app: Flask, dimension: Dimension, raw: RawTable) -> Callable[[], Any]:

@@ -179,11 +179,13 @@ def collect(state: State, now: datetime) -> Health:
     recording = None if done is None else _recording(state, done)
     database, storage, rollups, rollups_error = "ok", None, None, None
     lacks: tuple[schema.Lack, ...] = ()
+    missing: list[str] = []
     indexed, locks_out = None, False
     try:
         with state.reading() as (connections, _):
             lacks = tuple(schema.lacking(state, connections.raw, connections.ours))
             storage, locks_out = _storage(state, connections, now), connections.in_pieces is not None
+            missing = schema.missing(state, connections.ours)
             indexed = _is_indexed(state, connections.raw)
             if state.rollups is not None:
                 try:
@@ -210,6 +212,7 @@ def collect(state: State, now: datetime) -> Health:
         settings=tuple(_settings(state)),
         problems=(
             *map(_lack, lacks),
+            *(f"The table {name} is missing. Make a migration, or run 'flask statistics init'." for name in missing),
             *_problems(database, recording, rollups_error, now=now, late=late),
             *(() if rollups is None else _rollup_problems(rollups)),
             *(() if storage is None else _storage_problems(storage)),

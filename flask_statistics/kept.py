@@ -15,6 +15,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from .config import LONGEST_NAME, MOST_VIEWS
 from .models import moment, own_table, text
 
 MARK = "statistics_mark"
@@ -23,11 +24,8 @@ RELEASE, EVENT = "release", "event"
 """The kinds of marks: the app's releases, and what somebody marked."""
 MOST_MARKS = 100
 """Of each kind. Of releases the latest are kept."""
-MOST_VIEWS = 20
 LONGEST_TEXT = 64
 """Characters of a mark, as many as a release has."""
-LONGEST_NAME = 40
-"""Characters of a saved view's name."""
 LONGEST_URL = 2_000
 """Characters of what a saved view shows."""
 ID = 32

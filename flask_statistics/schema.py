@@ -77,6 +77,13 @@ def lacking(state: State, raw: sa.Engine | sa.Connection, ours: sa.Engine | sa.C
     return found
 
 
+def missing(state: State, ours: sa.Engine | sa.Connection) -> list[str]:
+    """The tables of marks and saved views that are not there, which no page fails of. Raises what the database does."""
+    inspector = sa.inspect(ours)
+    tables = (state.kept.mark, state.kept.view)
+    return [table.fullname for table in tables if not inspector.has_table(table.name, schema=table.schema)]
+
+
 def has_date_index(raw: RawTable, inspector: sa.Inspector) -> bool:
     """Whether the raw table has an index that begins with the date. Raises what the database does."""
     date, name, schema = raw.columns["date"].name, raw.table.name, raw.table.schema

@@ -24,7 +24,7 @@ from .filters import ALL, Filters
 from .guards import Guard
 from .issue_states import IssueStates
 from .issues.frames import AppFiles
-from .kept import Kept, read
+from .kept import Kept, SavedView, read
 from .kept import Tables as KeptTables
 from .masking import Masking
 from .models import RawTable
@@ -92,6 +92,8 @@ class State:
     """Which logs were imported."""
     kept: KeptTables
     """Marks and saved views."""
+    views: tuple[SavedView, ...] = ()
+    """Saved views of the settings."""
     spool: sa.Table | None = None
     """How far spool files are moved; None: `STATISTICS_WRITER` is not "spool"."""
     usual: Filters = ALL

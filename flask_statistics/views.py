@@ -35,7 +35,9 @@ from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from . import api, export, forms, guards, health, origin, rendering, trail
+from . import api, export, forms, guards, health, kept, origin, rendering, saved_views, trail
+from .config import LONGEST_NAME
+from .connections import RECORDING
 from .databases import budgets
 from .databases.errors import fix
 from .dimensions import DimensionError, referrer_host
@@ -59,7 +61,7 @@ from .queries.statements import StatementQueries
 from .query import BadParameter
 from .spans import to_local
 from .state import NAME, State, state_of
-from .writers.transaction import Locked
+from .writers.transaction import Locked, commit
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'{nonce}; img-src 'self'; connect-src 'self'; "
@@ -123,6 +125,7 @@ def blueprint(panels: Panels, host: str | None = None) -> Dashboard:
         add(rule, endpoint, _answering(view))
     add("/theme", "theme", theme, methods=["POST"])
     add("/issue", "decide", _answering(decide), methods=["POST"])
+    add("/views", "save_view", _answering(save_view), methods=["POST"])
     add("/log-out", "log_out", log_out, methods=["POST"])
     add("/static/<path:filename>", "static", _static)
     api.register(add, panels)
@@ -502,6 +505,8 @@ def _site(state: State) -> Site:
         most_rows=state.settings.raw_max_rows,
         routes=partial(_routes, state),
         kept=cache(partial(State.read_kept, state)),  # one page asks once
+        views=state.views,
+        may_save=guards.may_change(state.guard),
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )
@@ -628,9 +633,8 @@ def chart_svg() -> ResponseReturnValue:
 
 def theme() -> ResponseReturnValue:
     """Remember the theme in a cookie and go back to the page. With JavaScript the page sets the same cookie itself."""
-    chosen, back = request.form.get("theme", ""), request.form.get("back", "")
-    home = _url("index")
-    response = redirect(_own_url(back, home), 303)
+    chosen, home = request.form.get("theme", ""), _url("index")
+    response = redirect(_own_url(request.form.get("back", ""), home), 303)
     if chosen in THEMES:
         response.set_cookie(THEME_COOKIE, chosen, max_age=A_YEAR, path=home, samesite="Lax")
     return response
@@ -649,6 +653,58 @@ def log_out() -> ResponseReturnValue:
     response = _message(200, "You are logged out", "The link that you came with opens it again.")
     guards.log_out(response)
     return response
+
+
+def save_view() -> ResponseReturnValue:
+    """Keep the view that a form was on under a name, or delete the one that it names, and go back to it."""
+    state, back = state_of(current_app), _own_url(request.form.get("back", ""), _url("index"))
+    if not guards.may_change(state.guard):
+        return _message(403, "This is refused", f"{api.EVERYBODY}.")
+    try:
+        where = _delete_view(state, back) if "delete" in request.form else _save_view(state, back)
+    except (ValueError, kept.Full) as error:
+        return _message(400, "This view cannot be saved", f"{str(error).rstrip('.')}.", back=("Back", back))
+    except Locked:
+        return _message(503, "The database is locked", "Nothing was changed. Try it again.", back=("Back", back))
+    return redirect(where, 303)
+
+
+def _save_view(state: State, back: str) -> str:
+    """Save it; gives its URL. Raises `ValueError` or `Full` for what cannot be."""
+    home, now = _url("index"), utc_now()
+    name = kept.checked("The name", request.form.get("name"), LONGEST_NAME)
+    try:
+        url = saved_views.canonical(
+            back.removeprefix(home),
+            dimensions=state.dimensions,
+            now=now,
+            zone=state.settings.timezone,
+            default=state.settings.default_date_span,
+            usual=state.usual,
+            of_clients=False,
+        )
+    except saved_views.ViewError as error:
+        raise ValueError(f"What is saved must be {error}") from None
+    view = kept.SavedView(name, url)
+    commit(
+        state.our_engine_for(RECORDING),
+        lambda connection: kept.save_view(connection, state.kept, view, now),
+        wait_ms=api.WAIT_MS,
+    )
+    trail.note(state.app, "changed", f"saved the view {name}")
+    return home + url
+
+
+def _delete_view(state: State, back: str) -> str:
+    key, found = request.form["delete"], list[bool]()
+    commit(
+        state.our_engine_for(RECORDING),
+        lambda connection: found.append(kept.delete_view(connection, state.kept, key)),
+        wait_ms=api.WAIT_MS,
+    )
+    if found[-1]:
+        trail.note(state.app, "changed", f"deleted the saved view {key}")
+    return back
 
 
 def _theme() -> str:

@@ -463,7 +463,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A running app with two weeks of requests, that records nothing more."""
     control = Control()
     url = f"sqlite:///{tmp_path_factory.mktemp('site') / 'app.sqlite'}"
-    app = App(url, before_f=control, STATISTICS_ENABLED=False)
+    views = {"Slow routes": "?span=91d&by=route&sort=-p95"}
+    app = App(url, before_f=control, STATISTICS_ENABLED=False, STATISTICS_VIEWS=views)
     app.flask.add_url_rule("/login", "login", lambda: "<title>Log in</title><h1>Log in</h1>")
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     app.insert(*a_fortnight(now))

@@ -179,4 +179,4 @@ def test_marks_while_the_database_is_away(make_app: MakeApp, caplog: pytest.LogC
     refused = app.client.post(API, json={"text": "x"})
     assert refused.status_code == 503
     assert "flask statistics init" in refused.json["error"]
-    assert "a mark could not be changed" in caplog.text
+    assert "what somebody decided could not be kept" in caplog.text

@@ -13,6 +13,7 @@ from ..formatting import clock as clock_text
 from ..page_state import PageState, preset_names
 from ..parameters import CONTAINS
 from ..queries.answers import Freshness, is_late
+from ..saved_views import is_page
 from ..spans import FIRST_YEAR, Span, calendar
 from .chips import Chip, chips, outside_of, scope, switch, without_chips
 from .marks import around_url, called, latest, since
@@ -98,6 +99,17 @@ class Toolbar:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """The form that saves a view."""
+
+    url: str
+    back: str
+    """The page to save."""
+    key: str | None
+    """Of the saved view that is shown, to be deleted; None: it shows none that was saved here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """What surrounds a page."""
 
@@ -114,6 +126,10 @@ class Frame:
     overview_url: str
     """The overview of the same requests."""
     tabs: tuple[Link, ...]
+    saved: tuple[Link, ...]
+    """Tabs of saved views."""
+    saving: Saving | None
+    """How this view is saved, or no more; None: it cannot be."""
     updates: Updates
     toolbar: Toolbar
     chips: tuple[Chip, ...]
@@ -157,6 +173,8 @@ def frame(
     """
     state, site = page.state, page.site
     shown = () if view in UNFILTERED else chips(page, about)
+    saved = _saved(page)
+    at_tab = not any(link.current for link in saved)
     return Frame(
         view=view,
         heading=title,
@@ -168,14 +186,16 @@ def frame(
         overview_url=page.other("index"),
         tabs=(
             *(
-                Link(text, page.other(name), name == view)
+                Link(text, page.other(name), at_tab and name == view)
                 for name, text in TABS
                 if (name != "clients" or ADDRESS in site.dimensions)
                 and (name != "database" or site.statements is not None)
                 and (name != "changes" or compared_by(site.dimensions) is not None)
             ),
-            *(Link(text, page.other("page", name=name), name == view) for name, text in site.own_tabs),
+            *(Link(text, page.other("page", name=name), at_tab and name == view) for name, text in site.own_tabs),
         ),
+        saved=saved,
+        saving=_saving(page),
         updates=updates(page, page.queries.freshness),
         toolbar=_toolbar(page, default, compared=view in COMPARED),
         chips=shown,
@@ -195,6 +215,26 @@ def frame(
         self_url=state.table_url_at(state.base),
         is_raw=page.queries.freshness is None,
     )
+
+
+def _saved(page: Page) -> tuple[Link, ...]:
+    """Tabs of saved views, those of the settings first; current is what the page shows to the letter."""
+    home, shown = page.site.url("index"), _first_page(page)
+    views = (*page.site.views, *page.site.kept().views)
+    return tuple(Link(clipped(view.name), home + view.url, home + view.url == shown) for view in views)
+
+
+def _saving(page: Page) -> Saving | None:
+    home, shown = page.site.url("index"), _first_page(page)
+    if not page.site.may_save or not is_page(page.state.base.removeprefix(home), page.site.dimensions):
+        return None
+    key = next((view.id for view in page.site.kept().views if home + view.url == shown), None)
+    return Saving(page.site.url("save_view"), shown, key)
+
+
+def _first_page(page: Page) -> str:
+    state = page.state
+    return replace(state, table=state.table.first_page()).table_url_at(state.base)
 
 
 def updates(page: Page, freshness: Freshness | None) -> Updates:

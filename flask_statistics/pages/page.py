@@ -17,7 +17,7 @@ from ..dimensions import Dimension, Value
 from ..formatting import clipped, span_label
 from ..issue_states import IssueStates
 from ..issues.frames import AppFiles
-from ..kept import Kept
+from ..kept import Kept, SavedView
 from ..page_state import PageState
 from ..queries.interface import Queries, TooManyValues
 from ..queries.statements import StatementQueries
@@ -87,6 +87,10 @@ class Site:
     """Columns of what requests waited for that something fills."""
     kept: Callable[[], Kept] = Kept
     """Marks and saved views."""
+    views: Sequence[SavedView] = ()
+    """Those of the settings."""
+    may_save: bool = False
+    """Whether the reader may keep something for all of them."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
     routes: Callable[[], Sequence[Route]] = tuple

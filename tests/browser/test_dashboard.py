@@ -542,6 +542,27 @@ def test_browser_focus_returns_to_the_menu_that_was_chosen_from(window: Window) 
     expect(window.page.locator("details.menu[open]")).to_have_count(0)
 
 
+def test_browser_view_is_saved_and_deleted(window: Window) -> None:
+    window.open("errors?span=28d")
+    page = window.page
+    page.locator("#fs-save summary").click()
+    page.get_by_label("Name of this view").fill("Failures")
+    page.get_by_role("button", name="Save", exact=True).click()
+    tab = page.locator(".tabs a", has_text="Failures")
+    expect(tab).to_have_attribute("aria-current", "page")
+    expect(page.locator(".tabs [aria-current]")).to_have_count(1)
+    page.evaluate("window.mark = 1")
+    page.locator(".tabs a", has_text="Overview").click()
+    expect(tab).not_to_have_attribute("aria-current", "page")
+    tab.click()
+    window.expect_url("/statistics/errors?span=28d")
+    assert window.is_same_load()
+    page.get_by_role("button", name="Delete view").click()
+    expect(tab).to_have_count(0)
+    window.expect_url("/statistics/errors?span=28d")
+    assert window.problems == []
+
+
 def test_browser_theme_is_remembered(window: Window) -> None:
     window.open()
     window.page.locator("#fs-theme").get_by_role("button", name="Dark").click()

@@ -83,6 +83,7 @@ ORDER = (
     "health",
     "charts",
     "page_state",
+    "saved_views",
     "forms",
     "pages",
     "query",
