@@ -496,7 +496,7 @@ STATEMENTS = {
     "?device!=bot&browser=firefox": 24,
     "?path=/": 14,
     "?path=/nowhere": 5,
-    "errors": 14,
+    "errors": 16,
     "issue?issue=ValueError:+none+left": 12,
     "requests": 4,
     "requests?before=5": 5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -10,13 +10,14 @@ from ..dimensions import referrer_host
 from ..filters import Filters
 from ..formatting import clipped, number, share
 from ..issues.text import unquoted
+from ..probes import is_probe
 from ..queries import answers
 from ..queries.answers import Row
-from ..queries.interface import CHEAP
+from ..queries.interface import CHEAP, HITS
 from . import issues
 from .issues import When, has_issues, when
 from .nothing import without_hits
-from .page import Page, covered, of_longest
+from .page import Link, Page, covered, of_longest
 from .panel import EVERY_ROW, Cells, Panel, View
 from .request_log import web_url
 from .series import rows as series_rows
@@ -94,6 +95,8 @@ class ErrorTable:
     all_url: str | None = None
     cut: bool = False
     """Whether there are more rows than these."""
+    apart: Link | None = None
+    """What was left out of them."""
 
 
 def has_failing(page: Page) -> bool:
@@ -210,32 +213,60 @@ def _failing_row(page: Page, row: Row) -> FailingRow:
 
 
 def missing(page: Page) -> ErrorTable:
-    """Paths that were not found, with the page that most of those requests came from."""
-    rows = page.ask(_missing, page, SHOWN)
-    tops = top_referrers(page.ask(_links, page, LOOKED_AT) if rows and has_links(page) else None)
+    """Paths that were not found, with the page that most of those requests came from; those of scanners are apart."""
+    found = page.ask(_missing, page, LOOKED_AT, HITS)
+    tops = top_referrers(page.ask(_links, page, LOOKED_AT) if found and found.rows and has_links(page) else None)
+    rows = [row for row in found.rows if not _is_scanned(row, tops)] if found else []
+    shown = rows[:SHOWN]
     return ErrorTable(
-        rows=None if rows is None else tuple(_missing_row(page, row, tops) for row in rows),
-        fills=of_longest(row.measures.hits for row in rows or ()),
+        rows=None if found is None else tuple(_missing_row(page, row, tops) for row in shown),
+        fills=of_longest(row.measures.hits for row in shown),
         csv_url=page.csv("missing"),
         all_url=page.state.at(page.site.url("list", dimension="path"), filters=_not_found(page)),
+        apart=None if found is None else _apart(page, found, sum(row.measures.hits for row in rows)),
     )
 
 
-def _missing(page: Page, limit: int) -> list[Row]:
+def _missing(page: Page, limit: int, want: frozenset[str]) -> answers.Breakdown:
     """The paths that were not found, most hits first."""
-    return list(page.queries.breakdown("path", page.state.span, _not_found(page), limit=limit, want=CHEAP).rows)
+    return page.queries.breakdown("path", page.state.span, _not_found(page), limit=limit, want=want)
 
 
 def _not_found(page: Page) -> Filters:
-    return page.state.filters.only("status_code", "404")
+    """Requests for what was not found, by people unless the filters say by whom."""
+    filters = page.state.filters.only("status_code", "404")
+    is_said = "device" not in page.site.dimensions or filters.on("device")
+    return filters if is_said else filters.and_("device", "bot", negated=True)
+
+
+def _is_scanned(row: Row, tops: Mapping[str, str]) -> bool:
+    """Whether nobody but a scanner asks for a path: one that it tries everywhere, and that no page led to."""
+    return is_probe(str(row.value)) and str(row.value) not in tops
+
+
+def _apart(page: Page, found: answers.Breakdown, listed: int) -> Link | None:
+    """The requests of scanners: bots, and those for paths that no page led to; None: none, or bots are asked for."""
+    filters = page.state.filters
+    if filters.texts("device"):
+        everything = found.hits
+        filters = _not_found(page)
+    else:
+        filters = filters.without("device").only("status_code", "404")
+        measures = page.ask(page.queries.summary, page.state.span, filters, want=HITS)
+        everything = found.hits if measures is None else measures.hits
+    others = found.hits - sum(row.measures.hits for row in found.rows)  # beyond those that were looked at
+    apart = everything - listed - others
+    url = page.state.at(page.site.url("list", dimension="path"), filters=filters)
+    return Link(f"{number(apart)} by scanners", url) if apart > 0 else None
 
 
 def missing_rows(page: Page) -> Iterator[Cells]:
     """All of them."""
     yield ["Path", "Hits", "Top referrer", "Last seen"]
     tops = top_referrers(_links(page, EVERY_ROW) if has_links(page) else None)
-    for row in _missing(page, EVERY_ROW):
-        yield [row.value, row.measures.hits, tops.get(str(row.value)), row.measures.last_requested]
+    for row in _missing(page, EVERY_ROW, CHEAP).rows:
+        if not _is_scanned(row, tops):
+            yield [row.value, row.measures.hits, tops.get(str(row.value)), row.measures.last_requested]
 
 
 def top_referrers(found: list[answers.Link] | None) -> dict[str, str]:
@@ -249,7 +280,7 @@ def top_referrers(found: list[answers.Link] | None) -> dict[str, str]:
 def _missing_row(page: Page, row: Row, tops: dict[str, str]) -> MissingRow:
     text = page.site.dimensions["path"].text_of(row.value)
     referrer = tops.get(text, "")
-    filters = page.state.filters.only("path", text).only("status_code", "404")
+    filters = _not_found(page).only("path", text)
     last = row.measures.last_requested
     return MissingRow(
         path=page.label("path", row.value),
@@ -308,7 +339,7 @@ def short_referrer(referrer: str) -> str:
 
 
 def _link_row(page: Page, link: answers.Link) -> LinkRow:
-    filters = page.state.filters.only("path", link.path).only("status_code", "404")
+    filters = _not_found(page).only("path", link.path)
     return LinkRow(
         referrer=short_referrer(link.referrer),
         referrer_url=web_url(link.referrer),
@@ -372,7 +403,7 @@ PANELS = (
         rows=missing_rows,
         offered=has_failing,
         width="half",
-        cost=("breakdown", "links"),
+        cost=("breakdown", "links", "summary"),
     ),
     Panel(
         name="links",

@@ -70,6 +70,30 @@ def test_errors_lists_paths_not_found_with_their_top_referrer(app: App) -> None:
     assert table(app, VIEW, "fs-missing") == [["/gone", "3", "localhost/own"], ["/wp", "1", "(direct)"]]
 
 
+def test_scanners_are_apart_from_paths_not_found(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert(
+        row(9, path="/gone", status_code=404, device="desktop"),
+        row(8, path="/gone", status_code=404, device="bot"),
+        row(7, path="/wp-login.php", status_code=404, device="desktop"),
+        row(6, path="/old.php", status_code=404, device="desktop", referrer="https://other.example/"),
+        row(5, path="/.env", status_code=404, device="bot"),
+    )
+    assert table(app, VIEW, "fs-missing") == [["/gone", "1", "(direct)"], ["/old.php", "1", "other.example/"]]
+    page = app.client.get(f"/statistics/{VIEW}").text
+    apart = re.search(r'<a href="([^"]*)" title="[^"]*">3 by scanners</a> are apart', page)
+    assert apart is not None
+    everything = app.client.get(unescape(apart[1])).text
+    assert [path in everything for path in ("/wp-login.php", "/.env", "/old.php")] == [True] * 3
+    (url,) = re.findall(r'href="([^"]*)">/gone<', page.partition('id="fs-missing"')[2].partition("</section>")[0])
+    assert len(app.json(f"requests?{unescape(url).partition('?')[2]}")["rows"]) == 1
+    lines = app.client.get("/statistics/export/missing.csv?span=24h").text.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["/gone", "/old.php"]
+    bots = app.client.get(f"/statistics/{VIEW}&device=bot").text
+    assert "1 by scanners</a> is apart" in bots
+    assert table(app, f"{VIEW}&device=bot", "fs-missing") == [["/gone", "1", "(direct)"]]
+
+
 def test_errors_tells_whose_links_are_broken(app: App) -> None:
     assert table(app, VIEW, "fs-links") == [
         ["localhost/own", "yours", "/gone", "2"],

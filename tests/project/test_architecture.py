@@ -33,6 +33,7 @@ ORDER = (
     "addresses",
     "channels",
     "content",
+    "probes",
     "countries",
     "country_file",
     "headers",
