@@ -401,7 +401,7 @@ def test_panel_is_what_its_page_includes(app: App, name: str) -> None:
     client = "?span=28d&address=192.0.2.0"
     issue = "?span=28d&issue=ValueError:+none+left"
     two = "?span=28d&browser=firefox&browser=chrome&split=browser"
-    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client, "failure": issue, "sides": two, "pairs": two}
+    of = {"recent": "?path=/&span=28d", "deny": client, "latest": client, "failure": issue, "both": two, "pairs": two}
     query = of.get(name, f"?span=28d&sort=-p95&device!=bot{'&changed=1' if name == 'paths' else ''}")
     response = app.client.get(f"/statistics/panel/{name}{query}")
     assert steady(response.text) in steady(get(app, page + query))

@@ -64,11 +64,11 @@ PANELS = (
         cost=("summary",),
     ),
     Panel(
-        name="sides",
+        name="both",
         page="index",
         title="Side by side",
         compose=pair,
-        template="_sides",
+        template="_both",
         offered=is_pair,
         cost=("breakdown", "profiles", "summary"),
     ),

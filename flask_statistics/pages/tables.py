@@ -149,7 +149,7 @@ class Table:
     older_url: str | None
     csv_url: str
     unused_url: str | None = None
-    """Routes that nobody asked for; None: it does not list routes."""
+    """Routes that nobody asked for; None: the model does not tell."""
     said: Said | None = None
     """The biggest change; None: it is not said here."""
     later: str = ""
@@ -203,7 +203,7 @@ def paths(page: Page, dimension: str) -> Table | None:
     )
     return replace(
         shown,
-        unused_url=page.other("unused") if dimension == "route" else None,
+        unused_url=page.other("unused") if "route" in page.site.dimensions else None,
         said=said,
         later=shown.later and state.table_url_at(page.site.url("panel", name="paths")),
     )

@@ -63,7 +63,7 @@ def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted({*NAMES, "browser", "path"} - {"statements", "route_statements"}))
 def test_panel_costs_what_it_says(app: App, asked: list[str], name: str) -> None:
-    two = "?browser=firefox&browser=chrome&split=browser" if name in ("sides", "pairs") else ""
+    two = "?browser=firefox&browser=chrome&split=browser" if name in ("both", "pairs") else ""
     assert app.client.get(f"/statistics/panel/{name}{two}").status_code == 200
     panel = panels_of(app).get(name)
     assert panel is not None
@@ -93,7 +93,7 @@ def test_panels_of_dimensions_follow_those_of_the_overview(app: App) -> None:
     names = [panel.name for panel in panels_of(app).on("index")]
     assert names == [
         "summary",
-        "sides",
+        "both",
         "series",
         "paths",
         "recent",
@@ -112,6 +112,6 @@ def test_files_are_those_of_panels_that_have_rows(app: App) -> None:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_dimension_cannot_be_called_like_a_panel(make_app: Any, name: str) -> None:
     with pytest.raises(
-        SettingError, match=rf"^The dimension's name is '{name}', which a panel has: changes, clients, deny, "
+        SettingError, match=rf"^The dimension's name is '{name}', which a panel has: both, changes, clients, deny, "
     ):
         make_app(dimensions=[Dimension(name, column="path")])

@@ -40,7 +40,7 @@ def get(app: App, query: str = "", path: str = "") -> str:
 
 def tiles(page: str) -> dict[str, tuple[list[str], str]]:
     """Both texts of each tile, and how they differ."""
-    (section,) = re.findall(r'<section id="fs-sides".*?</section>', page, re.DOTALL)
+    (section,) = re.findall(r'<section id="fs-both".*?</section>', page, re.DOTALL)
     return {
         label: (re.findall(r"<strong>(.*?)</strong>", tile), unescape(said))
         for label, tile, said in re.findall(
@@ -107,7 +107,7 @@ def test_table_has_two_columns_of_each_measure(app: App) -> None:
 def test_two_values_of_a_filter_offer_to_be_compared(app: App) -> None:
     page = get(app, "&browser=chrome&browser=firefox")
     (url,) = re.findall(r'<a class="op" href="([^"]*)">Compare</a>', page)
-    assert "fs-sides" in app.client.get(unescape(url)).text
+    assert "fs-both" in app.client.get(unescape(url)).text
     chip = get(app, TWO)
     assert "<span>and</span>" in chip
     assert ">Compare</a>" not in chip
@@ -146,10 +146,10 @@ def test_a_dimension_with_one_value_is_not_split(make_app: Callable[..., App]) -
     app.insert(*week(START, "v42")[:50])
     page = app.client.get(f"/statistics/?{SPAN}&split=release").text
     assert 'id="fs-summary"' in page
-    assert 'id="fs-sides"' not in page
+    assert 'id="fs-both"' not in page
 
 
-@pytest.mark.parametrize("name", ["fs-sides", "fs-pairs"])
+@pytest.mark.parametrize("name", ["fs-both", "fs-pairs"])
 def test_panel_alone_is_what_its_page_has(app: App, name: str) -> None:
     alone: Any = app.client.get(f"/statistics/panel/{name.removeprefix('fs-')}?{SPAN}&by=route{TWO}").text
     assert alone in get(app, TWO)
