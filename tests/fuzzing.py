@@ -180,6 +180,7 @@ API = (
     "breakdown/referrer",
     "breakdown/<b>",
     "requests",
+    "marks",
     "panels",
     "health",
     "openapi.json",

@@ -16,6 +16,7 @@ from .page import Page
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 LONGEST = 28
 """Days on each side of a mark that are compared, at most."""
+ISSUE = "issue"
 MOST_DRAWN = 50
 """Marks in one chart."""
 MOST_TOLD = 8
@@ -102,7 +103,8 @@ def around_url(page: Page, mark: Mark) -> str | None:
         known=page.ask(page.queries.earliest),
         like=page.state.span,
     )
-    state = replace(page.state, span=span, unit_chosen=False)
+    filters = page.state.filters.without(ISSUE)  # of failures of one kind alone, all requests fail
+    state = replace(page.state, span=span, filters=filters, unit_chosen=False)
     return state.listed_at(page.site.url("changes"), against="" if against is None else f"{against:%Y-%m-%d}")
 
 

@@ -62,6 +62,21 @@ def test_every_chart_has_flags(make_app: MakeApp, path: str) -> None:
     assert url.endswith(f"&against={at - DAY:%Y-%m-%d}")
 
 
+def test_flag_of_an_issue_compares_all_requests(make_app: MakeApp) -> None:
+    app = app_of(make_app, *RELEASES)
+    app.insert({"date": NOW - HOUR, "path": "/", "status_code": 500, "exception": "KeyError()", "issue": "a"})
+    _, (_, url, _) = flags_of(get(app, "issue?issue=a&span=28d&browser=firefox"))
+    assert url is not None
+    assert "browser=firefox" in url
+    assert "issue=" not in url
+
+
+@pytest.mark.parametrize("split", ["browser=firefox&browser=chrome&split=browser", "split=status_code"])
+def test_split_charts_have_flags(make_app: MakeApp, split: str) -> None:
+    app = app_of(make_app, *RELEASES)
+    assert [name for name, *_ in flags_of(get(app, f"?span=28d&{split}"))] == ["v41", "v42"]
+
+
 def test_live_has_flags(make_app: MakeApp) -> None:
     app = app_of(make_app, Mark("now", NOW - timedelta(minutes=5)), Mark("before", NOW - HOUR))
     assert [name for name, *_ in flags_of(get(app, "live"))] == ["now"]
