@@ -320,7 +320,8 @@ def _panels() -> Panels:
 
 def _markup(page: Page, panel: Panel, content: Any) -> Markup:
     if not panel.is_own:
-        return rendering.html(f"panels/{panel.template}", panel=content)
+        retry = page.state.table_url_at(page.site.url("panel_of", of=panel.page, name=panel.name))
+        return rendering.html(f"panels/{panel.template}", panel=content, retry=retry)
     if panel.template != own.TEMPLATE and content.rows is not None:
         found = page.asker.attempt(panel.name, lambda: rendering.whole_name(panel.template, panel=content))
         if found is not None:

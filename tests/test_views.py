@@ -299,7 +299,8 @@ def test_view_of_a_dimension_of_ones_own(make_app: Callable[..., App]) -> None:
 
 
 def test_view_with_a_dimension_that_raises(make_app: Callable[..., App], caplog: pytest.LogCaptureFixture) -> None:
-    broken = Dimension("tenant", column="tenant_id", value=lambda raw: 1 // 0)
+    divisor = 0
+    broken = Dimension("tenant", column="tenant_id", value=lambda raw: raw // divisor)
     app = quiet(make_app, model=tenant_model, dimensions=[broken])
     app.insert({"date": NOW - timedelta(minutes=2), "tenant_id": 1, "path": "/here", "browser": "firefox 1"})
     page = get(app)
@@ -311,6 +312,9 @@ def test_view_with_a_dimension_that_raises(make_app: Callable[..., App], caplog:
     message = "The function of the dimension 'tenant' failed on a recorded value."
     assert app.json("breakdown/tenant", 500) == {"error": f"{message} See the app's log."}
     assert unescape(get(app, "export/tenant.csv", 500)).count(message) == 1
+    divisor = 1
+    (url,) = re.findall(r'<a href="" hx-get="/statistics/([^"]*)" [^>]*>Try again</a>', page)
+    assert '<a href="/statistics/?tenant=1">1</a>' in get(app, url)
 
 
 def test_view_with_a_dimension_that_cannot_be_displayed(
