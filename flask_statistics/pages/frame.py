@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from ..changes import dimension_of as compared_by
 from ..dimensions import ADDRESS
@@ -315,8 +315,8 @@ def _toolbar(page: Page, default: timedelta, *, compared: bool) -> Toolbar:
         last_day=f"{just_before(span.local_end) if whole_days else span.local_end:%Y-%m-%d}",
         last_time="" if whole_days else f"{span.local_end:%H:%M}",
         hidden=tuple(state.hidden("span", "start", "end", "unit")),
-        comparison=versus(page),
-        compared=compared_dates(page),
+        comparison=_against(page) or versus(page),
+        compared=_against(page) or compared_dates(page),
         comparisons=tuple(_comparisons(page)) if compared and not everything else (),
         audiences=tuple(switch(page, "device")),
         kinds=tuple(switch(page, "content")),
@@ -358,6 +358,15 @@ def _fields(page: Page) -> Iterator[tuple[str, str]]:
         yield CONTAINS, "Path contains"
     for name, dimension in page.site.dimensions.items():
         yield name, dimension.label
+
+
+def _against(page: Page) -> str:
+    """The day with which the time begins that changes are against; empty: the URL names none."""
+    against = page.state.table.against
+    if not against or page.state.base != page.site.url("changes"):
+        return ""
+    began = date.fromisoformat(against)
+    return f"{day(datetime(began.year, began.month, began.day), year=began.year != page.local_now.year)} on"
 
 
 def _comparisons(page: Page) -> Iterator[Link]:

@@ -127,6 +127,8 @@ def test_menus_lead_to_the_time_since_and_around_the_latest_release(make_app: Ma
     (around_it,) = re.findall(r'<a href="([^"]*)">Before / after v42</a>', page)
     changes = get(app, unescape(around_it).removeprefix("/statistics/"))
     assert 'aria-current="true">Before / after v42</a>' in changes
+    before = RELEASES[1].at - DAY
+    assert f'vs<span class="alt"> {before.day} {before:%b} on</span>' in changes
     assert changes.count('<a href="/statistics/changes" aria-current') == 0
     (previous,) = re.findall(r'<a href="([^"]*)"[^>]*>Previous period</a>', changes)
     assert "against" not in previous
