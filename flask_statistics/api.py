@@ -256,7 +256,7 @@ def _issues(queries: Queries, span: Span, filters: Filters) -> dict[str, Any]:
     want = frozenset({SUMS, VISITORS})
     found = queries.breakdown("issue", span, with_issue(filters), limit=_number("limit"), want=want)
     groups = groups_ever(queries, state.dimensions, span, with_issue(Filters()), now)
-    decisions = state.issues.all()
+    decisions = state.issues.decisions(queries)
     return {
         "total": found.total,
         "rows": [

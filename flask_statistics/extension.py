@@ -161,7 +161,9 @@ class Statistics:
             state.statements = define(*ours)
         if raw.has("issue"):
             writing = partial(state.our_engine_for, RECORDING)
-            state.issues = IssueStates(issue_table(*ours), reading=state.reading_ours, writing=writing)
+            beside = settings.rollups or bind_key == raw.bind_key
+            reading = None if beside else state.reading_ours
+            state.issues = IssueStates(issue_table(*ours), reading=reading, writing=writing)
         state.masking = Masking(
             keep=settings.keep_parameters, strip_referrer=settings.strip_referrer_query, rules=app.url_map.iter_rules
         )

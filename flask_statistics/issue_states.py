@@ -81,16 +81,25 @@ class Standing:
 class IssueStates:
     """Reads and changes what was decided about the issues of one app."""
 
-    def __init__(self, table: sa.Table, *, reading: Connect, writing: Callable[[], sa.Engine]) -> None:
+    def __init__(self, table: sa.Table, *, reading: Connect | None, writing: Callable[[], sa.Engine]) -> None:
+        """`reading` connects to the table where it is not beside what pages read; None: it is."""
         self._table = table
         self._reading = reading
         self._writing = writing
 
-    def all(self) -> dict[str, Decision]:
-        """All decisions, by issue."""
-        table = self._table.c
+    def decisions(self, queries: Queries) -> dict[str, Decision]:
+        """All decisions, by issue, read where `queries` reads.
+
+        In SQLite a second connection would wait for a writer that waits for the first.
+        """
+        if self._reading is None:
+            return queries.beside(self._read)
         with self._reading() as connection:
-            rows = connection.execute(sa.select(table.issue, table.state, table.release, table.changed_at)).all()
+            return self._read(connection)
+
+    def _read(self, connection: sa.Connection) -> dict[str, Decision]:
+        table = self._table.c
+        rows = connection.execute(sa.select(table.issue, table.state, table.release, table.changed_at)).all()
         return {row.issue: Decision(row.state, row.release, row.changed_at) for row in rows}
 
     def decide(self, issue: str, state: str, *, release: str | None, now: datetime) -> None:

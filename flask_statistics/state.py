@@ -191,14 +191,25 @@ class State:
         with self._reading(self.bind_key, budgets.Budget(self.settings.query_timeout)) as connection:
             yield connection
 
-    def read_kept(self) -> Kept:
-        """Marks and saved views; none where they cannot be read, which the log says: no page must fail of it."""
+    def read_kept(self, queries: Queries | None = None) -> Kept:
+        """Marks and saved views; none where they cannot be read, which the log says: no page must fail of it.
+
+        They are read where the page's `queries` read, if that is the same database: in SQLite a second connection would wait
+        for a writer that waits for the first.
+        """
         try:
+            if queries is not None and (self.rollups is not None or self.bind_key == self.raw.bind_key):
+                return queries.beside(self._read_kept)
             with self.reading_ours() as connection:
                 return read(connection, self.kept)
         except sa.exc.SQLAlchemyError as error:
+            if queries is not None:
+                queries.recover()
             self.complaints.tell("marks and saved views could not be read", error)
             return Kept()
+
+    def _read_kept(self, connection: sa.Connection) -> Kept:
+        return read(connection, self.kept)
 
     def close(self) -> None:
         """Close the connections of ours that are not in use, and say what was recorded up to now."""

@@ -55,7 +55,7 @@ from .pages.panel import Cells, Panel, View, compose
 from .pages.panels import VIEWS, Panels
 from .pages.series import series
 from .places import Busy
-from .queries.interface import TooManyValues
+from .queries.interface import Queries, TooManyValues
 from .queries.remembering import Remembering
 from .queries.statements import StatementQueries
 from .query import BadParameter
@@ -471,7 +471,7 @@ def _page(base: str) -> Iterator[Page]:
     state, now = state_of(current_app), utc_now()
     with state.queries() as queries:
         asker = Asker(Remembering(queries), state.complaints.tell, state.roll_back_host)
-        yield Page(_read_state(state, request.args, base, now, asker), _site(state), asker, now)
+        yield Page(_read_state(state, request.args, base, now, asker), _site(state, queries), asker, now)
 
 
 def _read_state(state: State, args: MultiDict[str, str], base: str, now: datetime, asker: Asker) -> PageState:
@@ -487,7 +487,7 @@ def _read_state(state: State, args: MultiDict[str, str], base: str, now: datetim
     )
 
 
-def _site(state: State) -> Site:
+def _site(state: State, queries: Queries) -> Site:
     return Site(
         dimensions=state.dimensions,
         columns=state.raw.columns,
@@ -505,7 +505,7 @@ def _site(state: State) -> Site:
         retention=state.settings.raw_retention,
         most_rows=state.settings.raw_max_rows,
         routes=partial(_routes, state),
-        kept=cache(partial(State.read_kept, state)),  # one page asks once
+        kept=cache(partial(state.read_kept, queries)),  # one page asks once
         views=state.views,
         may_save=guards.may_change(state.guard),
         left_behind=state.left_behind,

@@ -135,7 +135,7 @@ def _listed(page: Page) -> list[Listed]:
         "issue", state.span, with_issue(state.filters), limit=MOST_ISSUES, want=frozenset({SUMS, VISITORS})
     )
     groups = page.ask(groups_of, page, with_issue(Filters())) or {} if found.rows else {}
-    decisions = page.ask(page.site.issues.all) or {} if page.site.issues and found.rows else {}
+    decisions = page.ask(page.site.issues.decisions, page.queries) or {} if page.site.issues and found.rows else {}
     return [
         Listed(
             row,

@@ -112,7 +112,7 @@ def head(page: Page) -> Head | None:
     if text is None or not groups:
         return None
     issue, site, state = issue_from(text), page.site, page.state
-    decisions = page.ask(site.issues.all) if site.issues is not None else None
+    decisions = page.ask(site.issues.decisions, page.queries) if site.issues is not None else None
     stands = standing((decisions or {}).get(text), groups)
     return Head(
         text=text,

@@ -153,8 +153,12 @@ class QueriesInPieces:
     def requests(self, span: Span, filters: Filters, **options: Any) -> RequestLog:
         return self._ask(span, lambda: self._queries.requests(span, filters, **options))
 
+    def beside(self, read: Callable[[sa.Connection], T]) -> T:
+        return self._queries.beside(read)
+
     def request(self, key: str) -> dict[str, Any] | None:
-        return self._queries.request(key)
+        # the copy lacks what is long
+        return self._queries.request(key, schema=None if self._copy is None else "main")
 
     # ---- pieces --------------------------------------------------------------------------------------------------
 

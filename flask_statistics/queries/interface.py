@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
 
 from .. import parameters
 from ..dimensions import Value
@@ -29,6 +31,7 @@ from .answers import (
     Row,
 )
 
+T = TypeVar("T")
 SUMS = "sums"
 """Errors, size, average and longest response time, and when the last request was."""
 VISITORS = "visitors"
@@ -181,6 +184,9 @@ class Queries(Protocol):
         `slowest`: slowest first; `before` are the faster ones then, and those whose time is not known come last.
         Raises `UnknownRequest` if that key is none of a stored request.
         """
+
+    def beside(self, read: Callable[[sa.Connection], T]) -> T:
+        """What `read` reads of our own tables, on the connection that these are read on."""
 
     def request(self, key: str) -> dict[str, Any] | None:
         """One request with every column of the model, `id` among them; None if there is none with that key."""

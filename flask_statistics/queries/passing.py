@@ -52,6 +52,9 @@ class Passing(ABC):
     def requests(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("requests", *arguments, **options)
 
+    def beside(self, *arguments: Any, **options: Any) -> Any:
+        return self._ask("beside", *arguments, **options)
+
     def request(self, *arguments: Any, **options: Any) -> Any:
         return self._ask("request", *arguments, **options)
 

@@ -7,7 +7,7 @@ searching and merging of values happen here and not in SQL: databases order and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -270,8 +270,12 @@ class RawQueries:
         """Date and key of a stored request, where the log goes on. Raises `UnknownRequest`."""
         return self._requests.position(key)
 
-    def request(self, key: str) -> dict[str, Any] | None:
-        return self._requests.one(key)
+    def beside(self, read: Callable[[sa.Connection], interface.T]) -> interface.T:
+        return read(self._connection)
+
+    def request(self, key: str, *, schema: str | None = None) -> dict[str, Any] | None:
+        """As the interface says; `schema` is that of the raw table where another one of its name would be found."""
+        return self._requests.one(key, schema=schema)
 
     # ---- series --------------------------------------------------------------------------------------------------
 

@@ -94,14 +94,15 @@ class RawRequests:
         self._position = (key, slowest), (found, identity)
         return found, identity
 
-    def one(self, key: str) -> dict[str, Any] | None:
+    def one(self, key: str, *, schema: str | None) -> dict[str, Any] | None:
         try:
             identity = self._raw.identity(key)
         except ValueError:
             return None
         columns = (column.label(name) for name, column in self._raw.columns.items())
         query = sa.select(self._raw.key.label("_key"), *columns).where(self._raw.key == identity)
-        row = self._connection.execute(query).mappings().first()
+        options = {"schema_translate_map": {None: schema}} if schema else {}
+        row = self._connection.execute(query, execution_options=options).mappings().first()
         return None if row is None else _request(row)
 
 

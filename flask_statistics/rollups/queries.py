@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -34,7 +34,7 @@ from ..queries.answers import (
     Profiles,
     RequestLog,
 )
-from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, USUAL, cut, ranked
+from ..queries.interface import CHEAP, EVERY_REQUEST, EVERYTHING, HITS, NEEDED, PERCENTILES, USUAL, T, cut, ranked
 from ..queries.raw import RawQueries
 from ..spans import Span, naive_utc, to_local
 from ..week import HOURS, hour_of_week
@@ -347,6 +347,9 @@ class RollupQueries:
         if keys is None:
             return self._raw.requests(span, filters, limit=limit, before=before, after=after)
         return self._raw.requests(span, Filters(), limit=limit, before=before, after=after, keys=keys)
+
+    def beside(self, read: Callable[[sa.Connection], T]) -> T:
+        return read(self._connection)
 
     def request(self, key: str) -> dict[str, Any] | None:
         return self._raw.request(key)

@@ -31,6 +31,7 @@ VIEWS = (
     "?q=page&vs=year",
     "?device=!bot&status_code=5xx",
     "errors",
+    "issue?span=28d&issue=KeyError:+%E2%80%9C%E2%80%A6%E2%80%9D+%C2%B7+shop/cart.py+in+cart",
     "requests?path=/page/7",
     "list/path?sort=-p95",
     "list/referrer?search=q",
@@ -40,6 +41,7 @@ VIEWS = (
     "api/series?span=28d&unit=day",
     "api/breakdown/browser?browser=!firefox%20131.0",
     "api/requests",
+    "api/issues?span=28d",
 )
 
 
