@@ -33,6 +33,9 @@ VIEWS = {
     "list": "list/path",
     "clients": "clients",
     "unused": "unused",
+    "side by side": "?browser=firefox&browser=chrome&split=browser",
+    "split": "?split=status_code&at=tue&at=15",
+    "week": "week?span=28d&metric=errors",
     "nothing": "?path=/nowhere&start=x",
     "unknown request": "requests/none",
 }

@@ -25,11 +25,13 @@ VIEWS = {
     "live": "live?paused=1",
     "health": "health",
     "list": "list/path?span=28d",
+    "side by side": "?browser=firefox&browser=chrome&split=browser",
+    "week": "week?span=28d&at=tue",
     "status codes": "list/status_code",
     "nothing": "?path=/nowhere&start=x&whatever=1",
 }
 
-CLICKED = "#fs-root a[href]:not(:is(.finding, #fs-p-address) *)"
+CLICKED = "#fs-root a[href]:not(:is(.finding, #fs-p-address, #fs-p-week) *)"
 """All links but those of parts that come after the rest of their page, of which nobody knows whether they are there yet."""
 LINKS = """
 (seen) => {
@@ -56,7 +58,7 @@ NORMAL = """
 (root) => {
   root.querySelectorAll(".hit title").forEach((title) => title.remove());  // the script replaces them by its own
   root.querySelectorAll("[data-copy] + button, #fs-under button").forEach((button) => button.remove());
-  root.querySelectorAll(":is(.finding, #fs-p-address) > *, [data-later]").forEach((part) => part.remove());  // come later
+  root.querySelectorAll(":is(.finding, #fs-p-address, #fs-p-week) > *, [data-later]").forEach((part) => part.remove());  // come later
   root.querySelectorAll("td.d").forEach((cell) => cell.replaceWith("changed"));
   root.querySelectorAll("details[open]").forEach((menu) => menu.removeAttribute("open"));
   root.querySelectorAll("*").forEach((element) => {
