@@ -6,17 +6,19 @@ where the URL asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .. import changes as asked
 from ..changes import Changes
 from ..confidence import LEAST_TIMED, TIMES, VISITORS, Finding
 from ..dimensions import Value
+from ..filters import Condition
 from ..formatting import change, duration, number
 from ..latency import percentile
 from ..parameters import VISITORS_CHANGE
-from ..queries.answers import Profile
+from ..queries.answers import Measures, Profile
+from ..queries.interface import CHEAP
 from ..spans import Span
 from .evidence import odds
 from .page import Page
@@ -66,6 +68,27 @@ def find_against(page: Page, dimension: str, before: Span | None) -> Changes | N
 def ask_against(page: Page, dimension: str) -> Changes | None:
     """The same against what the page is compared with; None also where the question failed."""
     return page.ask(find_against, page, dimension, comparable_span(page))
+
+
+def before_of(page: Page, dimension: str, values: Sequence[Value]) -> Mapping[Value, Measures] | None:
+    """The sums of some values in the time that the page is compared with; None: there is none, or the question failed."""
+    before, state = comparable_span(page), page.state
+    if before is None or not values:
+        return None
+    texts = tuple(page.site.dimensions[dimension].text_of(value) for value in values)
+    filters = state.filters.without(dimension)
+    narrowed = replace(filters, conditions=(*filters.conditions, Condition(dimension, texts)))
+    span = before.elapsed(page.now, state.span)
+    found = page.ask(page.queries.breakdown, dimension, span, narrowed, limit=len(values), want=CHEAP)
+    return None if found is None else {row.value: row.measures for row in found.rows}
+
+
+def counted(now: int | None, was: int | None) -> Moved:
+    """How a number changed that nobody tests."""
+    moved = change(now, was, neutral=True)
+    if moved is None or was is None:
+        return UNKNOWN
+    return Moved(moved.text, "", f"{number(was)} → {number(now)}", now / was if now is not None and was else None)
 
 
 class Against:

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ..dimensions import referrer_host
+from ..dimensions import Value, referrer_host
 from ..filters import Filters
 from ..formatting import clipped, number, share
 from ..issues.text import unquoted
 from ..probes import is_probe
 from ..queries import answers
-from ..queries.answers import Row
+from ..queries.answers import Measures, Row
 from ..queries.interface import CHEAP, HITS
 from . import issues
+from .against import UNKNOWN, Moved, before_of, counted, is_compared
 from .issues import When, has_issues, when
 from .nothing import without_hits
 from .page import Link, Page, covered, of_longest
@@ -53,6 +54,7 @@ class FailingRow:
     url: str
     """Its requests that failed."""
     errors: str
+    moved: Moved
     share: str
     last: When | None
 
@@ -93,6 +95,8 @@ class ErrorTable:
     """Length of each row's bar in percent of the longest."""
     csv_url: str
     all_url: str | None = None
+    is_compared: bool = False
+    """Whether its rows say how they changed."""
     cut: bool = False
     """Whether there are more rows than these."""
     apart: Link | None = None
@@ -178,9 +182,11 @@ def split_exception(page: Page, stored: str) -> tuple[str, str]:
 def failing(page: Page) -> ErrorTable:
     """Paths by their server errors."""
     found = page.ask(_failing, page, SHOWN)
+    before = before_of(page, "path", [row.value for row in found or ()])
     return ErrorTable(
-        rows=None if found is None else tuple(_failing_row(page, row) for row in found),
+        rows=None if found is None else tuple(_failing_row(page, row, before) for row in found),
         fills=of_longest(row.measures.server_errors or 0 for row in found or ()),
+        is_compared=is_compared(page),
         csv_url=page.csv("failing"),
         all_url=page.state.listed_at(page.site.url("list", dimension="path"), sort="-server_errors"),
     )
@@ -200,16 +206,25 @@ def failing_rows(page: Page) -> Iterator[Cells]:
         yield [row.value, row.measures.server_errors, row.measures.hits, row.measures.last_requested]
 
 
-def _failing_row(page: Page, row: Row) -> FailingRow:
+def _failing_row(page: Page, row: Row, before: Mapping[Value, Measures] | None) -> FailingRow:
     measures, text = row.measures, page.site.dimensions["path"].text_of(row.value)
     filters = page.state.filters.only("path", text).only("status_code", "5xx")
     return FailingRow(
         path=page.label("path", row.value),
         url=page.state.at(page.site.url("requests"), filters=filters),
         errors=number(measures.server_errors),
+        moved=failures_against(row, before),
         share=share(measures.server_errors, measures.hits) or "",
         last=None if measures.last_requested is None else when(page, measures.last_requested),
     )
+
+
+def failures_against(row: Row, before: Mapping[Value, Measures] | None) -> Moved:
+    """How the failures of a row changed."""
+    if before is None:
+        return UNKNOWN
+    was = before.get(row.value)
+    return counted(row.measures.server_errors, 0 if was is None else was.server_errors)
 
 
 def missing(page: Page) -> ErrorTable:

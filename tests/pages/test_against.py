@@ -124,3 +124,34 @@ def test_a_change_of_few_requests_is_none(make_app: Callable[..., App]) -> None:
     found = cells(get(app, "panel/paths"))
     assert re.fullmatch(r"Too few requests to tell: 1\d before, 1\d after", found["/cart"][5][0])
     assert found["/cart"][5][1] == "–"
+
+
+def failing(page: str) -> dict[str, tuple[str, str]]:
+    """Title and text of the change of each failing path."""
+    (table,) = re.findall(r'id="fs-failing".*?</section>', page, re.DOTALL)
+    return {label: cells[0] for label, cells in cells_of_changes(table).items()}
+
+
+def cells_of_changes(table: str) -> dict[str, list[tuple[str, str]]]:
+    rows = re.findall(r'<tr><th scope="row".*?</tr>', table, re.DOTALL)
+    return {
+        unescape(re.findall(r"<a [^>]*>(?:<strong>)?([^<]*)<", row)[0]): [
+            (unescape(title), unescape(text))
+            for title, text in re.findall(r'<td class="n mut"(?: title="([^"]*)")?>([+−±–n][^<]*)</td>', row)
+        ]
+        for row in rows
+    }
+
+
+def test_failing_paths_say_what_they_were(make_app: Callable[..., App]) -> None:
+    app = app_of(make_app, failing=0.1)
+    found = failing(get(app, "errors"))
+    before, after = (
+        app.json(f"summary?path=/search&start={start:%Y-%m-%d}&end={start + timedelta(days=6):%Y-%m-%d}")[
+            "server_errors"
+        ]
+        for start in (START - timedelta(days=7), START)
+    )
+    assert found["/search"] == (f"{before} → {after}", f"+{round(100 * (after - before) / before)}%")
+    assert "+/−" not in get(app, "errors", "&vs=off")
+    assert failing(get(app, "errors", "&vs=year"))["/search"] == ("", "–")
