@@ -500,7 +500,7 @@ STATEMENTS = {
     "?device!=bot&browser=firefox": 24,
     "?path=/": 14,
     "?path=/nowhere": 5,
-    "errors": 16,
+    "errors": 18,
     "issue?issue=ValueError:+none+left": 12,
     "requests": 4,
     "requests?before=5": 5,

@@ -88,7 +88,8 @@ def counted(now: int | None, was: int | None) -> Moved:
     moved = change(now, was, neutral=True)
     if moved is None or was is None:
         return UNKNOWN
-    return Moved(moved.text, "", f"{number(was)} → {number(now)}", now / was if now is not None and was else None)
+    text = moved.text if was or not now else "from 0"
+    return Moved(text, "", f"{number(was)} → {number(now)}", now / was if now is not None and was else None)
 
 
 class Against:

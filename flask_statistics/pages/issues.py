@@ -21,8 +21,9 @@ from ..issue_states import (
     with_issue,
 )
 from ..issues.text import Issue, issue_from
-from ..queries.answers import Block, Group, Row
+from ..queries.answers import Block, Group, Measures, Row
 from ..queries.interface import HITS, SUMS, VISITORS
+from .against import UNKNOWN, Moved, before_of, counted, is_compared
 from .page import Link, Page, plural
 from .panel import Cells, Panel
 
@@ -75,6 +76,8 @@ class IssueRow:
     spark: Spark | None
     """None: could not be computed."""
     hits: str
+    moved: Moved
+    """How the hits changed."""
     visitors: str
     releases: str
     first: When | None
@@ -88,6 +91,8 @@ class IssueList:
 
     rows: tuple[IssueRow, ...] | None
     """None: could not be computed."""
+    is_compared: bool
+    """Whether its rows say how they changed."""
     states: tuple[Link, ...]
     figures: str
     has_visitors: bool
@@ -182,9 +187,11 @@ def issues(page: Page) -> IssueList:
     counts = {state: sum(one.standing.state == state for one in found or ()) for state in STATES}
     mine = [one for one in found or () if one.standing.state == chosen]
     sparks = _sparks(page, mine[:SHOWN])
+    before = before_of(page, "issue", [one.row.value for one in mine[:SHOWN]])
     hits = sum(one.row.measures.hits for one in found or ())
     return IssueList(
-        rows=None if found is None else tuple(_row(page, one, sparks) for one in mine[:SHOWN]),
+        rows=None if found is None else tuple(_row(page, one, sparks, before) for one in mine[:SHOWN]),
+        is_compared=is_compared(page),
         states=tuple(
             Link(f"{LABELS[state]} {number(counts[state])}", page.state.table_url(standing=state), state == chosen)
             for state in STATES
@@ -219,7 +226,7 @@ def _unfilled(page: Page) -> Link | None:
     return Link(plural(hits, "failed request"), page.state.at(page.site.url("requests"), filters=filters))
 
 
-def _row(page: Page, one: Listed, sparks: Mapping[Value, Spark]) -> IssueRow:
+def _row(page: Page, one: Listed, sparks: Mapping[Value, Spark], before: Mapping[Value, Measures] | None) -> IssueRow:
     measures, first = one.row.measures, one.first_requested
     return IssueRow(
         type=clipped(one.issue.type, 100),
@@ -229,11 +236,17 @@ def _row(page: Page, one: Listed, sparks: Mapping[Value, Spark]) -> IssueRow:
         place=clipped(one.issue.place),
         spark=sparks.get(one.row.value),
         hits=number(measures.hits),
+        moved=UNKNOWN if before is None else counted(measures.hits, hits_of(before.get(one.row.value))),
         visitors=number(measures.visitors),
         releases=releases_of(one.groups),
         first=None if first is None else when(page, first),
         last=None if measures.last_requested is None else when(page, measures.last_requested),
     )
+
+
+def hits_of(measures: Measures | None) -> int:
+    """Of a value that may have had no requests."""
+    return 0 if measures is None else measures.hits
 
 
 def issue_url(page: Page, text: str) -> str:

@@ -155,3 +155,17 @@ def test_failing_paths_say_what_they_were(make_app: Callable[..., App]) -> None:
     assert found["/search"] == (f"{before} → {after}", f"+{round(100 * (after - before) / before)}%")
     assert "+/−" not in get(app, "errors", "&vs=off")
     assert failing(get(app, "errors", "&vs=year"))["/search"] == ("", "–")
+
+
+def test_issues_say_what_they_were(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    failed = {"path": "/", "status_code": 500, "issue": "KeyError: “…” · a.py in b", "exception": "KeyError('x')"}
+    app.insert(
+        {"date": START - timedelta(days=8), "path": "/", "status_code": 200},
+        *({"date": START - timedelta(days=3, minutes=number), **failed} for number in range(4)),
+        *({"date": START + timedelta(days=3, minutes=number), **failed} for number in range(6)),
+        {"date": START + timedelta(days=1), **failed, "issue": "ValueError · a.py in c"},
+    )
+    (table,) = re.findall(r'id="fs-issues".*?</section>', get(app, "errors"), re.DOTALL)
+    changes = re.findall(r'<td class="n mut opt" title="([^"]*)">([^<]*)</td>', table)
+    assert changes == [("4 → 6", "+50%"), ("0 → 1", "from 0")]

@@ -63,7 +63,7 @@ def test_errors_groups_exceptions(app: App) -> None:
 
 
 def test_errors_lists_failing_paths(app: App) -> None:
-    assert table(app, VIEW, "fs-failing") == [["/a", "2", "67%"], ["/b", "1", "100%"]]
+    assert table(app, VIEW, "fs-failing") == [["/a", "2", "–", "67%"], ["/b", "1", "–", "100%"]]
 
 
 def test_errors_lists_paths_not_found_with_their_top_referrer(app: App) -> None:

@@ -73,10 +73,10 @@ def add(app: App, *rows: dict[str, Any]) -> None:
 
 
 def listed(app: App, query: str = "") -> list[list[str]]:
-    """The issues of the errors view, without the small charts, their first and last request."""
+    """The issues of the errors view, without the small charts, their changes, first and last request."""
     response = app.client.get(f"/statistics/errors?{query}")
     assert response.status_code == 200
-    return [[line[0], *line[2:5]] for line in table(response.text, "fs-issues")]
+    return [[line[0], line[2], *line[4:6]] for line in table(response.text, "fs-issues")]
 
 
 def page(app: App, issue: str, query: str = "", status: int = 200) -> str:
