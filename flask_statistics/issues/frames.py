@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import TracebackType
 
-from ..timing.caller import Files
+from ..caller import Files
 from .text import MASK
 
 DEEPEST = 5_000

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from .caller import Files
+from ..caller import Files
 from .collector import CURRENT, MOST_KINDS, MOST_TIMES, Source, Times
 from .fingerprint import fingerprint, not_understood, rules_of
 

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import masking
+from ..caller import Files
 from ..record import Record
 from ..sending import CountedBody
 from . import log_lines, outgoing, story
-from .caller import Files
 from .collector import CURRENT, LONGEST_HELD, LONGEST_LINE, Collector, Source, Times
 from .statements import Listener
 from .story import Call, Line, Statement, Story

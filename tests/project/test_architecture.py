@@ -43,6 +43,7 @@ ORDER = (
     "signals",
     "exclusion",
     "sending",
+    "caller",
     "timing",
     "issues",
     "releases",

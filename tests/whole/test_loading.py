@@ -44,7 +44,7 @@ def loaded(folder: Path, writer: str) -> set[str]:
 
 
 FILES = ("writer", "drain", "emptying", "journal", "lines", "file", "folder", "moving", "ending")
-MEASURING = {f"timing.{name}" for name in ("timing", "collector", "statements", "outgoing", "log_lines", "caller")}
+MEASURING = {f"timing.{name}" for name in ("timing", "collector", "statements", "outgoing", "log_lines")}
 MEASURING |= {f"statements.{name}" for name in ("keeping", "storing", "tally")}
 SPOOL = {f"writers.spool.{name}" for name in FILES}
 

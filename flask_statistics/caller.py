@@ -1,4 +1,4 @@
-"""Where in the app's files a statement came from: the nearest frame that is the app's own.
+"""Where in the app's files a frame is: the nearest one that is the app's own, and which files these are.
 
 Looks at the frames of the present thread, and at no value in them.
 """
@@ -80,7 +80,7 @@ def _folders_of_others(*, installed: bool) -> set[str]:
     """Where Python, what is installed, and this package are."""
     paths = sysconfig.get_paths()
     names = ["stdlib", "platstdlib"] if installed else ["stdlib", "platstdlib", "purelib", "platlib"]
-    folders = [Path(paths[name]) for name in names if name in paths] + [Path(__file__).absolute().parents[1]]
+    folders = [Path(paths[name]) for name in names if name in paths] + [Path(__file__).absolute().parent]
     return {_folder(each) for folder in folders for each in (folder, folder.resolve())}
 
 

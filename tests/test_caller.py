@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import flask_statistics
-from flask_statistics.timing import caller
-from flask_statistics.timing.caller import LONGEST, Files
+from flask_statistics import caller
+from flask_statistics.caller import LONGEST, Files
 
 
 @pytest.fixture
