@@ -27,12 +27,16 @@ class Side:
 
 
 def values_of(page: Page, name: str) -> tuple[tuple[str, str], ...]:
-    """Texts and labels of a dimension's values: the latest releases first, else the commonest."""
+    """Texts and labels of a dimension's values, filtered or not: the latest releases first, else the commonest."""
+    return _values_of(page, name, page.state.filters.without(name))
+
+
+def _values_of(page: Page, name: str, filters: Filters) -> tuple[tuple[str, str], ...]:
     found = page.ask(
         page.queries.breakdown,
         name,
         page.state.span,
-        page.state.filters.without(name),
+        filters,
         sort="-last_requested" if name == "release" else "-hits",
         limit=MOST_CHOICES,
         want=CHEAP if name == "release" else HITS,
@@ -42,11 +46,17 @@ def values_of(page: Page, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def two_of(page: Page, name: str) -> tuple[str, str] | None:
-    """The two values that are compared: those of the filters, or else the newest releases, or the commonest ones."""
-    chosen = page.state.filters.texts(name)
+    """The two values that are compared: those of the filters, or else the newest releases, or the commonest ones, of what is
+    counted. One that is chosen alone is compared with one of the others.
+    """
+    filters = page.state.filters
+    chosen = filters.texts(name)
     if len(chosen) == 2:
         return chosen[0], chosen[1]
-    known = [text for text, _ in values_of(page, name)]
+    alone = chosen if len(chosen) == 1 else ()
+    for text in alone:
+        filters = filters.minus(name, text).and_(name, text, negated=True)
+    known = [*alone, *(text for text, _ in _values_of(page, name, filters))]
     if len(known) < 2:
         return None
     return (known[1], known[0]) if name == "release" else (known[0], known[1])

@@ -126,6 +126,22 @@ def test_without_chosen_values_the_newest_releases_stand_side_by_side(app: App) 
     assert '· <a href="/statistics/?' in get(app, "&split=release").partition(">Show as one")[0][-400:]
 
 
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("&split=browser", ["Firefox", "Chrome"]),
+        ("&split=browser&browser!=firefox", ["Chrome", "(unknown)"]),
+        ("&split=browser&browser=chrome", ["Chrome", "Firefox"]),
+        ("&split=status_code&status_code=5xx", ["5xx", "200 OK"]),
+        ("&split=release&release!=v42", ["x", "v41"]),
+    ],
+)
+def test_what_is_not_counted_stands_nowhere(app: App, query: str, labels: list[str]) -> None:
+    page = get(app, query)
+    shown = re.findall(r'<th class="n" scope="col">([^<]*)</th>', page.partition('id="fs-pairs"')[2])
+    assert shown[:2] == labels
+
+
 def test_chart_is_split_by_class_of_status(app: App) -> None:
     page = get(app, "&split=status_code&unit=day")
     (section,) = re.findall(r'id="fs-series".*?</section>', page, re.DOTALL)
