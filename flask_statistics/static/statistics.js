@@ -12,7 +12,6 @@
   let latest = 0;
   let underWay = 0;
   let lastRequest = null;
-
   let slow = 0;
 
   const mark = (link) => { // at once, before the answer
@@ -72,7 +71,7 @@
   on("htmx:before:swap", (event) => {
     const context = event.detail.ctx;
     if (!context?.order) return;
-    // htmx restores history in a queue of its own, so an answer that somebody has clicked away from can still come.
+    // htmx restores history in a queue of its own: what somebody has clicked away from can still come
     if (context.order !== latest) return event.preventDefault();
     if (context.response?.status >= 400) return;
     const main = event.detail.tasks.find((task) => task.type === "main");
@@ -317,7 +316,7 @@
     if (place && link && !find("button", place)) place.append(copyButton("Copy link", "link", () => link.href));
   };
 
-  // ---- panels that come later, one after the other: a click must find a free place ----
+  // ---- panels that come later, one by one: a click must find a free place ----
 
   let asked = Promise.resolve();
   const ask = (place) => {
@@ -327,13 +326,13 @@
       const answer = isShown() && await fetch(url);
       const text = answer && await answer.text();
       if (!isShown()) return; // the page shows something else by now
-      if (answer.status === 503) return load(3000); // busy with pages, which come first
-      if (!answer.ok) throw answer;
+      if (answer.headers.has("Retry-After")) return load(3000); // pages come first
       const card = place.closest("section");
+      if (!answer.ok || !text.includes(card.id)) throw answer; // a login page
       await htmx.swap({ text, sourceElement: card, target: card, select: `#${card.id} > *`, swap: "innerMorph" });
     };
     const failed = () => { place.textContent = "Could not be computed"; };
-    const load = (after) => void setTimeout(() => { asked = asked.then(fill).catch(failed); }, after);
+    const load = (after) => setTimeout(() => { asked = asked.then(fill).catch(failed); }, after);
     load(400); // not in the way of a click
   };
 

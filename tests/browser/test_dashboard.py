@@ -515,6 +515,18 @@ def test_browser_asks_for_what_comes_later_one_after_the_other(window: Window) -
     assert window.problems == []
 
 
+@pytest.mark.parametrize(("name", "value"), [("status", 503), ("login", True)])
+def test_browser_keeps_a_table_whose_changes_do_not_come(window: Window, name: str, value: object) -> None:
+    with window.site.control.held("panel/paths"):
+        window.open()
+        window.expect_asked("panel/paths")
+        setattr(window.site.control, name, value)
+    expect(window.page.locator("#fs-paths [data-later]")).to_have_text("Could not be computed")
+    expect(window.page.locator("#fs-paths tbody tr").first).to_be_visible()
+    expect(window.page.locator("#fs-p-address [data-later]")).to_have_text("Could not be computed")
+    assert len([url for url in window.site.control.asked if "panel/paths" in url]) == 1
+
+
 def test_browser_menu_closes(window: Window) -> None:
     window.open()
     menu = window.page.locator("#fs-vs")
