@@ -83,6 +83,11 @@ class TableState:
         return self.sort.removeprefix("-") in CHANGES
 
     @property
+    def sort_by_measure(self) -> str:
+        """What a question can be sorted by: by hits where rows are sorted by how they changed."""
+        return "-hits" if self.is_by_change else self.sort
+
+    @property
     def slowest(self) -> bool:
         """Whether the slowest requests come first in the log."""
         return self.first == "slowest"

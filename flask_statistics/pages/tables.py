@@ -460,7 +460,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
         name,
         state.span,
         _listed(page, name),
-        sort="-hits" if state.table.is_by_change else state.table.sort,
+        sort=state.table.sort_by_measure,
         search=state.table.search,
         limit=EVERY_ROW,
         want=_wanted(page),

@@ -121,3 +121,6 @@ def test_search_and_order(app: App) -> None:
     first = table(app, "clients?sort=-error_share", "fs-clients")[0][0]
     assert first.startswith("203.0.113.7")
     assert "No client matches this search." in app.client.get("/statistics/clients?search=zzz").text
+    assert table(app, "clients?sort=-visitors_change", "fs-clients") == table(app, "clients", "fs-clients")
+    names = ("?sort=p95_change", "")
+    assert len({app.client.get(f"/statistics/export/address.csv{name}").text for name in names}) == 1
