@@ -123,10 +123,13 @@ CHOSEN: dict[str, tuple[tuple[str, str], ...]] = {
         ('if before not in ("", self._database):', "if before == self._database:"),
     ),
     "queries": (
-        ("date < self._raw.instant(end), *newest]", "date <= self._raw.instant(end), *newest]"),
         (
-            "return [date >= self._raw.instant(start), date < self._raw.instant(end), *newest]",
-            "return [date > self._raw.instant(start), date < self._raw.instant(end), *newest]",
+            "return date >= self._raw.instant(start), date < self._raw.instant(end)",
+            "return date >= self._raw.instant(start), date <= self._raw.instant(end)",
+        ),
+        (
+            "return date >= self._raw.instant(start), date < self._raw.instant(end)",
+            "return date > self._raw.instant(start), date < self._raw.instant(end)",
         ),
         ("newest = [] if self.newest is None else [self._raw.key + 0 <= self.newest]", "newest = []"),
         ("if not condition.negated:", "if condition.negated:"),

@@ -187,7 +187,7 @@ def _hour(page: Page, number: int, value: float | None, most: float) -> Hour:
         title=f"{label}: {shown} {measured.of}" if shown else f"{label}: nothing is known",
         url=_url(page, text),
         current=text in page.state.filters.at,
-        level=ceil(LEVELS * value / most) if value and most else 0,
+        level=ceil(round(LEVELS * value / most, 6)) if value and most else 0,
     )
 
 

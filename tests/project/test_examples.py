@@ -157,7 +157,7 @@ def test_panel(run: Callable[..., dict[str, Any]], rollups: bool) -> None:
     names = run(ORDER + example("panel"), STATISTICS_ROLLUPS=rollups)
     app, db = names["app"], names["db"]
     client = app.test_client()
-    client.get("/")
+    client.get("/", headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
     with app.app_context():
         db.session.add_all([names["Order"](), names["Order"]()])
         db.session.commit()
