@@ -139,7 +139,7 @@ def test_decided_issues_are_listed_apart(app: App) -> None:
 
 def test_resolved_issue_comes_back_with_another_release(app: App) -> None:
     decide(app, KEY, "resolved")
-    later = NOW + timedelta(minutes=5)  # the decision was made now
+    later = datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(minutes=5)  # the decision was made now
     app.insert(row(0, KEY, "v42", date=later))
     assert len(listed(app, "standing=resolved&end=2100-01-01&start=2026-01-01")) == 1
     app.insert(row(0, KEY, "v43", date=later))

@@ -17,6 +17,7 @@ import pytest
 
 from flask_statistics.filters import Filters
 from flask_statistics.formatting import clock, duration, number, share
+from flask_statistics.kept import Kept
 from flask_statistics.pages.breakdowns import ELSEWHERE
 from flask_statistics.queries.answers import Breakdown, Measures, Point, ResponseTime, Row
 from flask_statistics.queries.interface import Queries
@@ -261,6 +262,9 @@ class StubQueries:
     measures = Measures(12_345, 2_345, 45, 6, 7_890_123, ResponseTime(0.1, 0.05, 0.4, 0.9, 3.0), NOW)
 
     def recover(self) -> None: ...
+
+    def beside(self, read: Any) -> Kept:
+        return Kept()
 
     def earliest(self) -> datetime:
         return NOW - timedelta(days=100)
