@@ -6,7 +6,7 @@ Ranked by how sure that is, which `confidence` says; how it looks is said here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from .. import changes as asked
@@ -15,6 +15,7 @@ from ..confidence import FAILURES, GONE, NEW, TIMES, VISITORS, Finding
 from ..dimensions import Value
 from ..filters import Filters
 from ..formatting import duration, number, share, span_label, visible
+from ..page_state import PageState
 from ..queries.interface import HITS
 from ..spans import next_edge
 from .chips import chip_text
@@ -341,7 +342,7 @@ def _names_of_split(name: str) -> set[str]:
 def _others(page: Page) -> tuple[Link, ...]:
     state = page.state
     split = state.table.split
-    without = state.filters.without(split) if split else state.filters
+    without = _unsplit(state) if split else state.filters
     known = [name for name in SPLITS if name in page.site.dimensions]
     times = Link("Two times", _compared(page, "", without), not split)
     return (
@@ -355,6 +356,14 @@ def _others(page: Page) -> tuple[Link, ...]:
             for name in known
         ),
     )
+
+
+def _unsplit(state: PageState) -> Filters:
+    """The filters without the values that are compared: what is usual of their dimension counts again."""
+    split = state.table.split
+    rest = state.filters.without(split)
+    usual = state.usual.on(split) if state.filters.on(split) else ()
+    return replace(rest, conditions=(*usual, *rest.conditions))
 
 
 def _compared(page: Page, split: str, filters: Filters) -> str:
