@@ -465,6 +465,19 @@ def test_all_are_counted_by_the_api_and_its_link_says_what_the_page_counts(visit
     assert visited.client.get("/statistics/export/path.csv").text.splitlines()[1].startswith("/there,2,")
 
 
+@pytest.mark.parametrize(
+    ("query", "url"),
+    [
+        ("split=device", "/statistics/changes"),
+        ("device=desktop&device=bot&split=device", "/statistics/changes"),
+        ("any=device&split=device", "/statistics/changes?any=device"),
+        ("device=bot&split=browser", "/statistics/changes?device=bot"),
+    ],
+)
+def test_people_are_counted_again_after_two_devices(visited: App, query: str, url: str) -> None:
+    assert f'<a href="{url}">Two times</a>' in get(visited, f"changes?{query}")
+
+
 def test_bots_alone_are_no_empty_page(make_app: Callable[..., App]) -> None:
     app = make_app(STATISTICS_DEFAULT_FILTERS=PEOPLE)
     assert "Listening" in get(app)
@@ -472,6 +485,8 @@ def test_bots_alone_are_no_empty_page(make_app: Callable[..., App]) -> None:
     page = get(app)
     assert "No requests of people" in page
     assert '<a href="/statistics/?any=device">Not only people</a> <span class="mut">1 request</span>' in page
+    assert "No requests of people for the API" in get(app, "?content=api")
+    assert "No requests for assets" in get(app, "?any=device&content=asset")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,14 @@ MOST_TRIED = 4
 """Filters of which each is tried without the others."""
 MOST_WAYS = 4
 """Ways out that are offered."""
+ASKED_FOR = {
+    "People": "of people",
+    "Bots": "of bots",
+    "Pages": "for pages",
+    "API": "for the API",
+    "Assets": "for assets",
+}
+"""Requests that a switch of the toolbar asks for."""
 LENGTHS = {timedelta(minutes=1): "minute", timedelta(hours=1): "hour"}
 """What parts of a day are called."""
 
@@ -83,7 +91,7 @@ def _asked_for(page: Page) -> str:
     """What the filters ask for, where it is said in a few words."""
     filters, found = page.state.filters, chips(page)
     if not found:
-        return "of people" if without_chips(filters).conditions[0].negated else "of bots"
+        return " ".join(ASKED_FOR[name] for name in switched_on(filters))
     only = found[0].values[0].text if len(found) == len(found[0].values) == 1 else None
     if only and filters.contains:
         return f"to “{only}”"
