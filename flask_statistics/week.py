@@ -17,7 +17,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 HOURS = 7 * 24
 MOST_RANGES = 400
 """So many separate times may be chosen of a span: each is a condition on the raw table."""
-_TEXT = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)?(\d|1\d|2[0-3])?")
+_TEXT = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)?(\d|1\d|2[0-3])?", re.ASCII)
 
 
 def hours_of(text: str) -> frozenset[int]:

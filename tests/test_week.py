@@ -43,7 +43,9 @@ def test_text_names_hours(text: str, hours: list[int], label: str) -> None:
     assert label_of(text) == label
 
 
-@pytest.mark.parametrize("text", ["", "moon", "24", "tue24", "Tue", "tue 15", "tue-15", "015", "tue15 ", "1" * 300])
+@pytest.mark.parametrize(
+    "text", ["", "moon", "24", "tue24", "Tue", "tue 15", "tue-15", "015", "tue15 ", "1" * 300, "١"]
+)
 def test_text_that_names_none_is_refused(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"^a day of the week, an hour from 0 to 23, or both, such as tue, 15 or tue15$"
