@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
@@ -440,7 +439,7 @@ def _usual_filters(settings: Settings, known: dict[str, Dimension]) -> Filters:
     wrong = [*map(str, errors), *unknown((name for name, _ in pairs), known, ())]
     if wrong and text != PEOPLE:
         raise SettingError(f"STATISTICS_DEFAULT_FILTERS is {text!r}, but {wrong[0]}.")
-    return replace(filters, contains="")
+    return filters
 
 
 def _bind_of_ours(app: Flask, db: SQLAlchemy, raw: RawTable, settings: Settings, *, clickhouse: bool) -> str | None:
