@@ -33,7 +33,7 @@ _CHANGING = re.compile(
     r"\b\w+://\S+"  # addresses of pages, of mail, and files
     r"|(?<![\w.+-])[\w.+-]+@[\w.-]+"
     r"|(?<![\w.…”])(?:~|\.{1,2}|[A-Za-z]:)?[/\\][^\s,;:()<>\[\]]+"
-    r"|(?<![\w:])[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?![\w:])"  # an address of IPv6 without a digit
+    r"|(?<![\w:])(?:[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}|(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4})(?![\w:])"  # of IPv6
     r"|\*{3,}"  # a secret that was masked
     r"|(?<![\w.+:%-])[\w.+:%-]*\d(?:[\w.+:%-]*[\w%])?"  # numbers, dates, versions, ids
     r"|\b[0-9A-Fa-f]{8,}\b|\w{32,}"
