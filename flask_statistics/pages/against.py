@@ -44,6 +44,8 @@ class Moved:
 
 
 UNKNOWN = Moved("–", "", "", None)
+RARE = Moved("–", "", "Too rare, or too new, to be compared", None)
+"""Of a value that is not among the commonest ones, which alone are compared, or came after the last full hour."""
 
 
 def is_compared(page: Page) -> bool:
@@ -105,7 +107,7 @@ class Against:
         """How what the column called so compares changed."""
         was, now = self._before.get(value), self._after.get(value)
         if was is None or now is None:
-            return UNKNOWN
+            return RARE if now is None and self._after else UNKNOWN
         return self._visitors(was, now) if column == VISITORS_CHANGE else self._p95(was, now)
 
     def before(self, column: str, value: Value) -> float | None:

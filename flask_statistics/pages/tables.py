@@ -408,7 +408,11 @@ def _more(page: Page, found: Breakdown, rows: int | None) -> Link | None:
     rest = found.total - len(found.rows)
     if rest <= 0:
         return None
-    noun = counted(found.total, page.site.dimensions[found.dimension])
+    dimension = page.site.dimensions[found.dimension]
+    is_cut = page.state.table.is_by_change and found.among is not None
+    noun = (
+        f"the {found.total:,} commonest {lower_first(dimension.plural)}" if is_cut else counted(found.total, dimension)
+    )
     if rows is None:
         table = {"sort": page.state.table.sort, "search": page.state.table.search}
         return Link(f"All {noun}", page.state.listed_at(page.site.url("list", dimension=found.dimension), **table))

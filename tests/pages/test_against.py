@@ -115,6 +115,26 @@ def test_api_does_not_sort_by_change(slower: App) -> None:
     assert "sort is '-p95_change', but must be one of" in str(error)
 
 
+def test_values_that_are_too_rare_to_be_compared_say_so(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert(
+        {"date": START - timedelta(days=8), "path": "/old"},
+        *(
+            {"date": START + timedelta(days=day, hours=hour), "path": f"/{number}", "remote_address": "192.0.2.1"}
+            for number in range(501)
+            for day in (-3, 3)
+            for hour in range(1 if number == 500 else 2)
+        ),
+    )
+    page = app.client.get(f"/statistics/panel/paths?{SPAN}&by=path&search=/50").text
+    assert {label: row[1] for label, row in cells(page).items()} == {
+        "/50": ("1 → 1. No more than chance would do", "±0%"),
+        "/500": ("Too rare, or too new, to be compared", "–"),
+    }
+    page = app.client.get(f"/statistics/panel/paths?{SPAN}&by=path&sort=-visitors_change").text
+    assert "Show 40 more of the 500 commonest paths" in page
+
+
 def test_a_change_of_few_requests_is_none(make_app: Callable[..., App]) -> None:
     app = make_app(STATISTICS_ENABLED=False)
     rows = [*week(START - timedelta(days=7), "a"), *week(START, "b")]
