@@ -16,7 +16,7 @@ from .beginning import Beginning, beginning
 from .marks import Drawn, drawn
 from .page import Link, Page, versus
 from .panel import Cells
-from .sides import Side, sides_of, split_links
+from .sides import OTHERS, Side, sides_of, split_links
 from .summary import comparable_span, incomparable, is_offered, value_of
 
 
@@ -149,7 +149,11 @@ def series(page: Page, *, metric: str, label: str, compare: bool = True, failure
     itself = replace(page, state=replace(state, metric=metric, vs=state.vs if compare else "off"))
     return Series(
         title=failures
-        or (f"{chosen.title}, {chosen.measures[0][1]}" if split and len(chosen.measures) > 1 else chosen.title),
+        or (
+            f"{chosen.title}, {chosen.measures[0][1]}"
+            if split and len(chosen.measures) > 1 and lines[0].key == chosen.measures[0][0]
+            else chosen.title
+        ),
         by=page.site.dimensions[state.table.split].label.lower() if split else "",
         unit=state.unit,
         unit_label=UNIT_LABELS[state.unit],
@@ -179,14 +183,25 @@ def _ask(page: Page, span: Span, metric: Metric) -> list[Point] | None:
 
 def _split(page: Page, metric: Metric, unknown: int) -> list[charts.Line]:
     """A line for each of what stands side by side, of the first measure; empty: nothing does, or a question failed."""
-    lines = []
-    for side in sides_of(page):
+    name, lines = _measure_of_sides(page, metric), []
+    for side in _sides(page, metric):
         points = page.ask(page.queries.series, page.state.span, page.state.unit, side.filters, want=metric.want)
         if points is None:
             return []
-        name = metric.measures[0][0]
         lines.append(charts.Line(name, side.label, _values(points, name, unknown)))
     return lines
+
+
+def _measure_of_sides(page: Page, metric: Metric) -> str:
+    """What is drawn of each of what stands side by side. A status code is a failure or is none: all of its requests are."""
+    name = metric.measures[0][0]
+    return "hits" if name in FAILURES and page.state.table.split == "status_code" else name
+
+
+def _sides(page: Page, metric: Metric) -> tuple[Side, ...]:
+    """What stands side by side: of failures nothing that is none."""
+    is_of_failures = metric.measures[0][0] in FAILURES
+    return tuple(side for side in sides_of(page) if not is_of_failures or side.label != OTHERS)
 
 
 def _is_bars(metric: Metric, lines: list[charts.Line]) -> bool:
@@ -252,7 +267,7 @@ def bucket_url(page: Page, hit: charts.HitArea) -> str:
 def rows(page: Page) -> Iterator[Cells]:
     """The series of the page's metric, a bucket a row, beside the period before."""
     state, metric = page.state, metric_of(page, page.state.metric)
-    sides = sides_of(page)
+    sides = _sides(page, metric)
     if sides:
         yield from _split_rows(page, metric, sides)
         return
@@ -273,7 +288,7 @@ def rows(page: Page) -> Iterator[Cells]:
 
 def _split_rows(page: Page, metric: Metric, sides: Sequence[Side]) -> Iterator[Cells]:
     """The series of the metric's first measure, a bucket a row, with a column for each of what stands side by side."""
-    name, state = metric.measures[0][0], page.state
+    name, state = _measure_of_sides(page, metric), page.state
     yield ["Start", "End", *(side.label for side in sides)]
     found = [page.queries.series(state.span, state.unit, side.filters, want=metric.want) for side in sides]
     unknown = _unknown(found[0], beginning(page))

@@ -16,6 +16,8 @@ CHARTS = ("status_code", "release", "browser")
 """By what a chart can be split with one click."""
 CLASSES = ("4xx", "5xx")
 """Classes of status codes that have a line of their own; all others have one together."""
+OTHERS = "2xx, 3xx"
+"""What these are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def sides_of(page: Page) -> tuple[Side, ...]:
         rest = filters
         for text in CLASSES:
             rest = rest.and_(name, text, negated=True)
-        return (Side("2xx, 3xx", rest), *(Side(text, filters.only(name, text)) for text in CLASSES))
+        return (Side(OTHERS, rest), *(Side(text, filters.only(name, text)) for text in CLASSES))
     two = two_of(page, name)
     dimension = page.site.dimensions[name]
     return (

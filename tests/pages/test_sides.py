@@ -154,7 +154,20 @@ def test_chart_is_split_by_class_of_status(app: App) -> None:
     assert [row[2] for row in numbers] == [point["server_errors"] for point in points]
     assert 'id="fs-summary"' in page
     assert 'id="fs-paths"' in page
-    assert "2xx, 3xx" in get(app, "&split=status_code", "errors")
+
+
+@pytest.mark.parametrize("query", ["", "&status_code=4xx&status_code=5xx"])
+def test_errors_split_by_status_count_each(make_app: Callable[..., App], query: str) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert(*({"date": START, "path": "/", "status_code": status} for status in (200, 404, 404, 403, 500)))
+    page = app.client.get(f"/statistics/errors?{SPAN}&unit=day&split=status_code{query}").text
+    (section,) = re.findall(r'id="fs-series".*?</section>', page, re.DOTALL)
+    assert ">Errors <small>per day, by status</small>" in section
+    assert re.findall(r'<th scope="col" class="n">([^<]*)</th>', section) == ["4xx", "5xx"]
+    (first, *_) = re.findall(r"<tr data-start.*?</tr>", section)
+    assert re.findall(r'<td class="n">([^<]*)</td>', first) == ["3", "1"]
+    (url,) = re.findall(r'href="([^"]*export/series.csv[^"]*)"', section)
+    assert app.client.get(unescape(url)).text.splitlines()[1].endswith(",3,1")
 
 
 def test_a_dimension_with_one_value_is_not_split(make_app: Callable[..., App]) -> None:
