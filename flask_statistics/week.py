@@ -57,7 +57,8 @@ def ranges(span: Span, texts: Sequence[str]) -> list[tuple[datetime, datetime]]:
         midnight = datetime.combine(day, time())
         for first, end in runs[day.weekday()]:
             start, until = (from_wall(midnight + timedelta(hours=hour), span.zone) for hour in (first, end))
-            start, until = max(start, span.start), min(until, span.end)
+            # a day that a zone skipped is the next one
+            start, until = max(start, span.start, *(end for _, end in found[-1:])), min(until, span.end)
             if start < until and found and found[-1][1] == start:
                 found[-1] = (found[-1][0], until)
             elif start < until:

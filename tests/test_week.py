@@ -90,6 +90,15 @@ def test_hour_that_a_clock_repeats_or_leaves_out(start: datetime, length: int) -
     assert sum(((until - since) for since, until in found), timedelta()) == timedelta(hours=length)
 
 
+def test_day_that_a_zone_skipped_is_none() -> None:
+    span = Span(datetime(2011, 12, 28), datetime(2012, 1, 2), ZoneInfo("Pacific/Apia"))
+    found = ranges(span, ["fri", "sat", "12"])
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
+    hours = [to_local(edge, span.zone) for edge in span.edges("hour")[:-1]]
+    expected = sum(moment.weekday() in (4, 5) or moment.hour == 12 for moment in hours)
+    assert sum((until - since for since, until in found), timedelta()) == timedelta(hours=expected)
+
+
 def test_too_many_ranges_are_refused() -> None:
     span = Span(datetime(2025, 1, 1), datetime(2026, 12, 31), ZoneInfo("UTC"))
     check(span, ["tue15"])
