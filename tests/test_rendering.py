@@ -72,7 +72,7 @@ class Failing(Flask):
 def served(kind: type[Flask], **config: Any) -> Any:
     """A client of an app of this kind, with one request recorded."""
     app = kind("tests.host")
-    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", STATISTICS_DEFAULT_FILTERS="", **config)
     db = SQLAlchemy(app)
     Statistics(app, db, whole_model(db), lambda: True)
     with app.app_context():
