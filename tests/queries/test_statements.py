@@ -38,7 +38,7 @@ def queries(make_app: Callable[..., App], database_url: str) -> Iterator[Stateme
         for piece in storing.pieces(sums):
             storing.add(connection, state.statements, piece, NOON + HOUR)
     with app.flask.app_context():
-        yield StatementQueries(state.statements, state.reading_statements)
+        yield StatementQueries(state.statements, state.reading_ours)
 
 
 def span(start: datetime, end: datetime) -> Span:
