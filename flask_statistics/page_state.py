@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from . import parameters, week
 from .dimensions import Dimension
 from .filters import ALL, Filters, read_filters
-from .parameters import AT, CHANGES, NAMED, ROWS
+from .parameters import AT, CHANGES, FAILURES_CHANGE, NAMED, ROWS
 from .queries.answers import Only
 from .spans import PRESETS, UNITS, Span, SpanError, midnight, name_of, preset, read_span, to_local
 
@@ -27,7 +27,8 @@ MOST_BUCKETS = 400
 CHART_UNITS = ("hour", "day", "week", "month")
 LONGEST_SPAN = timedelta(days=33 * 365)
 """A longer span is cut: it has more months than a chart draws."""
-SORTS = (*NAMED["sort"].choices, *CHANGES, *(f"-{name}" for name in CHANGES))
+OF_CHANGES = (*CHANGES, FAILURES_CHANGE)
+SORTS = (*NAMED["sort"].choices, *OF_CHANGES, *(f"-{name}" for name in OF_CHANGES))
 """What the tables of pages can be sorted by."""
 GROUPINGS = NAMED["by"].choices
 """What the table of paths can list."""
@@ -85,7 +86,12 @@ class TableState:
     @property
     def sort_by_measure(self) -> str:
         """What a question can be sorted by: by hits where rows are sorted by how they changed."""
-        return "-hits" if self.is_by_change else self.sort
+        return "-hits" if self.sort.removeprefix("-") in OF_CHANGES else self.sort
+
+    @property
+    def is_by_failures_change(self) -> bool:
+        """Whether failures are sorted by how they changed."""
+        return self.sort.removeprefix("-") == FAILURES_CHANGE
 
     @property
     def slowest(self) -> bool:

@@ -28,6 +28,8 @@ SORTS = (
 """What a breakdown can be sorted by; `-` before it: largest first."""
 VISITORS_CHANGE, P95_CHANGE = CHANGES = ("visitors_change", "p95_change")
 """By which changes against the time before the tables of pages can be sorted as well."""
+FAILURES_CHANGE = "failures_change"
+"""The same for those of failures."""
 ORDERS = ("total", "calls", "p50", "p95", "longest", "repeated", "statement")
 """What the table of statements can be sorted by; `-` before it: largest first."""
 ROWS = (10, 50, 200)

@@ -6,8 +6,9 @@ where the URL asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from .. import changes as asked
 from ..changes import Changes
@@ -24,6 +25,7 @@ from .evidence import odds
 from .page import Page
 from .summary import comparable_span
 
+T = TypeVar("T")
 P95 = 0.95
 MOST_TOLD = 1_000
 """A smaller chance than one in so many is called so."""
@@ -92,6 +94,17 @@ def counted(now: int | None, was: int | None) -> Moved:
         return UNKNOWN
     text = moved.text if was or not now else "from 0"
     return Moved(text, "", f"{number(was)} → {number(now)}", now / was if now is not None and was else None)
+
+
+def by_difference(page: Page, rows: Sequence[T], counts: Callable[[T], tuple[int, int]]) -> list[T]:
+    """`rows` by how much more, or less, they are now: `counts` has what each was and is."""
+    descending = page.state.table.sort.startswith("-")
+
+    def difference(row: T) -> int:
+        was, now = counts(row)
+        return now - was
+
+    return sorted(rows, key=difference, reverse=descending)
 
 
 class Against:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ..changes import MOST_COMPARED
 from ..dimensions import Value, referrer_host
 from ..filters import Filters
 from ..formatting import clipped, number, share
@@ -15,8 +16,8 @@ from ..queries import answers
 from ..queries.answers import Measures, Row
 from ..queries.interface import CHEAP, HITS
 from . import issues
-from .against import UNKNOWN, Moved, before_of, counted, is_compared
-from .issues import When, has_issues, when
+from .against import UNKNOWN, Moved, before_of, by_difference, counted, is_compared
+from .issues import When, change_head, has_issues, when
 from .nothing import without_hits
 from .page import Link, Page, covered, of_longest
 from .panel import EVERY_ROW, Cells, Panel, View
@@ -24,6 +25,7 @@ from .request_log import web_url
 from .series import rows as series_rows
 from .series import series
 from .summary import ERROR_TILES, Summary, offered, summary
+from .tables import Head
 
 SHOWN = 10
 """Rows of a table."""
@@ -95,8 +97,8 @@ class ErrorTable:
     """Length of each row's bar in percent of the longest."""
     csv_url: str
     all_url: str | None = None
-    is_compared: bool = False
-    """Whether its rows say how they changed."""
+    change_head: Head | None = None
+    """The head of how rows changed; None: nothing is compared with."""
     cut: bool = False
     """Whether there are more rows than these."""
     apart: Link | None = None
@@ -181,12 +183,18 @@ def split_exception(page: Page, stored: str) -> tuple[str, str]:
 
 def failing(page: Page) -> ErrorTable:
     """Paths by their server errors."""
-    found = page.ask(_failing, page, SHOWN)
+    is_sorted = is_compared(page) and page.state.table.is_by_failures_change
+    found = page.ask(_failing, page, MOST_COMPARED if is_sorted else SHOWN)
     before = before_of(page, "path", [row.value for row in found or ()])
+    if found is not None and is_sorted:
+        found = by_difference(
+            page, found, lambda row: (failures_of((before or {}).get(row.value)), failures_of(row.measures))
+        )
+        found = found[:SHOWN]
     return ErrorTable(
         rows=None if found is None else tuple(_failing_row(page, row, before) for row in found),
         fills=of_longest(row.measures.server_errors or 0 for row in found or ()),
-        is_compared=is_compared(page),
+        change_head=change_head(page),
         csv_url=page.csv("failing"),
         all_url=page.state.listed_at(page.site.url("list", dimension="path"), sort="-server_errors"),
     )
@@ -223,8 +231,12 @@ def failures_against(row: Row, before: Mapping[Value, Measures] | None) -> Moved
     """How the failures of a row changed."""
     if before is None:
         return UNKNOWN
-    was = before.get(row.value)
-    return counted(row.measures.server_errors, 0 if was is None else was.server_errors)
+    return counted(row.measures.server_errors, failures_of(before.get(row.value)))
+
+
+def failures_of(measures: Measures | None) -> int:
+    """Of a value that may have had no requests."""
+    return 0 if measures is None else measures.server_errors or 0
 
 
 def missing(page: Page) -> ErrorTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..dimensions import Value
@@ -21,11 +21,13 @@ from ..issue_states import (
     with_issue,
 )
 from ..issues.text import Issue, issue_from
+from ..parameters import FAILURES_CHANGE
 from ..queries.answers import Block, Group, Measures, Row
 from ..queries.interface import HITS, SUMS, VISITORS
-from .against import UNKNOWN, Moved, before_of, counted, is_compared
+from .against import UNKNOWN, Moved, before_of, by_difference, counted, is_compared
 from .page import Link, Page, plural
 from .panel import Cells, Panel
+from .tables import Head, head
 
 SHOWN = 50
 """Issues of the table."""
@@ -91,8 +93,8 @@ class IssueList:
 
     rows: tuple[IssueRow, ...] | None
     """None: could not be computed."""
-    is_compared: bool
-    """Whether its rows say how they changed."""
+    change_head: Head | None
+    """The head of how rows changed; None: nothing is compared with."""
     states: tuple[Link, ...]
     figures: str
     has_visitors: bool
@@ -186,12 +188,17 @@ def issues(page: Page) -> IssueList:
     found, chosen = page.ask(_listed, page), page.state.table.standing
     counts = {state: sum(one.standing.state == state for one in found or ()) for state in STATES}
     mine = [one for one in found or () if one.standing.state == chosen]
+    is_sorted = is_compared(page) and page.state.table.is_by_failures_change
+    before = before_of(page, "issue", [one.row.value for one in (mine if is_sorted else mine[:SHOWN])])
+    if is_sorted:
+        mine = by_difference(
+            page, mine, lambda one: (hits_of((before or {}).get(one.row.value)), one.row.measures.hits)
+        )
     sparks = _sparks(page, mine[:SHOWN])
-    before = before_of(page, "issue", [one.row.value for one in mine[:SHOWN]])
     hits = sum(one.row.measures.hits for one in found or ())
     return IssueList(
         rows=None if found is None else tuple(_row(page, one, sparks, before) for one in mine[:SHOWN]),
-        is_compared=is_compared(page),
+        change_head=change_head(page),
         states=tuple(
             Link(f"{LABELS[state]} {number(counts[state])}", page.state.table_url(standing=state), state == chosen)
             for state in STATES
@@ -206,10 +213,17 @@ def issues(page: Page) -> IssueList:
     )
 
 
+def change_head(page: Page) -> Head | None:
+    """The head of how failures changed, which sorts by it; None: nothing is compared with."""
+    if not is_compared(page):
+        return None
+    return replace(head(page, FAILURES_CHANGE, "+/−"), hint="Sort by change")
+
+
 def _left_out(found: Sequence[Listed], mine: Sequence[Listed]) -> str:
     if len(found) >= MOST_ISSUES:
         return f"Only the {number(MOST_ISSUES)} most frequent ones are looked at."
-    return f"The {SHOWN} most frequent; all as" if len(mine) > SHOWN else ""
+    return f"The first {SHOWN}; all as" if len(mine) > SHOWN else ""
 
 
 def _unfilled(page: Page) -> Link | None:

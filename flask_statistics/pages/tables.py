@@ -235,7 +235,7 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
         dimension,
         state.span,
         _listed(page, dimension),
-        sort=state.table.sort,
+        sort=state.table.sort_by_measure,
         limit=limit,
         offset=offset,
         search=state.table.search,

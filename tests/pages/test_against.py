@@ -173,7 +173,11 @@ def test_failing_paths_say_what_they_were(make_app: Callable[..., App]) -> None:
         for start in (START - timedelta(days=7), START)
     )
     assert found["/search"] == (f"{before} → {after}", f"+{round(100 * (after - before) / before)}%")
-    assert "+/−" not in get(app, "errors", "&vs=off")
+    order = [*failing(get(app, "errors", "&sort=-failures_change"))]
+    assert order[0] == "/search"
+    assert [*failing(get(app, "errors", "&sort=failures_change"))] == order[::-1]
+    assert "+/−" not in get(app, "errors", "&vs=off&sort=failures_change")
+    assert get(app, "list/path", "&sort=failures_change").count("<tr>") > 3  # which sorts by hits then
     assert failing(get(app, "errors", "&vs=year"))["/search"] == ("", "–")
 
 
@@ -189,3 +193,6 @@ def test_issues_say_what_they_were(make_app: Callable[..., App]) -> None:
     (table,) = re.findall(r'id="fs-issues".*?</section>', get(app, "errors"), re.DOTALL)
     changes = re.findall(r'<td class="n mut opt" title="([^"]*)">([^<]*)</td>', table)
     assert changes == [("4 → 6", "+50%"), ("0 → 1", "from 0")]
+    (turned,) = re.findall(r'id="fs-issues".*?</section>', get(app, "errors", "&sort=failures_change"), re.DOTALL)
+    assert re.findall(r'<td class="n mut opt" title="([^"]*)">', turned) == ["0 → 1", "4 → 6"]
+    assert re.search(r'title="Sort by change" aria-sort="ascending"><a href="[^"]*sort=-failures_change', turned)
