@@ -66,7 +66,9 @@ def test_health_measures_tables_and_growth(make_app: MakeApp, database_url: str)
     assert all(size is not None and 30_000 > size > 0 for size in ours)
     assert storage.rows_a_day == pytest.approx(24 * 60 / 29, rel=0.01)
     assert storage.bytes_a_day == pytest.approx(raw / 700 * 24 * 60 / 29, rel=0.01)
-    assert storage.in_30_days == pytest.approx(raw + sum(map(int, ours)) + 30 * (storage.bytes_a_day or 0), rel=0.01)
+    assert storage.in_30_days == pytest.approx(
+        raw + sum(size or 0 for size in ours) + 30 * (storage.bytes_a_day or 0), rel=0.01
+    )
 
 
 def test_health_forecast_ends_with_the_retention(make_app: MakeApp) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def test_marks_are_read_as_they_were_kept(make_app: MakeApp, database_url: str) 
     tables, later = app.statistics_state().kept, AT + timedelta(minutes=1)
     kept = (Mark("ä“𝕊", AT), Mark("v42", later, RELEASE), Mark("V42", later + timedelta(days=1)))
     for mark in (kept[2], kept[0], kept[0]):
-        change(app, lambda connection, mark=mark: add_mark(connection, tables, mark))
+        change(app, partial(add_mark, tables=tables, mark=mark))
     assert change(app, lambda connection: note_releases(connection, tables, [kept[1]])) == 1
     assert app.statistics_state().read_kept() == Kept(marks=kept)
     assert app.flask.extensions["statistics"].app is app.flask
@@ -50,7 +51,7 @@ def test_a_release_is_as_old_as_it_was_seen_first(make_app: MakeApp, database_ur
     app = make_app(database_url)
     tables, hour = app.statistics_state().kept, timedelta(hours=1)
     noted = [
-        change(app, lambda connection, at=at: note_releases(connection, tables, [Mark("v42", at, RELEASE)]))
+        change(app, partial(note_releases, tables=tables, seen=[Mark("v42", at, RELEASE)]))
         for at in (AT, AT + hour, AT - hour)
     ]
     assert (noted, marks(app)) == ([1, 0, 1], [(RELEASE, "v42", AT - hour)])
@@ -67,8 +68,8 @@ def test_the_latest_releases_are_kept(make_app: MakeApp) -> None:
 def test_as_many_marks_as_there_may_be(make_app: MakeApp) -> None:
     app = make_app()
     tables = app.statistics_state().kept
-    made = [Mark(f"{number}", AT) for number in range(MOST_MARKS)]
-    change(app, lambda connection: [add_mark(connection, tables, mark) for mark in made])
+    for number in range(MOST_MARKS):
+        change(app, partial(add_mark, tables=tables, mark=Mark(f"{number}", AT)))
     with pytest.raises(Full, match=r"^100 marks are kept already: delete one first"):
         change(app, lambda connection: add_mark(connection, tables, Mark("one more", AT)))
     refused = make_app(before_f=inside).client.post(API, data={"text": "elsewhere there is room"})
@@ -96,7 +97,7 @@ def test_marks_by_the_api(make_app: MakeApp) -> None:
     asked = {"text": " Moved to PostgreSQL ", "at": "2026-11-26T12:10"}
     made = app.client.post(API, json=asked)
     expected = {
-        "id": made.json["id"],
+        "id": made.get_json()["id"],
         "kind": EVENT,
         "text": "Moved to PostgreSQL",
         "at": "2026-11-26T12:10:00+01:00",
@@ -156,7 +157,9 @@ def test_nobody_marks_what_everybody_sees(make_app: MakeApp) -> None:
     app = make_app(before_f=everybody)
     refused = app.client.post(API, json={"text": "spam"})
     assert (refused.status_code, marks(app)) == (403, [])
-    assert refused.json["error"].startswith("Everybody may see this dashboard, so nobody may change anything by it")
+    assert refused.get_json()["error"].startswith(
+        "Everybody may see this dashboard, so nobody may change anything by it"
+    )
     assert app.client.delete(f"{API}/x").status_code == 403
 
 
@@ -178,5 +181,5 @@ def test_marks_while_the_database_is_away(make_app: MakeApp, caplog: pytest.LogC
     change(app, lambda connection: app.statistics_state().kept.mark.drop(connection))
     refused = app.client.post(API, json={"text": "x"})
     assert refused.status_code == 503
-    assert "flask statistics init" in refused.json["error"]
+    assert "flask statistics init" in refused.get_json()["error"]
     assert "what somebody decided could not be kept" in caplog.text
