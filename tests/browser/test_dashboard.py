@@ -218,6 +218,8 @@ def test_browser_toolbar_is_one_row_and_nothing_moves(window: Window, width: int
     tops = set()
     for query in (
         "",
+        "?span=28d",
+        "?span=91d",
         "?span=12mo",
         "?browser=firefox",
         "?browser=firefox&q=page",
