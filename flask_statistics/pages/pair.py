@@ -21,6 +21,7 @@ TILES = ("visitors", "hits", "p50", "p95", "server_errors")
 COLUMNS = ("visitors", "p95", "server_errors")
 """Of each row of the table, beside its label."""
 EVERYTHING = "all"
+ALIKE = "as much"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _tile(
 ) -> PairTile:
     before, after = (_amount(name, one) for one in both)
     said, tone = _difference(name, before, after, findings)
-    if named is not None and said:
+    if named is not None and said not in ("", ALIKE):
         said = f"{said} {named[1].label} to {named[0].label}"
     return PairTile(
         measure=name,
@@ -163,7 +164,7 @@ def _ratio(ratio: float) -> str:
     if 0 < ratio <= 0.5:
         return f"÷{1 / ratio:.1f}" if ratio > 0.1 else f"÷{1 / ratio:,.0f}"
     percent = round(100 * (ratio - 1))
-    return "as much" if not percent else f"+{percent}%" if percent > 0 else f"−{-percent}%"
+    return ALIKE if not percent else f"+{percent}%" if percent > 0 else f"−{-percent}%"
 
 
 def _findings(page: Page) -> dict[str, Finding] | None:

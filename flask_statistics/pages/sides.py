@@ -10,6 +10,8 @@ from ..queries.interface import CHEAP, HITS
 from .chips import chip_text
 from .page import Link, Page
 
+LONGEST_LABEL = 18
+"""Characters for which there is room beside a chart."""
 MOST_CHOICES = 20
 """Values to choose from."""
 CHARTS = ("status_code", "release", "browser")
@@ -79,7 +81,7 @@ def sides_of(page: Page) -> tuple[Side, ...]:
     return (
         ()
         if two is None
-        else tuple(Side(clipped(chip_text(dimension, text), 24), filters.only(name, text)) for text in two)
+        else tuple(Side(clipped(chip_text(dimension, text), LONGEST_LABEL), filters.only(name, text)) for text in two)
     )
 
 
