@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LEAST_PAUSE_S = 0.03
 """Longer than what SQLite's own waiting leaves between two looks at a lock, at first."""
+LONGEST_PAUSE_S = 2.0
+"""A machine that was halted in the midst of a transaction must not pause for as long again."""
 LARGEST_WALKED = 256 << 20
 """Bytes of a database of which each page is looked at to measure tables: a quarter of a second."""
 _STEPS = 20_000
@@ -126,7 +128,7 @@ class SQLite(Database):
 
     def let_others_write(self, engine: sa.Engine, *, after: float) -> None:
         if self.shared_connection(engine) is None:
-            time.sleep(max(after, LEAST_PAUSE_S))
+            time.sleep(min(max(after, LEAST_PAUSE_S), LONGEST_PAUSE_S))
 
     @contextmanager
     def limited(self, connection: sa.Connection, budget: Budget) -> Iterator[None]:

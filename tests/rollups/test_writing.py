@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
+from flask_statistics import databases
 from flask_statistics.databases import sqlite
 from flask_statistics.filters import Filters
 from flask_statistics.rollups import lease, numbering, source, writing
@@ -368,3 +370,13 @@ def test_retention_is_by_the_clock_where_it_does_not_leap(url: str) -> None:
     assert report is not None
     assert hits(rolled) == 2
     rolled.close()
+
+
+def test_others_are_let_write_for_as_long_as_a_piece_took_but_not_for_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, paused = sa.create_engine(f"sqlite:///{tmp_path}/x.sqlite"), list[float]()
+    monkeypatch.setattr(time, "sleep", paused.append)
+    for seconds in (0.0, 0.5, 3_600.0):
+        databases.of(engine).let_others_write(engine, after=seconds)
+    assert paused == [sqlite.LEAST_PAUSE_S, 0.5, sqlite.LONGEST_PAUSE_S]
