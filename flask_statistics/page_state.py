@@ -224,7 +224,10 @@ class PageState:
         """The span that this one is to be compared with; None: with none, or it is all there is."""
         if self.vs == "off" or self.span.name == "all":
             return None
-        return self.span.year_before() if self.vs == "year" else self.span.moved(-1)
+        if self.vs == "year":
+            return self.span.year_before()
+        # where days of the week are chosen, the same days
+        return self.span.weeks_before() if week.names_days(self.filters.at) else self.span.moved(-1)
 
     def units(self) -> tuple[str, ...]:
         """The units that the chart offers for this span."""

@@ -6,6 +6,7 @@ are those of its zone, so a day can have 23 or 25 hours and an hour can start at
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -83,6 +84,13 @@ class Span:
         wall = to_local(now, like.zone).replace(tzinfo=None) - like.local_start.replace(tzinfo=None)
         end = from_wall(self.local_start.replace(tzinfo=None) + wall, self.zone)
         return replace(self, end=max(self.start, min(self.end, end)))
+
+    def weeks_before(self) -> Span:
+        """The span as many weeks earlier as it has, begun ones included."""
+        weeks = math.ceil(
+            (self.local_end.replace(tzinfo=None) - self.local_start.replace(tzinfo=None)) / timedelta(days=7)
+        )
+        return self._shifted(timedelta(days=-7 * weeks))
 
     def _shifted(self, by: timedelta) -> Span:
         start = from_wall(self.local_start.replace(tzinfo=None) + by, self.zone)

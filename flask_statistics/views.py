@@ -507,7 +507,6 @@ def _site(state: State, queries: Queries) -> Site:
         routes=partial(_routes, state),
         kept=cache(partial(state.read_kept, queries)),  # one page asks once
         views=state.views,
-        may_save=guards.may_change(state.guard),
         left_behind=state.left_behind,
         query_timeout=state.settings.query_timeout,
     )

@@ -30,6 +30,11 @@ def hours_of(text: str) -> frozenset[int]:
     return frozenset(24 * each + of for each in days for of in (range(24) if hour is None else [int(hour)]))
 
 
+def names_days(texts: Sequence[str]) -> bool:
+    """Whether one of them names a day of the week."""
+    return any(not text.isdigit() for text in texts)
+
+
 def text_of(hour: int) -> str:
     """How a URL names one hour of the week."""
     return f"{WEEKDAYS[hour // 24].lower()}{hour % 24}"

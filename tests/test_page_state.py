@@ -110,6 +110,22 @@ def test_state_says_no_usual_filters(query: str, filters: str, written: str) -> 
     assert state.notices == ()
 
 
+@pytest.mark.parametrize(
+    ("query", "start"),
+    [
+        ("start=2026-11-21&end=2026-11-22", "2026-11-19"),
+        ("start=2026-11-21&end=2026-11-22&at=15", "2026-11-19"),
+        ("start=2026-11-21&end=2026-11-22&at=sat", "2026-11-14"),
+        ("start=2026-11-12&end=2026-11-22&at=15&at=sun3", "2026-10-29"),
+        ("span=7d&at=sat", "2026-11-09"),
+    ],
+)
+def test_state_compares_days_of_the_week_with_the_same_days(query: str, start: str) -> None:
+    before = read(query).compared()
+    assert before is not None
+    assert f"{before.local_start:%Y-%m-%d}" == start
+
+
 def test_state_lifts_a_dimension_that_there_is() -> None:
     (notice,) = read("any=moon", usual=PEOPLE).notices
     assert notice.startswith("any is 'moon', but must be one of ")

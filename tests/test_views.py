@@ -452,8 +452,11 @@ def test_people_are_counted_as_long_as_nothing_else_is_chosen(visited: App) -> N
 
 
 def test_a_click_on_what_is_left_out_shows_it(visited: App) -> None:
-    (url,) = re.findall(r'<a href="([^"]*)">Bot</a>', get(visited))
-    assert url == "/statistics/?device=bot"
+    row = re.findall(
+        r'<tr class="mut"><th [^>]*>.*?<a href="([^"]*)">Bot</a>, outside</th>.*?<td class="n mut">(.*?)</td>',
+        get(visited),
+    )
+    assert row == [("/statistics/?device=bot", "–")]
     (url,) = re.findall(r'<a href="([^"]*)">Bot</a>', get(visited, "list/device?any=device"))
     assert url == "/statistics/?device=bot"
 

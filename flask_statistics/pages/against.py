@@ -61,17 +61,16 @@ def is_here(page: Page) -> bool:
     return is_compared(page) and (not page.is_whole or bool(table.changed) or table.is_by_change)
 
 
-def find_against(page: Page, dimension: str, before: Span | None) -> Changes | None:
-    """What changed of the values of `dimension` against an earlier span; None: there is none."""
+def find_against(page: Page, dimension: str, before: Span) -> Changes:
+    """What changed of the values of `dimension` against an earlier span."""
     state = page.state
-    if before is None:
-        return None
     return asked.changes(page.queries, dimension, asked.against(state.span, before, state.filters, now=page.now))
 
 
-def ask_against(page: Page, dimension: str) -> Changes | None:
-    """The same against what the page is compared with; None also where the question failed."""
-    return page.ask(find_against, page, dimension, comparable_span(page))
+def against_of(page: Page, dimension: str) -> Against:
+    """How the values of `dimension` changed against what the page is compared with, where this answer has that."""
+    before = comparable_span(page) if is_here(page) else None
+    return Against(None if before is None else page.ask(find_against, page, dimension, before))
 
 
 def before_of(page: Page, dimension: str, values: Sequence[Value]) -> Mapping[Value, Measures] | None:

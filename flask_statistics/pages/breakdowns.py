@@ -32,6 +32,8 @@ class TopValue:
     exact: str
     """The same in full."""
     share: str | None
+    is_outside: bool
+    """Whether the filters leave it out; a click selects it."""
     fill: float
     """Length of its bar in percent of the longest."""
 
@@ -123,6 +125,7 @@ def _interesting(page: Page, found: Breakdown) -> tuple[Row, ...]:
 def _top_value(page: Page, found: Breakdown, row: Row, fill: float) -> TopValue:
     text = page.site.dimensions[found.dimension].text_of(row.value)
     code, label = code_and_label(page, found.dimension, row)
+    is_outside = text in page.state.filters.texts(found.dimension, negated=True)
     return TopValue(
         code=code,
         label=label,
@@ -130,6 +133,7 @@ def _top_value(page: Page, found: Breakdown, row: Row, fill: float) -> TopValue:
         current=text in page.state.filters.texts(found.dimension),
         hits=compact(row.measures.hits),
         exact=number(row.measures.hits),
-        share=share(row.measures.hits, found.hits),
+        share="–" if is_outside else share(row.measures.hits, found.hits),
+        is_outside=is_outside,
         fill=fill,
     )

@@ -226,7 +226,7 @@ def _saved(page: Page) -> tuple[Link, ...]:
 
 def _saving(page: Page) -> Saving | None:
     home, shown = page.site.url("index"), _first_page(page)
-    if not page.site.may_save or not is_page(page.state.base.removeprefix(home), page.site.dimensions):
+    if not page.site.may_change or not is_page(page.state.base.removeprefix(home), page.site.dimensions):
         return None
     key = next((view.id for view in page.site.kept().views if home + view.url == shown), None)
     return Saving(page.site.url("save_view"), shown, key)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from ..queries.interface import EVERYTHING, HITS, USUAL
-from . import request_log, tables, week
+from . import pair, request_log, tables, week
 from .chips import unswitched
 from .nothing import without_hits
 from .page import Page, covered
-from .pair import pair
 from .panel import Panel, View
 from .series import rows, series
 from .sides import is_pair
@@ -67,10 +66,10 @@ PANELS = (
         name="both",
         page="index",
         title="Side by side",
-        compose=pair,
+        compose=pair.tiles,
         template="_both",
         offered=is_pair,
-        cost=("breakdown", "profiles", "summary"),
+        cost=("profiles", "summary"),
     ),
     Panel(
         name="series",
@@ -103,10 +102,10 @@ PANELS = (
         name="pairs",
         page="index",
         title="Side by side, paths",
-        compose=pair,
+        compose=pair.table,
         template="_pairs",
-        offered=lambda page: is_pair(page) and not has_one_path(page),
-        cost=("breakdown", "profiles", "summary"),
+        offered=lambda page: is_pair(page) and not has_one_path(page) and grouping_of(page) is not None,
+        cost=("breakdown",),
     ),
     week.PANEL,
 )

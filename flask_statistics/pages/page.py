@@ -75,7 +75,7 @@ class Site:
     """What was decided about issues; None: the model does not keep them."""
     files: AppFiles = field(default_factory=lambda: AppFiles("/"))
     """Tells the app's own files."""
-    may_change: bool = True
+    may_change: bool = False
     """Whether the reader may change what all others see."""
     can_log_out: bool = False
     """Whether the reader has a cookie that can be ended."""
@@ -89,8 +89,6 @@ class Site:
     """Marks and saved views."""
     views: Sequence[SavedView] = ()
     """Those of the settings."""
-    may_save: bool = False
-    """Whether the reader may keep something for all of them."""
     left_behind: Callable[[], str | None] = lambda: None
     """Names an older database that has the requests which this one lacks."""
     routes: Callable[[], Sequence[Route]] = tuple

@@ -12,6 +12,7 @@ from ..filters import Condition
 from ..formatting import compact, duration, number, share
 from ..queries.answers import Measures, Profile, Row
 from ..queries.interface import USUAL
+from .against import Against
 from .page import Page, of_longest
 from .sides import MOST_CHOICES, Side, sides_of, two_of
 from .summary import LABELS, MEANINGS, METRIC_OF, is_offered, value_of
@@ -52,17 +53,25 @@ class PairRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two values side by side."""
+class PairTiles:
+    """The totals of two values side by side."""
 
     labels: tuple[str, str]
     tiles: tuple[PairTile, ...] | None
     """None: could not be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """The rows of two values side by side."""
+
+    labels: tuple[str, str]
     heading: str
     label: str
     """Of the table's rows."""
     columns: tuple[str, ...]
     rows: tuple[PairRow, ...] | None
+    """None: could not be computed."""
     one_url: str
     """Shows both as one."""
 
@@ -70,24 +79,15 @@ class Pair:
 # ---- tiles -----------------------------------------------------------------------------------------------------------
 
 
-def pair(page: Page) -> Pair | None:
-    """Both values, in tiles and in a table; None: there are not two."""
+def tiles(page: Page) -> PairTiles | None:
+    """The totals of both; None: there are not two."""
+    both = _both(page)
+    return None if both is None else PairTiles((both[0].label, both[1].label), _tiles(page, both))
+
+
+def _both(page: Page) -> tuple[Side, Side] | None:
     sides = sides_of(page)
-    if len(sides) != 2:
-        return None
-    one, other = sides
-    labels = (one.label, other.label)
-    by = grouping_of(page)
-    names = tuple(name for name in COLUMNS if is_offered(page, name)) or ("hits",)
-    return Pair(
-        labels=labels,
-        tiles=_tiles(page, (one, other)),
-        heading="Paths" if by is None else page.site.dimensions[by].plural,
-        label="" if by is None else page.site.dimensions[by].label,
-        columns=tuple("5xx" if name == "server_errors" else LABELS[name] for name in names),
-        rows=() if by is None else _rows(page, by, (one, other), names),
-        one_url=page.state.table_url(split=""),
-    )
+    return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
 def _tiles(page: Page, sides: tuple[Side, Side]) -> tuple[PairTile, ...] | None:
@@ -190,9 +190,25 @@ def _findings(page: Page) -> dict[str, Finding] | None:
 # ---- table -----------------------------------------------------------------------------------------------------------
 
 
+def table(page: Page) -> PairTable | None:
+    """The rows of both; None: there are not two, or the model has neither paths nor routes."""
+    both, by = _both(page), grouping_of(page)
+    if both is None or by is None:
+        return None
+    names = tuple(name for name in COLUMNS if is_offered(page, name)) or ("hits",)
+    return PairTable(
+        labels=(both[0].label, both[1].label),
+        heading=page.site.dimensions[by].plural,
+        label=page.site.dimensions[by].label,
+        columns=tuple("5xx" if name == "server_errors" else LABELS[name] for name in names),
+        rows=_rows(page, by, both, names),
+        one_url=page.state.table_url(split=""),
+    )
+
+
 def _rows(page: Page, by: str, sides: tuple[Side, Side], names: Sequence[str]) -> tuple[PairRow, ...] | None:
     """The values of both together, with the measures of each."""
-    found = ask_table(page, by, limit=page.state.table.rows, offset=0)
+    found = ask_table(page, by, Against(None), limit=page.state.table.rows, offset=0)
     if found is None:
         return None
     texts = tuple(page.site.dimensions[by].text_of(row.value) for row in found.rows)

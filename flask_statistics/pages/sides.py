@@ -46,7 +46,11 @@ def _values_of(page: Page, name: str, filters: Filters) -> tuple[tuple[str, str]
         want=CHEAP if name == "release" else HITS,
     )
     dimension = page.site.dimensions[name]
-    return tuple((dimension.text_of(row.value), page.label(name, row.value)) for row in found.rows) if found else ()
+    return tuple(
+        (dimension.text_of(row.value), page.label(name, row.value))
+        for row in (found.rows if found else ())
+        if not (dimension.sparse and row.value is None)  # nearly all requests have no exception
+    )
 
 
 def two_of(page: Page, name: str) -> tuple[str, str] | None:

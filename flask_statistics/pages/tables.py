@@ -18,7 +18,7 @@ from ..parameters import CHANGES, P95_CHANGE, VISITORS_CHANGE
 from ..queries.answers import Breakdown, Row
 from ..queries.interface import SORTS, USUAL, WAITED
 from . import finding
-from .against import Against, ask_against, find_against, is_compared, is_here
+from .against import Against, against_of, find_against, is_compared, is_here
 from .finding import Said
 from .page import Link, Page, of_longest, plural
 from .panel import EVERY_ROW, Cells
@@ -183,8 +183,8 @@ def grouping_of(page: Page) -> str | None:
 
 def paths(page: Page, dimension: str) -> Table | None:
     """The table of paths or routes, as many rows as the page's state says; None if the question failed."""
-    state = page.state
-    found = ask_table(page, dimension, limit=state.table.rows, offset=0)
+    state, against = page.state, against_of(page, dimension)
+    found = ask_table(page, dimension, against, limit=state.table.rows, offset=0)
     if found is None:
         return None
     said = finding.said(page) if finding.is_offered(page) else None
@@ -194,6 +194,7 @@ def paths(page: Page, dimension: str) -> Table | None:
     shown = _table(
         page,
         found,
+        against,
         heading="Paths",
         groupings=tuple(Link(name.capitalize(), state.table_url(by=name), name == dimension) for name in groupings)
         if len(groupings) > 1
@@ -211,13 +212,14 @@ def paths(page: Page, dimension: str) -> Table | None:
 
 def listing(page: Page, dimension: str) -> Table | None:
     """All values of a dimension, a page of them at a time; None if the question failed."""
-    offset = page.state.table.offset
-    found = ask_table(page, dimension, limit=LIST_ROWS, offset=offset)
+    offset, against = page.state.table.offset, against_of(page, dimension)
+    found = ask_table(page, dimension, against, limit=LIST_ROWS, offset=offset)
     if found is None:
         return None
     return _table(
         page,
         found,
+        against,
         heading=page.site.dimensions[dimension].plural,
         newer=page.state.table_url(offset=max(offset - LIST_ROWS, 0)) if offset else None,
         older=page.state.table_url(offset=offset + LIST_ROWS) if offset + LIST_ROWS < found.total else None,
@@ -225,11 +227,11 @@ def listing(page: Page, dimension: str) -> Table | None:
     )
 
 
-def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdown | None:
-    """The rows of a table, sorted and searched as the page's state says."""
+def ask_table(page: Page, dimension: str, against: Against, *, limit: int, offset: int) -> Breakdown | None:
+    """The rows of a table, sorted and searched as the page's state says; `against`: how they changed, where that is here."""
     state = page.state
     if state.table.is_by_change:
-        return _by_change(page, dimension, limit=limit, offset=offset)
+        return _by_change(page, dimension, against, limit=limit, offset=offset)
     return page.ask(
         page.queries.breakdown,
         dimension,
@@ -243,12 +245,11 @@ def ask_table(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdo
     )
 
 
-def _by_change(page: Page, dimension: str, *, limit: int, offset: int) -> Breakdown | None:
+def _by_change(page: Page, dimension: str, against: Against, *, limit: int, offset: int) -> Breakdown | None:
     """The rows of a table that is sorted by how they changed: of the commonest values, which are compared."""
     found = page.ask(_commonest, page, dimension)
     if found is None:
         return None
-    against = Against(ask_against(page, dimension))
     name, descending = page.state.table.sort.removeprefix("-"), page.state.table.sort.startswith("-")
     ratios = [(against.moved(name, row.value).ratio, row) for row in found.rows]
     known = sorted(
@@ -294,6 +295,7 @@ def offered_columns(page: Page) -> tuple[Column, ...]:
 def _table(
     page: Page,
     found: Breakdown,
+    against: Against,
     *,
     heading: str,
     csv: str,
@@ -305,7 +307,6 @@ def _table(
     dimension, state = page.site.dimensions[found.dimension], page.state
     columns = offered_columns(page)
     is_later = any(column.is_change for column in columns) and not is_here(page) and comparable_span(page) is not None
-    against = Against(ask_against(page, found.dimension) if is_here(page) else None)
     changed_url = state.table_url(offset=state.table.offset, changed="1") if is_later else ""
     filled = zip(found.rows, bars(found.rows, state.table.sort, {column.sort for column in columns}), strict=True)
     return Table(
@@ -459,7 +460,7 @@ def rows(page: Page, name: str) -> Iterator[Cells]:
         key=lambda one: (one.is_change, one.sort != "hits"),
     )
     yield [dimension.label, *(FILE_LABELS.get(column.sort, column.label) for column in columns)]
-    against = Against(find_against(page, name, before))
+    against = Against(None if before is None else find_against(page, name, before))
     found = page.queries.breakdown(
         name,
         state.span,

@@ -169,7 +169,10 @@ def test_overview_panels_are_the_apis_breakdowns(app: App, query: str) -> None:
         total = sum(row["hits"] for row in found)
         listed = [row for row in found[:6] if not (dimension.sparse and row["value"] is None)]
         assert rows(page, f"fs-p-{name}") == [
-            [dimension.label_of(row["value"]), number(row["hits"]), share(row["hits"], total)] for row in listed
+            [dimension.label_of(row["value"]), number(row["hits"]), share(row["hits"], total)]
+            if f"{name}!={row['value']}" not in query
+            else [f"{dimension.label_of(row['value'])}, outside", number(row["hits"]), "–"]
+            for row in listed
         ]
 
 

@@ -170,6 +170,17 @@ def test_errors_split_by_status_count_each(make_app: Callable[..., App], query: 
     assert app.client.get(unescape(url)).text.splitlines()[1].endswith(",3,1")
 
 
+def test_requests_without_an_exception_are_no_side(make_app: Callable[..., App]) -> None:
+    app = make_app(STATISTICS_ENABLED=False)
+    one, two, *rest = week(START, "v42")[:50]
+    app.insert({**one, "exception": "KeyError('a')"}, {**two, "exception": "ValueError('b')"}, *rest)
+    page = app.client.get(f"/statistics/?{SPAN}&split=exception").text
+    assert tiles(page)["Hits"][0] == ["1", "1"]
+    app = make_app(STATISTICS_ENABLED=False)
+    app.insert({**one, "exception": "KeyError('a')"}, two, *rest)
+    assert 'id="fs-both"' not in app.client.get(f"/statistics/?{SPAN}&split=exception").text
+
+
 def test_a_dimension_with_one_value_is_not_split(make_app: Callable[..., App]) -> None:
     app = make_app(STATISTICS_ENABLED=False)
     app.insert(*week(START, "v42")[:50])
