@@ -1,22 +1,32 @@
-"""How long the dashboard takes over 100,000 rows: the default 7 days, and a span that holds all of them."""
+"""How long the dashboard takes: raw over 100,000 rows and with rollups over 300,000, and what comes after its pages.
+
+python -m benchmarks.page
+"""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
 from statistics import median
 
 from flask.testing import FlaskClient
 
 from .common import database, make_app
 
-ROWS = 100_000
-DAYS = 28
+ROWS = {False: 100_000, True: 300_000}
+"""Without rollups, and with them."""
+DAYS = 60
 TIMES = 9
 URLS = (
     "/",
     "/?span=28d",
     "/?span=28d&browser=firefox",
+    "/?span=28d&browser=chrome&browser=firefox&split=browser",
+    "/?span=28d&at=tue15",
+    "/errors?span=28d",
+    "/changes?span=28d",
+    "/panel/paths?span=28d&by=route",
+    "/panel/paths?span=28d&by=path",
+    "/panel/week?span=28d",
     "/api/summary",
     "/api/summary?span=28d",
     "/api/series?span=28d&unit=hour",
@@ -38,16 +48,16 @@ def milliseconds(client: FlaskClient, url: str) -> float:
 
 
 def main() -> None:
-    with database() as url:
-        app = make_app(url, TESTING=True)
-        arguments = ["statistics", "demo-data", "--requests", str(ROWS), "--days", str(DAYS), "--yes"]
-        assert app.test_cli_runner().invoke(args=arguments).exit_code == 0
-        client = app.test_client()
-        week = datetime.now(timezone.utc) - timedelta(days=6)
-        hits = client.get(f"/statistics/api/summary?start={week:%Y-%m-%d}").get_json()["hits"]
-        print(f"{ROWS:,} rows over {DAYS} days, {hits:,} of them in the default 7 days")
-        for path in URLS:
-            print(f"{path:34} {milliseconds(client, path):6.0f} ms")
+    for rollups, rows in ROWS.items():
+        with database() as url:
+            app = make_app(url, TESTING=True, STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False)
+            commands = [["demo-data", "--requests", str(rows), "--days", str(DAYS), "--yes"]]
+            for command in commands + [["rollup"]] * rollups:
+                assert app.test_cli_runner().invoke(args=["statistics", *command]).exit_code == 0
+            client = app.test_client()
+            print(f"{rows:,} rows over {DAYS} days, {'with rollups' if rollups else 'raw'}")
+            for path in URLS:
+                print(f"{path:60} {milliseconds(client, path):6.0f} ms")
 
 
 if __name__ == "__main__":
