@@ -12,9 +12,8 @@ from flask.testing import FlaskClient
 
 from .common import database, make_app
 
-ROWS = {False: 100_000, True: 300_000}
-"""Without rollups, and with them."""
-DAYS = 60
+ROWS = {False: (100_000, 28), True: (300_000, 60)}
+"""Rows and days, without rollups and with them."""
 TIMES = 9
 URLS = (
     "/",
@@ -48,14 +47,14 @@ def milliseconds(client: FlaskClient, url: str) -> float:
 
 
 def main() -> None:
-    for rollups, rows in ROWS.items():
+    for rollups, (rows, days) in ROWS.items():
         with database() as url:
             app = make_app(url, TESTING=True, STATISTICS_ROLLUPS=rollups, STATISTICS_SCHEDULER=False)
-            commands = [["demo-data", "--requests", str(rows), "--days", str(DAYS), "--yes"]]
+            commands = [["demo-data", "--requests", str(rows), "--days", str(days), "--yes"]]
             for command in commands + [["rollup"]] * rollups:
                 assert app.test_cli_runner().invoke(args=["statistics", *command]).exit_code == 0
             client = app.test_client()
-            print(f"{rows:,} rows over {DAYS} days, {'with rollups' if rollups else 'raw'}")
+            print(f"{rows:,} rows over {days} days, {'with rollups' if rollups else 'raw'}")
             for path in URLS:
                 print(f"{path:60} {milliseconds(client, path):6.0f} ms")
 
