@@ -31,6 +31,8 @@ from .state import State
 
 SHARE = 0.02
 """Of the time, at most, that looking for too many rows takes."""
+LONGEST_PAUSE_S = 3_600.0
+"""A machine that was halted meanwhile must not pause for fifty times as long."""
 
 
 class Stopped(Exception):
@@ -145,7 +147,11 @@ class Pruner:
         while not stop.wait(pause):
             began = time.monotonic()
             self._turn(stop)
-            pause = max(self._interval.total_seconds(), (time.monotonic() - began) / SHARE)
+            pause = self.pause_after(time.monotonic() - began)
+
+    def pause_after(self, took: float) -> float:
+        """Seconds to the next turn, after one that took so many."""
+        return max(self._interval.total_seconds(), min(took / SHARE, LONGEST_PAUSE_S))
 
     def _turn(self, stop: threading.Event) -> None:
         def go_on() -> None:

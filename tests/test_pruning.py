@@ -106,6 +106,13 @@ def test_pruner_is_off(make_app: MakeApp, settings: dict[str, Any]) -> None:
     assert len(dates(app)) == 301
 
 
+def test_pruner_pauses_no_longer_after_the_machine_was_halted(make_app: MakeApp) -> None:
+    pruner = make_app(STATISTICS_RAW_RETENTION=DAY).statistics_state().pruner
+    assert isinstance(pruner, pruning.Pruner)
+    often, hour = pruner.pause_after(0.0), pruning.LONGEST_PAUSE_S
+    assert (often < hour, pruner.pause_after(hour)) == (True, hour)
+
+
 def test_pruner_does_not_believe_a_clock_that_leaps(make_app: MakeApp) -> None:
     app = filled(make_app(STATISTICS_RAW_RETENTION=30 * DAY), 50)
     deleted, at = pruning.prune(app.statistics_state(), NOW + 3650 * DAY, before=NOW)

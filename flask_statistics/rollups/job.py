@@ -59,6 +59,8 @@ SETTLING = timedelta(seconds=5)
 """How far behind the present a run stays: a request is stored when it ends, and dated when it began."""
 SHARE = 0.05
 """Of one core, at most, for keeping the last two days: a run that takes long is followed by a pause."""
+LONGEST_PAUSE = timedelta(minutes=30)
+"""A machine that was halted in the midst of a run, or whose disk was, must not pause for twenty times as long."""
 KEPT, MOST_KEPT = "kept", 20
 """In `statistics_meta`: what the last run left as it was, the first so many periods, and why."""
 EARLY = 0.1
@@ -86,7 +88,8 @@ class Job(Holder):
             given_back = lease.holder_of(connection, self.tables) is None
         if "last_run" not in meta or not given_back:  # whether it works or died, the lease will tell
             return True
-        pause = max(interval, timedelta(seconds=float(meta["last_run_seconds"]) / SHARE))
+        took = timedelta(seconds=float(meta["last_run_seconds"]))
+        pause = max(interval, min(took / SHARE, LONGEST_PAUSE))
         since = now - datetime.fromisoformat(meta["last_run"])
         # far in the future was the clock of a host that was wrong, and it may be gone
         return since >= pause * (1 - EARLY) or since <= -pause

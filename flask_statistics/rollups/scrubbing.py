@@ -83,7 +83,8 @@ def scrub(holder: Holder, now: datetime) -> Scrubbed:
         if differences:
             found.differences |= {one.start: one.says for one in differences}
         found.until = unit.end
-        found.saved_s -= time.perf_counter() - began
+        # not more than can be saved up: a machine that was halted meanwhile would not verify for weeks
+        found.saved_s = max(found.saved_s - (time.perf_counter() - began), -MOST_SAVED_S)
     with holder.transaction() as connection:
         write_meta(connection, holder.tables, {SCRUBBED: _text(found)})
     return found

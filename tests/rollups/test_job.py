@@ -212,6 +212,15 @@ def test_run_that_took_long_is_followed_by_a_pause(rolled: Rolled) -> None:
     assert due == [False, False, True]
 
 
+def test_run_in_whose_midst_the_machine_was_halted_is_followed_by_no_longer_pause(rolled: Rolled) -> None:
+    rolled.job.run(NOW)
+    with rolled.engine.begin() as connection:
+        write_meta(connection, TABLES, {"last_run_seconds": "36000"})
+    minutes = (20, 27)  # a tenth may be missing
+    due = [rolled.job.is_due(NOW + timedelta(minutes=m), interval=timedelta(minutes=1)) for m in minutes]
+    assert due == [False, True]
+
+
 def test_run_is_due_when_the_holder_of_the_lease_died(rolled: Rolled) -> None:
     rolled.job.run(NOW)
     lease.acquire(rolled.engine, TABLES, holder="dead", now=NOW, length=timedelta(seconds=3))

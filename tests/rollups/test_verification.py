@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
 
-from flask_statistics.rollups import closing
+from flask_statistics.rollups import closing, scrubbing
 from flask_statistics.rollups.verification import Found
 
 from ..rollup_bench import RAW, TABLES, Rolled
@@ -250,3 +252,18 @@ def test_merge_of_a_damaged_day_builds_it_again(rolled: Rolled, monkeypatch: pyt
     for number in range(3):
         rolled.another_job().run(NOW + number * MINUTE)
     assert verify(rolled).differences == []
+
+
+def test_scrubbing_goes_on_soon_after_the_machine_was_halted_in_its_midst(rolled: Rolled) -> None:
+    rolled.insert([{"date": NOW - timedelta(days=days), "path": "/"} for days in (4, 3, 2)])
+    rolled.job.run(NOW)
+    rolled.job.scrub(NOW)
+    instants = iter((0.0, 36_000.0))
+    with mock.patch.object(scrubbing, "time", SimpleNamespace(perf_counter=lambda: next(instants))):
+        halted = rolled.job.scrub(NOW + timedelta(hours=1))
+    again = rolled.job.scrub(NOW + timedelta(hours=2))
+    assert halted is not None
+    assert again is not None
+    assert halted.until is not None
+    assert again.until is not None
+    assert halted.until < again.until
