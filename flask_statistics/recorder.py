@@ -367,9 +367,8 @@ class Recorder:
         record.remote_address = self._stored_address(record)
         if request_recording.receivers and not self._is_wanted(record):
             return 0
-        if (
-            error is not None and record.issue is None
-        ):  # of what a receiver left of the exception, which it may have masked
+        # Of what a receiver left of the exception, which it may have masked.
+        if error is not None and record.issue is None:
             self._details.note_issue(record, error)
         if timing and collector:
             timing.keep(record, collector)
