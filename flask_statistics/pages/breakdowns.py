@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from ..dimensions import Dimension
+from ..dimensions import Dimension, Value
 from ..formatting import compact, lower_first, number, share
 from ..queries.answers import Breakdown, Row
 from .page import Page
@@ -112,8 +112,18 @@ def _top_values(page: Page, name: str, found: Breakdown | None) -> TopValues:
 
 
 def _top_rows(page: Page, found: Breakdown) -> tuple[TopValue, ...]:
-    rows = _interesting(page, found)
-    return tuple(_top_value(page, found, row, fill) for row, fill in zip(rows, bars(rows, "hits", ()), strict=True))
+    rows, outside = _interesting(page, found), _left_out(page, found.dimension)
+    whole = found.hits - sum(row.measures.hits for row in rows if row.value in outside)
+    return tuple(
+        _top_value(page, found.dimension, row, fill, None if row.value in outside else whole)
+        for row, fill in zip(rows, bars(rows, "hits", ()), strict=True)
+    )
+
+
+def _left_out(page: Page, name: str) -> frozenset[Value]:
+    """The values of a dimension that the filters name to leave them out."""
+    dimension = page.site.dimensions[name]
+    return frozenset(v for c in page.state.filters.on(name) if c.negated for v in c.values(dimension))
 
 
 def _interesting(page: Page, found: Breakdown) -> tuple[Row, ...]:
@@ -122,18 +132,18 @@ def _interesting(page: Page, found: Breakdown) -> tuple[Row, ...]:
     return tuple(row for row in found.rows if not (sparse and row.value is None))
 
 
-def _top_value(page: Page, found: Breakdown, row: Row, fill: float) -> TopValue:
-    text = page.site.dimensions[found.dimension].text_of(row.value)
-    code, label = code_and_label(page, found.dimension, row)
-    is_outside = text in page.state.filters.texts(found.dimension, negated=True)
+def _top_value(page: Page, name: str, row: Row, fill: float, whole: int | None) -> TopValue:
+    """`whole`: of how many hits the row's are a share; None: the filters leave it out."""
+    text = page.site.dimensions[name].text_of(row.value)
+    code, label = code_and_label(page, name, row)
     return TopValue(
         code=code,
         label=label,
-        url=page.toggled(found.dimension, text),
-        current=text in page.state.filters.texts(found.dimension),
+        url=page.toggled(name, row.value),
+        current=text in page.state.filters.texts(name),
         hits=compact(row.measures.hits),
         exact=number(row.measures.hits),
-        share="–" if is_outside else share(row.measures.hits, found.hits),
-        is_outside=is_outside,
+        share="–" if whole is None else share(row.measures.hits, whole),
+        is_outside=whole is None,
         fill=fill,
     )

@@ -191,7 +191,7 @@ def _row(page: Page, by: str, row: Row, known: Client | None, fill: float) -> Cl
     failed = _failed(measures)
     return ClientRow(
         label=page.label(by, row.value),
-        url=page.toggled(by, text),
+        url=page.toggled(by, row.value),
         current=text in page.state.filters.texts(by),
         fill=fill,
         network="" if network is None else str(network),

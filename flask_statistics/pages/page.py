@@ -233,13 +233,20 @@ class Page:
         """The overview of the requests that have one value of `dimension`, the other filters kept."""
         return self.state.at(self.site.url("index"), filters=self.state.filters.only(dimension, text))
 
-    def toggled(self, dimension: str, text: str) -> str:
-        """The URL with one value of `dimension` more among the filters, or less where it is there already."""
-        filters = self.state.filters
+    def toggled(self, dimension: str, value: Value) -> str:
+        """The URL with one value of `dimension` more among the filters, or less where it is there already.
+
+        What the filters say of more values than this gives way to it: `4xx` to `404`, chosen or left out.
+        """
+        known, filters = self.site.dimensions[dimension], self.state.filters
+        text = known.text_of(value)
         if text in filters.texts(dimension):
             return self.state.url(filters=filters.minus(dimension, text))
-        # what is chosen is no longer left out
-        return self.state.url(filters=filters.minus(dimension, text, negated=True).and_(dimension, text))
+        for condition in filters.on(dimension):
+            for other in condition.texts:
+                if value in known.values_of(other):
+                    filters = filters.minus(dimension, other, negated=condition.negated)
+        return self.state.url(filters=filters.and_(dimension, text))
 
 
 def covered(page: Page) -> str:

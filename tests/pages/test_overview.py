@@ -11,6 +11,7 @@ from functools import cache
 from html import unescape
 from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 
 import pytest
@@ -33,6 +34,7 @@ QUERIES = (
     "?span=all&metric=errors",
     "?device!=bot&browser=firefox&browser=googlebot",
     "?status_code=5xx&vs=year",
+    "?status_code!=4xx",
     "?q=page/1&sort=-p95&rows=50",
     "?by=route&sort=last_requested&span=28d",
     "?search=page&sort=value",
@@ -163,17 +165,27 @@ def test_overview_panels_are_the_apis_breakdowns(app: App, query: str) -> None:
             continue
         others = "&".join(part for part in query[1:].split("&") if not part.startswith((f"{name}=", f"{name}!", "s")))
         span = re.search(r"span=\w+", query)
-        status = re.search(r"status_code=\w+", query) if name != "status_code" else None
+        status = re.search(r"status_code!?=\w+", query) if name != "status_code" else None
         kept = "&".join([others, *(found[0] for found in (span, status) if found)])
         found = app.json(f"breakdown/{name}?{kept}&limit=1000")["rows"]
-        total = sum(row["hits"] for row in found)
         listed = [row for row in found[:6] if not (dimension.sparse and row["value"] is None)]
+        excluded = [text for key, text in parse_qsl(query[1:]) if key == f"{name}!"]
+        outside = [row for row in listed if any(row["value"] in dimension.values_of(text) for text in excluded)]
+        total = sum(row["hits"] for row in found) - sum(row["hits"] for row in outside)
         assert rows(page, f"fs-p-{name}") == [
-            [dimension.label_of(row["value"]), number(row["hits"]), share(row["hits"], total)]
-            if f"{name}!={row['value']}" not in query
-            else [f"{dimension.label_of(row['value'])}, outside", number(row["hits"]), "–"]
+            [f"{dimension.label_of(row['value'])}, outside", number(row["hits"]), "–"]
+            if row in outside
+            else [dimension.label_of(row["value"]), number(row["hits"]), share(row["hits"], total)]
             for row in listed
         ]
+
+
+@pytest.mark.parametrize("query", ["?status_code=4xx", "?status_code!=4xx", "?status_code!=404"])
+def test_a_click_in_a_panel_selects_what_a_wider_filter_chose_or_left_out(app: App, query: str) -> None:
+    panel = page_of(app, query).partition('id="fs-p-status_code"')[2].partition("</section>")[0]
+    url, hits = re.findall(r'<a href="([^"]*)"[^>]*>404 Not Found</a>.*?<td class="n" title="(\d+)">', panel)[0]
+    assert parse_qsl(url.partition("?")[2]) == [("status_code", "404")]
+    assert app.json(f"summary?{url.partition('?')[2]}")["hits"] == int(hits)
 
 
 @pytest.mark.parametrize(
